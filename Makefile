@@ -1,0 +1,67 @@
+# `make demo` and `make test` need Python 3.11 or newer, and nothing installed beforehand.
+# Everything goes into ./.venv; no step needs root.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint docs clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The interpreter that makes .venv; override with `make PYTHON=/path/to/python ...`.
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	if command -v $$p >/dev/null 2>&1 && $$p -c '$(IS_NEW_ENOUGH)'; then echo $$p; break; fi; done)
+
+# Passed on: `make demo ARGS="--port 5010"`, `make test ARGS="tests/wire -x"`.
+ARGS ?=
+
+help:  ## list the targets
+	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python3]'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo-installed  ## install what the dashboard needs, then show it with made-up traffic
+	$(BIN)/aishark demo $(ARGS)
+
+test: lint  ## install everything, check the code, run all tests
+	@echo '==> Running the tests'
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+lint: $(VENV)/.test-installed  ## check style, types and layering
+	@echo '==> Checking style, types and layering'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/.test-installed  ## make docs/schema.md from the code
+	$(BIN)/python -c 'import pathlib, aishark_panel.wire.schema_docs as s; pathlib.Path("docs/schema.md").write_text(s.render(), "utf-8")'
+
+clean:  ## remove .venv and everything else that was made
+	rm -rf $(VENV) dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find aishark_panel tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp for each set of packages: made anew only when pyproject.toml changes, so a second run starts at once.
+$(VENV)/.demo-installed: pyproject.toml | $(BIN)/python
+	@echo '==> Installing the dashboard into $(VENV) (a minute or two, once)'
+	$(BIN)/python -m pip install --editable '.[dashboard]'
+	@touch $@
+
+$(VENV)/.test-installed: pyproject.toml | $(BIN)/python
+	@echo '==> Installing everything the tests need into $(VENV) (a few minutes, once)'
+	$(BIN)/python -m pip install --editable '.[all,dev]'
+	@touch $@ $(VENV)/.demo-installed
+
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { \
+		echo 'No Python 3.11 or newer found. Install one (Debian 12+, Ubuntu 23.04+: apt install python3 python3-venv;' >&2; \
+		echo 'macOS: brew install python; or https://www.python.org/downloads/), or name one: make PYTHON=/path/to/python3' >&2; \
+		exit 1; }
+	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' 2>/dev/null || { \
+		echo '$(PYTHON) does not run, or is older than Python 3.11. Name another: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) cannot make virtual environments: its modules venv and ensurepip are missing.' >&2; \
+		echo 'Install them (Debian, Ubuntu: apt install python3-venv), or name another Python: make PYTHON=/path/to/python3' >&2; \
+		exit 1; }
+	@echo '==> Making $(VENV) with $(PYTHON)'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

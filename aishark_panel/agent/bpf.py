@@ -1,0 +1,113 @@
+"""Capture filters: libpcap's compiler, and what keeps an agent from capturing itself.
+
+A *capture filter* is text in pcap-filter(7) syntax; a *program* is what the kernel runs (classic BPF); an *endpoint*
+is one side of a TCP connection.
+"""
+
+import ipaddress
+import struct
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import cypcap
+
+from aishark_panel.errors import CaptureError, CapturePermissionError, FilterError
+
+__all__ = ["ETHERNET", "RAW_IP", "Endpoint", "compile_filter", "own_traffic_filter"]
+
+ETHERNET: Final = 1
+RAW_IP: Final = 101
+"""LINKTYPE_ETHERNET and LINKTYPE_RAW (tcpdump.org/linktypes.html)."""
+
+_MAX_INSTRUCTIONS: Final = 4096
+"""BPF_MAXINSNS of the kernel."""
+_RETURN: Final = 0x06
+"""BPF_RET | BPF_K: keep k bytes of the frame."""
+
+
+class Endpoint(NamedTuple):
+    """A TCP endpoint of this program's own, whose traffic is not to be captured."""
+
+    host: str
+    """IP address as text"""
+    port: int
+
+
+def own_traffic_filter(expression: str, exclude: Iterable[Endpoint]) -> str:
+    """`expression` without the TCP traffic from and to the `exclude` endpoints.
+
+    The exclusion comes first: `vlan` and `mpls` in the user's part change how everything after them is read.
+    FilterError where the parentheses of `expression` do not pair, for then it could undo the exclusion.
+    """
+    expression = " ".join(expression.split())
+    _check_text(expression)
+    parts = [f"not (tcp and {_either_direction(endpoint)})" for endpoint in exclude]
+    if expression:
+        parts.append(f"({expression})" if parts else expression)
+    return " and ".join(parts)
+
+
+def compile_filter(expression: str, *, interface: str, link_type: int, snaplen: int) -> bytes:
+    """The kernel's program for `expression` on `interface`: an array of struct sock_filter, native byte order.
+
+    What passes is cut to `snaplen` bytes. Ethernet filters are compiled on an activated handle of the interface:
+    only there does libpcap look for VLAN tags where the kernel puts them, beside the frame. Raises FilterError with
+    libpcap's reason, CapturePermissionError or CaptureError.
+    """
+    if not expression:
+        return _pack([(_RETURN, 0, 0, snaplen)])
+    _check_text(expression)
+    try:
+        handle = _open_handle(interface, link_type, snaplen)
+    except cypcap.Error as error:
+        kind = CapturePermissionError if error.code == cypcap.ErrorCode.PERM_DENIED else CaptureError
+        raise kind(f"cannot open {interface} to compile the capture filter: {error.msg}") from error
+    try:
+        # The netmask only serves `ip broadcast`; finding it out, cypcap 0.6 prints it to standard output.
+        program = list(handle.compile(expression, True, cypcap.NETMASK_UNKNOWN))
+    except cypcap.Error as error:
+        raise FilterError(f"capture filter {expression!r} on {interface}: {error.msg}") from error
+    finally:
+        handle.close()
+    if len(program) > _MAX_INSTRUCTIONS:
+        raise FilterError(
+            f"capture filter on {interface} compiles to {len(program):,} instructions; "
+            f"the kernel takes {_MAX_INSTRUCTIONS:,}. Capture more and filter what is shown instead."
+        )
+    return _pack(program)
+
+
+def _open_handle(interface: str, link_type: int, snaplen: int) -> cypcap.Pcap:
+    if link_type == RAW_IP:
+        return cypcap.open_dead(cypcap.DatalinkType.RAW, snaplen)
+    handle = cypcap.create(interface)
+    handle.set_snaplen(snaplen)
+    handle.set_promisc(False)
+    handle.set_buffer_size(1 << 20)
+    handle.activate()
+    return handle
+
+
+def _pack(program: list[tuple[int, int, int, int]]) -> bytes:
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _either_direction(endpoint: Endpoint) -> str:
+    try:
+        address = ipaddress.ip_address(endpoint.host.partition("%")[0])
+    except ValueError:
+        raise FilterError(f"{endpoint.host!r} is no IP address: own traffic is excluded by address and port") from None
+    host = getattr(address, "ipv4_mapped", None) or address
+    return f"((src host {host} and src port {endpoint.port}) or (dst host {host} and dst port {endpoint.port}))"
+
+
+def _check_text(expression: str) -> None:
+    if not expression.isprintable() or not expression.isascii():
+        raise FilterError(f"capture filter {expression!r} has characters that are not printable ASCII")
+    depth = 0
+    for character in expression:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            break
+    if depth:
+        raise FilterError(f"capture filter {expression!r} has parentheses that do not pair")

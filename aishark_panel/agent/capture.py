@@ -1,0 +1,320 @@
+"""Live capture on Linux: the kernel's memory-mapped packet ring (TPACKET_V3) as a source of Frames.
+
+The *ring* is memory shared with the kernel, cut into *blocks*. The kernel fills a block with packets and hands it
+over when it is full or RETIRE_MS old; a compiled kernel copies whole blocks out and hands them back. No Python runs
+per packet. Layout and flags are those of linux/if_packet.h and Documentation/networking/packet_mmap.rst.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import cypcap
+import numpy as np
+
+from aishark_panel.agent.bpf import ETHERNET, RAW_IP, Endpoint, compile_filter, own_traffic_filter
+from aishark_panel.agent.source import SourceInterface, SourceKind
+from aishark_panel.agent.tpacket import BLOCK_BYTES, take_blocks
+from aishark_panel.errors import CaptureError, CapturePermissionError, ConfigError, FilterError
+from aishark_panel.wire.frames import MAX_FRAME_BYTES, Frames
+
+__all__ = ["DEFAULT_BUFFER_BYTES", "LiveCapture", "LocalInterface", "list_interfaces"]
+
+DEFAULT_BUFFER_BYTES: Final = 64 << 20
+"""Ring of one capture: how long the agent may be held up before the kernel drops (0.1 s at 1 M packets of 600 B)."""
+RETIRE_MS: Final = 10
+"""Age at which the kernel hands over a block that is not full."""
+MIN_SNAPLEN: Final = 16
+"""An Ethernet header with a VLAN tag, less the type."""
+_BATCH_ROWS: Final = 8192
+_BATCH_BYTES: Final = 1 << 20
+
+_SOL_PACKET: Final = 263
+_PACKET_ADD_MEMBERSHIP, _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 1, 5, 6, 10
+_PACKET_IGNORE_OUTGOING: Final = 23
+_TPACKET_V3: Final = 2
+_PACKET_MR_PROMISC: Final = 1
+_SO_ATTACH_FILTER, _SO_TIMESTAMPNS = 26, 35
+_ETH_P_ALL: Final = 3
+_SIOCGIFFLAGS, _SIOCGIFHWADDR = 0x8913, 0x8927
+_IFF_UP: Final = 1
+
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+_LINK_TYPES: Final = {
+    _ARPHRD_ETHER: ETHERNET,
+    _ARPHRD_LOOPBACK: ETHERNET,
+    0xFFFE: RAW_IP,  # ARPHRD_NONE: tun, WireGuard
+    519: RAW_IP,  # ARPHRD_RAWIP: mobile modems
+    512: RAW_IP,  # ARPHRD_PPP
+    768: RAW_IP,  # ARPHRD_TUNNEL
+    769: RAW_IP,  # ARPHRD_TUNNEL6
+    776: RAW_IP,  # ARPHRD_SIT
+    778: RAW_IP,  # ARPHRD_IPGRE
+    823: RAW_IP,  # ARPHRD_IP6GRE
+}
+"""Link type by hardware type (linux/if_arp.h). RAW_IP ones are read from the network layer on (SOCK_DGRAM), so
+whatever header a tunnel's driver puts before it does not matter."""
+
+_PERMISSION: Final = (
+    "capturing on {interface} needs the capability CAP_NET_RAW, which this process does not have. Run the agent as a "
+    "systemd service with AmbientCapabilities=CAP_NET_RAW, or by hand: sudo setpriv --reuid=$USER --regid=$(id -g) "
+    "--init-groups --inh-caps=+net_raw --ambient-caps=+net_raw aishark agent ... (never setcap a shared Python: "
+    "every script would get the right)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalInterface:
+    """A network interface of this host."""
+
+    name: str
+    up: bool
+    link_type: int | None
+    """LINKTYPE number; None where LiveCapture cannot read it"""
+    addresses: tuple[str, ...] = ()
+    """IP addresses as text"""
+
+
+def list_interfaces() -> list[LocalInterface]:
+    """The interfaces of this host (of this network namespace), in the kernel's order. Needs no privilege."""
+    _require_linux()
+    addresses = {device.name: _ip_addresses(device) for device in cypcap.findalldevs()}
+    found = []
+    for _, name in socket.if_nameindex():
+        with contextlib.suppress(OSError):  # it may go while we look
+            flags, hardware = _interface_state(name)
+            link_type = _LINK_TYPES.get(hardware)
+            found.append(LocalInterface(name, bool(flags & _IFF_UP), link_type, addresses.get(name, ())))
+    return found
+
+
+class LiveCapture:
+    """Source of the packets of one interface, with the kernel's times in ns.
+
+    `filter` is a capture filter; the TCP endpoints in `exclude` are never captured. Frames are cut to `snaplen`
+    bytes and, whatever it says, to what fits a ring block (a little under 256 KiB). VLAN tags which the kernel moved
+    beside the frame are put back. Raises CapturePermissionError, FilterError, ConfigError or CaptureError.
+    """
+
+    kind: SourceKind = "live"
+    exhausted = False
+
+    def __init__(
+        self,
+        interface: str,
+        filter: str = "",
+        snaplen: int = MAX_FRAME_BYTES,
+        buffer_bytes: int = DEFAULT_BUFFER_BYTES,
+        promiscuous: bool = True,
+        exclude: Iterable[Endpoint] = (),
+    ) -> None:
+        _require_linux()
+        if not MIN_SNAPLEN <= snaplen <= MAX_FRAME_BYTES:
+            raise ConfigError(f"snaplen is {snaplen}; it must be {MIN_SNAPLEN} to {MAX_FRAME_BYTES} bytes")
+        if buffer_bytes < 2 * BLOCK_BYTES:
+            raise ConfigError(f"the capture buffer is {buffer_bytes} bytes; it must be at least {2 * BLOCK_BYTES}")
+        hardware = _check_interface(interface)
+        link_type = _LINK_TYPES[hardware]
+        self.interfaces = [SourceInterface(interface, link_type, snaplen, filter)]
+        self._interface = interface
+        self._snaplen = snaplen
+        self._failure = ""
+        self._block = 0
+        self._matched = self._kernel_dropped = 0
+        self._counting = threading.Lock()
+        self._ts = np.empty(_BATCH_ROWS, np.int64)
+        self._orig_len = np.empty(_BATCH_ROWS, np.uint32)
+        self._iface = np.zeros(_BATCH_ROWS, np.uint16)
+        self._offsets = np.zeros(_BATCH_ROWS + 1, np.int32)
+        self._data = np.empty(_BATCH_BYTES, np.uint8)
+        with contextlib.ExitStack() as undo:
+            self._socket = undo.enter_context(_packet_socket(interface, link_type))
+            program = compile_filter(
+                own_traffic_filter(filter, exclude), interface=interface, link_type=link_type, snaplen=snaplen
+            )
+            self._memory = undo.enter_context(_map_ring(self._socket, buffer_bytes // BLOCK_BYTES))
+            self._ring = np.frombuffer(self._memory, np.uint32)
+            self._take()  # compile before packets wait for it
+            self._bind(hardware, promiscuous, program)
+            self._waker, self._woken = socket.socketpair()
+            undo.pop_all()
+        self._waker.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._poll.register(self._woken, select.POLLIN)
+
+    def read(self, timeout_s: float) -> Frames | None:
+        """Wait up to `timeout_s` for packets; at most 8192 rows. The memory is valid until the next read.
+
+        Raises CaptureError once the interface has gone down and all that was captured before has been read.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            rows = self._take()
+            if rows:
+                return Frames(
+                    self._ts[:rows], self._orig_len[:rows], self._iface[:rows], self._offsets[: rows + 1], self._data
+                )
+            if self._failure:
+                raise CaptureError(self._failure)
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                return None
+            for descriptor, event in self._poll.poll(remaining_s * 1000):
+                if descriptor == self._woken.fileno():
+                    self._woken.recv(4096)
+                    return None
+                if event & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
+                    self._note_failure()
+
+    def counters(self) -> dict[str, int]:
+        """`matched`: packets that passed the filter, with the `kernel_dropped` ones for which the ring had no room."""
+        self._count()
+        return {"matched": self._matched, "kernel_dropped": self._kernel_dropped}
+
+    def wake(self) -> None:
+        """Make a blocked read return soon. Safe from any thread, also after close."""
+        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: nobody reads
+            self._waker.send(b"\0")
+
+    def close(self) -> None:
+        """Stop capturing; the counters keep their last values. Not while another thread is in `read`."""
+        if self._socket.fileno() < 0:
+            return
+        self._count()
+        del self._ring  # the map cannot be closed while an array views it
+        self._memory.close()
+        for each in (self._socket, self._waker, self._woken):
+            each.close()
+
+    def _take(self) -> int:
+        rows, self._block = take_blocks(
+            self._ring, self._block, self._snaplen, self._ts, self._orig_len, self._offsets, self._data
+        )
+        return int(rows)
+
+    def _bind(self, hardware: int, promiscuous: bool, program: bytes) -> None:
+        """Let packets in. Until it is bound, a packet socket of protocol 0 gets none: nothing unfiltered slips in."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)  # stamp on arrival, alike for all sockets
+            if hardware == _ARPHRD_LOOPBACK:
+                # There each packet is seen twice, going out and coming in. Since Linux 4.20.
+                self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            if promiscuous:
+                index = socket.if_nametoindex(self._interface)
+                membership = struct.pack("=iHH8s", index, _PACKET_MR_PROMISC, 0, b"")
+                self._socket.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
+            _attach_filter(self._socket, self._interface, program)
+            self._socket.bind((self._interface, _ETH_P_ALL))
+        except OSError as error:
+            raise CaptureError(f"cannot capture on {self._interface}: {error.strerror}") from error
+
+    def _count(self) -> None:
+        with self._counting:
+            if self._socket.fileno() < 0:
+                return
+            # Reading zeroes them. struct tpacket_stats_v3: tp_packets (drops included), tp_drops, tp_freeze_q_cnt
+            matched, dropped, _ = struct.unpack("=III", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 12))
+            self._matched += matched
+            self._kernel_dropped += dropped
+
+    def _note_failure(self) -> None:
+        """Remember why the socket failed, and let the kernel hand over the block it was filling."""
+        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code in (0, errno.ENETDOWN):
+            gone = self._interface not in (name for _, name in socket.if_nameindex())
+            reason = "is gone" if gone else "went down"
+        else:
+            reason = f"failed: {os.strerror(code)}"
+        self._failure = f"interface {self._interface} {reason}; start the capture again when it is back"
+        time.sleep(3 * RETIRE_MS / 1000)
+
+
+def _require_linux() -> None:
+    if sys.platform != "linux":
+        raise CaptureError(
+            "live capture needs Linux for now: capture on a Linux host with --ssh, or read a capture file with -r"
+        )
+
+
+def _check_interface(name: str) -> int:
+    """The hardware type (ARPHRD) of an interface that exists, is up and can be captured from; CaptureError else."""
+    names = [known for _, known in socket.if_nameindex()]
+    if name not in names:
+        raise CaptureError(f"there is no interface {name!r} here; there are: {', '.join(names)}")
+    try:
+        flags, hardware = _interface_state(name)
+    except OSError as error:
+        raise CaptureError(f"interface {name} cannot be looked at: {error.strerror}") from error
+    if not flags & _IFF_UP:
+        raise CaptureError(f"interface {name} is down; bring it up first: ip link set {name} up")
+    if hardware not in _LINK_TYPES:
+        raise CaptureError(
+            f"interface {name} has hardware type {hardware}, which live capture does not know; "
+            "record it with tcpdump and read the file with -r"
+        )
+    return hardware
+
+
+def _interface_state(name: str) -> tuple[int, int]:
+    """Flags (IFF_*) and hardware type (ARPHRD_*); OSError where there is no such interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("=16s24x", name.encode())  # struct ifreq
+        flags = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request)
+        address = fcntl.ioctl(any_socket, _SIOCGIFHWADDR, request)
+    return struct.unpack_from("=H", flags, 16)[0], struct.unpack_from("=H", address, 16)[0]
+
+
+def _ip_addresses(device: cypcap.PcapIf) -> tuple[str, ...]:
+    families = (socket.AF_INET, socket.AF_INET6)
+    return tuple(entry.addr[1][0] for entry in device.addresses if entry.addr and entry.addr[0] in families)
+
+
+def _packet_socket(interface: str, link_type: int) -> socket.socket:
+    try:
+        return socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM if link_type == RAW_IP else socket.SOCK_RAW, 0)
+    except PermissionError as error:
+        raise CapturePermissionError(_PERMISSION.format(interface=interface)) from error
+    except OSError as error:
+        raise CaptureError(f"cannot open a packet socket for {interface}: {error.strerror}") from error
+
+
+def _map_ring(packet_socket: socket.socket, block_count: int) -> mmap.mmap:
+    # struct tpacket_req3. In V3 the frame size only has to divide the block; packets take what they need.
+    frame_bytes = mmap.PAGESIZE
+    request = struct.pack(
+        "=7I", BLOCK_BYTES, block_count, frame_bytes, block_count * BLOCK_BYTES // frame_bytes, RETIRE_MS, 0, 0
+    )
+    try:
+        packet_socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
+        packet_socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
+        return mmap.mmap(packet_socket.fileno(), block_count * BLOCK_BYTES)
+    except OSError as error:
+        raise CaptureError(
+            f"the kernel gives no packet ring of {block_count * BLOCK_BYTES >> 20} MiB ({error.strerror}); "
+            "ask for a smaller capture buffer"
+        ) from error
+
+
+def _attach_filter(packet_socket: socket.socket, interface: str, program: bytes) -> None:
+    instructions = ctypes.create_string_buffer(program, len(program))
+    try:
+        # struct sock_fprog; the kernel copies the instructions
+        request = struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions))
+        packet_socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, request)
+    except OSError as error:
+        raise FilterError(
+            f"the kernel refuses the capture filter on {interface} ({error.strerror}); make it shorter"
+        ) from error

@@ -1,0 +1,55 @@
+"""Where an agent's packets come from: the one interface all sources share.
+
+A *source* hands out Frames of one or more *interfaces*: a live ring, a capture file, another host over ssh, or made-up
+traffic. It is read by one thread; only `wake` may be called from others.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from aishark_panel.wire.frames import Frames
+
+__all__ = ["Source", "SourceInterface", "SourceKind"]
+
+SourceKind = Literal["live", "replay", "synthetic", "ssh"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInterface:
+    """One interface of a source; `Frames.iface` indexes the source's list of them."""
+
+    name: str
+    link_type: int
+    """LINKTYPE number (tcpdump.org/linktypes.html)"""
+    snaplen: int
+    """longest captured frame, bytes"""
+    filter: str = ""
+    """capture filter the packets passed"""
+    description: str = ""
+
+
+class Source(Protocol):
+    """What the agent reads packets from."""
+
+    @property
+    def kind(self) -> SourceKind: ...
+
+    @property
+    def interfaces(self) -> list[SourceInterface]:
+        """Known from the start, except where a file declares more while it is read; it only grows."""
+
+    @property
+    def exhausted(self) -> bool:
+        """True once nothing more will come: a file's end."""
+
+    def read(self, timeout_s: float) -> Frames | None:
+        """Wait up to `timeout_s` for packets; None when nothing arrived. The memory is valid until the next read."""
+
+    def counters(self) -> dict[str, int]:
+        """Totals since the start: `matched` packets and, of a live source, `kernel_dropped` ones."""
+
+    def wake(self) -> None:
+        """Make a blocked read return soon. Safe from any thread, also after close."""
+
+    def close(self) -> None:
+        """Give back what the source holds; not while another thread is in `read`."""

@@ -1,0 +1,245 @@
+"""Capture files on disk or arriving through standard input, plain or packed, as batches of Frames.
+
+`open_capture` finds out by the first bytes whether the file is packed (gzip, zstd) and unpacks it while it is read. A
+plain file is mapped into memory and walked where it lies. Memory use does not depend on the length of the file, packed
+or unpacked.
+"""
+
+import contextlib
+import gzip
+import io
+import mmap
+import os
+import select
+import socket
+import stat
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Final
+
+import pyarrow as pa
+
+from aishark_panel.errors import CaptureFileError
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.pcapfile import CaptureReader
+from aishark_panel.wire.pcapheaders import CaptureInterface
+
+__all__ = ["STANDARD_INPUT", "CaptureFile", "open_capture"]
+
+STANDARD_INPUT: Final = "-"
+"""The path that stands for standard input."""
+_PIECE_BYTES: Final = 2**20
+_ZSTD_PIECE_BYTES: Final = 2**16
+"""small: what Arrow unpacked in a call that ends in an error is lost"""
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+
+
+def open_capture(path: str | os.PathLike[str], *, snaplen: int | None = None) -> "CaptureFile":
+    """Open a capture file, or standard input for "-", keeping at most `snaplen` bytes of each frame.
+
+    Raises CaptureFileError where the file cannot be opened; whether it is a capture file shows when it is read.
+    """
+    name = os.fspath(path)
+    if name == STANDARD_INPUT:
+        return CaptureFile("standard input", _Input(os.dup(sys.stdin.fileno())), snaplen)
+    try:
+        # Opening a FIFO waits for its writer; everything else opens at once.
+        return CaptureFile(name, _Input(os.open(name, os.O_RDONLY | os.O_CLOEXEC)), snaplen)
+    except OSError as error:
+        raise CaptureFileError(f"cannot open {name}: {error.strerror}") from error
+
+
+class CaptureFile:
+    """An open capture file: iterate over it, or call `read` until `ended`. A context manager that closes it."""
+
+    def __init__(self, name: str, source: "_Input", snaplen: int | None) -> None:
+        self.name = name
+        """path, or "standard input"; stands in errors"""
+        self.warning: str | None = None
+        """once `ended`: what was damaged or cut at the end of the file"""
+        self.ended = False
+        """whether all that can be read was returned"""
+        self._input = source
+        self._mapped = False
+        self._reader = CaptureReader(snaplen=snaplen)
+        self._next_piece: Callable[[], bytes | memoryview] | None = None
+
+    @property
+    def interfaces(self) -> list[CaptureInterface]:
+        """Interfaces described so far; the list grows while a pcapng file is read."""
+        return self._reader.interfaces
+
+    @property
+    def packets(self) -> int:
+        """Frames returned so far."""
+        return self._reader.packets
+
+    @property
+    def bytes_total(self) -> int | None:
+        """Length of the file as it lies on disk; None where it has no end yet (a pipe)."""
+        return self._input.size
+
+    @property
+    def bytes_done(self) -> int:
+        """How far into `bytes_total` reading has come."""
+        return self._reader.bytes_read if self._mapped else self._input.position
+
+    def read(self, timeout_s: float | None = None) -> Frames | None:
+        """The next batch; its memory is used again by the next call. None: nothing within `timeout_s`, or the end.
+
+        Files and plain or gzip-packed pipes respect `timeout_s`; a zstd-packed pipe blocks until it has a whole piece.
+        Raises CaptureFileError where not one packet can be read.
+        """
+        self._input.timeout_s = timeout_s
+        try:
+            frames = self._reader.frames()
+            if frames is None and not self.ended:
+                self._feed()
+                frames = self._reader.frames()
+            return frames
+        except _NothingYetError:
+            return None
+        except CaptureFileError as error:
+            raise CaptureFileError(f"cannot read {self.name}: {error}") from None
+
+    def wake(self) -> None:
+        """Make a `read` that is waiting in another thread return now. Safe after `close` too."""
+        self._input.wake()
+
+    def close(self) -> None:
+        """Release the file; batches already returned stay valid."""
+        self.ended = True
+        self._input.close()
+
+    def __iter__(self) -> Iterator[Frames]:
+        while not self.ended:
+            frames = self.read()
+            if frames is not None:
+                yield frames
+
+    def __enter__(self) -> "CaptureFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _feed(self) -> None:
+        if self._next_piece is None:
+            self._next_piece = self._open_pieces()
+        unpacking_failed = ""
+        piece: bytes | memoryview = b""
+        if not self._reader.damaged:
+            try:
+                piece = self._next_piece()
+            except (EOFError, zlib.error, OSError) as error:  # pyarrow's errors are OSError here
+                unpacking_failed = str(error).partition("\n")[0]
+        if len(piece):
+            self._reader.feed(piece)
+            return
+        self.ended = True
+        if unpacking_failed and self.packets == 0:
+            raise CaptureFileError(f"it cannot be unpacked ({unpacking_failed})")
+        self.warning = self._reader.finish()
+        if unpacking_failed:
+            self.warning = f"unpacking failed after {self.packets:,} packets ({unpacking_failed})"
+
+    def _open_pieces(self) -> Callable[[], bytes | memoryview]:
+        """Look at the first bytes and choose how the pieces are got; an empty piece ends them."""
+        start = self._input.peek(len(_ZSTD_MAGIC))
+        if start.startswith(_GZIP_MAGIC):
+            unpacked = gzip.GzipFile(fileobj=self._input)
+            return lambda: unpacked.read1(_PIECE_BYTES)
+        if start == _ZSTD_MAGIC:
+            self._input.patient = True
+            stream = pa.CompressedInputStream(pa.PythonFile(self._input, "r"), "zstd")
+            return lambda: bytes(stream.read(_ZSTD_PIECE_BYTES))
+        if self._input.size:
+            whole = mmap.mmap(self._input.fileno(), 0, access=mmap.ACCESS_READ)
+            whole.madvise(mmap.MADV_SEQUENTIAL)
+            self._mapped = True
+            pieces = iter([memoryview(whole)])
+            return lambda: next(pieces, b"")
+        buffer = memoryview(bytearray(_PIECE_BYTES))
+        return lambda: buffer[: self._input.readinto(buffer)]
+
+
+class _NothingYetError(Exception):
+    """Nothing arrived in time, or `wake` was called; reading may go on later, nothing is lost."""
+
+
+class _Input(io.RawIOBase):
+    """Raw bytes of a file descriptor, with a timeout, a wake-up, and a look at the first bytes."""
+
+    def __init__(self, fd: int) -> None:
+        self.timeout_s: float | None = None
+        """longest wait of a read; None: without end"""
+        self.patient = False
+        """wait without end and without wake-up (for a decoder that cannot be interrupted)"""
+        self.position = 0
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            os.close(fd)
+            raise IsADirectoryError(0, "it is a folder")
+        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        self._fd = fd
+        self._start = b""
+        self._woken, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+        self._poll.register(self._woken, select.POLLIN)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def readable(self) -> bool:
+        return True
+
+    def peek(self, count: int) -> bytes:
+        """The first `count` bytes, fewer where the file ends before; only before the first read."""
+        while len(self._start) < count:
+            self._wait()
+            more = os.read(self._fd, count - len(self._start))
+            if not more:
+                break
+            self._start += more
+        return self._start
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read what is there, waiting for at least a byte. 0: the end. Raises _NothingYetError."""
+        if self._start:
+            count = min(len(self._start), len(buffer))
+            buffer[:count] = self._start[:count]
+            self._start = self._start[count:]
+        else:
+            self._wait()
+            count = os.readv(self._fd, [buffer])
+        self.position += count
+        return count
+
+    def wake(self) -> None:
+        with contextlib.suppress(OSError):  # closed, or so many wake-ups wait that one more changes nothing
+            self._waker.send(b"\0")
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            os.close(self._fd)
+            self._woken.close()
+            self._waker.close()
+
+    def _wait(self) -> None:
+        while True:
+            wait_ms = None if self.timeout_s is None or self.patient else self.timeout_s * 1000
+            ready = [fd for fd, _ in self._poll.poll(wait_ms)]
+            if self._fd in ready:
+                return
+            if self._woken.fileno() in ready:
+                self._woken.recv(4096)
+            if not self.patient:
+                raise _NothingYetError

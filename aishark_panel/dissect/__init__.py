@@ -1,0 +1,83 @@
+"""Frames in, PACKETS columns out: numba kernels, one file per family of protocols.
+
+`dissect` appends a batch of frames to a block; `info_text` makes the one-line summary of a row for people.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from aishark_panel.dissect.info import info_text
+from aishark_panel.dissect.packet import dissect_rows
+from aishark_panel.dissect.row import ROW_TYPE
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.packets import Packets
+
+__all__ = ["dissect", "info_text", "warm_up"]
+
+_SEED: Final = int.from_bytes(os.urandom(8)) >> 1
+"""Where text hashes start; see dissect.texts."""
+
+
+def dissect(
+    frames: Frames,
+    start: int,
+    link_types: npt.NDArray[np.int32],
+    iface_codes: npt.NDArray[np.uint16],
+    packets: Packets,
+) -> int:
+    """Dissect frames[start:] and append them to `packets`; returns how many were appended.
+
+    These are fewer than offered only when the block is full: of rows, or of texts. All columns of the new rows are
+    written but `frame_pos`, which is the caller's. `link_types` (LINKTYPE numbers) and `iface_codes` (values for the
+    `iface` column) are indexed by `frames.iface`. Raises ValueError where that index is out of their range.
+
+    One thread may append to a block at a time; others may read its rows [0, length) meanwhile.
+    """
+    count = min(len(frames) - start, packets.capacity - packets.length)
+    if count <= 0:
+        return 0
+    interfaces = min(len(link_types), len(iface_codes))
+    if int(frames.iface[start : start + count].max()) >= interfaces:
+        raise ValueError(f"frames name an interface beyond the {interfaces} that are known")
+    appended = dissect_rows(
+        _input(frames.ts, np.int64),
+        _input(frames.orig_len, np.uint32),
+        _input(frames.iface, np.uint16),
+        _input(frames.offsets, np.int32),
+        _input(frames.data, np.uint8),
+        _input(link_types, np.int32),
+        _input(iface_codes, np.uint16),
+        start,
+        count,
+        packets.columns,
+        packets.texts,
+        packets.length,
+        _SEED,
+        (rows := np.empty(64, ROW_TYPE)),
+        rows.view(np.uint64),
+    )
+    packets.length += appended
+    return appended
+
+
+def _input(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """A read-only view of one fixed type: to numba a writable array is another type, and costs another compilation."""
+    view = np.ascontiguousarray(array, dtype).view()
+    view.flags.writeable = False
+    return view
+
+
+def warm_up(progress: Callable[[str], None] | None = None) -> None:
+    """Compile the kernels, or load them from the cache, so that the first real batch does not wait.
+
+    `progress` is called with a sentence before and after.
+    """
+    if progress:
+        progress("compiling the dissector (about 20 s on the first run, then cached)")
+    dissect(Frames.from_list([b""], [0]), 0, np.ones(1, np.int32), np.zeros(1, np.uint16), Packets(1))
+    if progress:
+        progress("the dissector is ready")

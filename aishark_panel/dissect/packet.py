@@ -1,0 +1,103 @@
+"""The driver: one kernel call dissects one run of frames into rows of a block, layer by layer.
+
+Every column of a row is blanked first and filled by the layers found, because blocks are used again.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from aishark_panel.dissect.application import over_tcp, over_udp
+from aishark_panel.dissect.ip import NO_TRANSPORT, arp, ipv4, ipv6
+from aishark_panel.dissect.link import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_RARP, link
+from aishark_panel.dissect.load import Bytes, prefetch
+from aishark_panel.dissect.row import Row, store
+from aishark_panel.dissect.texts import has_room
+from aishark_panel.dissect.transport import OVER_TCP, OVER_UDP, conversation, transport
+from aishark_panel.jit import lean_kernel
+from aishark_panel.wire import protocols
+from aishark_panel.wire.packets import Columns, Texts
+
+__all__ = ["dissect_rows"]
+
+_PREFETCH_FRAMES: Final = 8
+"""How many frames ahead the first cache lines are asked for: dissecting is bound by waiting for them."""
+
+_CACHE_LINE_BYTES: Final = 64
+
+_CHUNK_ROWS: Final = 64
+"""Rows under construction at a time; their records stay in the first-level cache (32 KiB)."""
+
+
+@lean_kernel
+def dissect_rows(
+    ts: npt.NDArray[np.int64],
+    orig_len: npt.NDArray[np.uint32],
+    iface: npt.NDArray[np.uint16],
+    offsets: npt.NDArray[np.int32],
+    data: Bytes,
+    link_types: npt.NDArray[np.int32],
+    iface_codes: npt.NDArray[np.uint16],
+    start: int,
+    count: int,
+    columns: Columns,
+    texts: Texts,
+    first_row: int,
+    seed: int,
+    rows: npt.NDArray[Any],
+    words: npt.NDArray[np.uint64],
+) -> int:
+    """Dissect frames [start, start + count) into rows from first_row on; returns how many until the texts are full."""
+    last = offsets.size - 1
+    done = 0
+    while done < count:
+        chunk = min(_CHUNK_ROWS, count - done)
+        words[:] = 0
+        for i in range(chunk):
+            if not has_room(texts):
+                store(rows, i, columns, first_row + done)
+                return done + i
+            frame = start + done + i
+            ahead = offsets[min(frame + _PREFETCH_FRAMES, last)]
+            prefetch(data, ahead)
+            prefetch(data, ahead + _CACHE_LINE_BYTES)
+            pos, end = np.int64(offsets[frame]), np.int64(offsets[frame + 1])
+            wire_end = pos + max(np.int64(orig_len[frame]), end - pos)
+            row = rows[i]
+            row.ts = ts[frame]
+            row.iface = iface_codes[iface[frame]]
+            row.orig_len = orig_len[frame]
+            row.cap_len = end - pos
+            _layers(data, pos, end, wire_end, link_types[iface[frame]], row, texts, seed)
+        store(rows, chunk, columns, first_row + done)
+        done += chunk
+    return done
+
+
+@lean_kernel
+def _layers(
+    data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row, texts: Texts, seed: int
+) -> None:
+    """Dissect one frame from its link layer up."""
+    ether_type, pos, end, wire_end = link(data, pos, end, wire_end, link_type, row)
+    if ether_type == ETHERTYPE_IPV4:
+        proto, pos, end, wire_end = ipv4(data, pos, end, wire_end, row)
+    elif ether_type == ETHERTYPE_IPV6:
+        proto, pos, end, wire_end = ipv6(data, pos, end, wire_end, row)
+    else:
+        if ether_type in (ETHERTYPE_ARP, ETHERTYPE_RARP):
+            row.protocol = protocols.ARP if ether_type == ETHERTYPE_ARP else protocols.RARP
+            arp(data, pos, end, wire_end, row)
+        return
+    if proto != NO_TRANSPORT:
+        pos, kind = transport(data, pos, end, wire_end, proto, row)
+        wire_end = min(wire_end, pos + np.int64(row.payload_len))
+        end = min(end, wire_end)
+        if pos < end:
+            if kind == OVER_TCP:
+                over_tcp(data, pos, end, wire_end, row, texts, seed)
+            elif kind == OVER_UDP:
+                over_udp(data, pos, end, wire_end, row, texts, seed)
+    if row.ip_version:
+        row.conversation_id = conversation(row)

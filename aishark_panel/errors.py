@@ -1,0 +1,89 @@
+"""Every error a caller of aishark_panel may meet.
+
+::
+
+    AisharkError                  a sentence for a person: what was wrong, where, what to do next
+    +-- ConfigError               an option, file or environment value that cannot be used
+    +-- CaptureError              a capture that cannot start or go on
+    |   +-- CapturePermissionError    the process may not open a packet socket
+    |   +-- FilterError           a capture filter (BPF) that does not compile
+    +-- CaptureFileError          bytes that are not a capture file we can read
+    +-- ExpressionError           a display filter that does not parse; carries its position
+    +-- ProtocolError             a peer broke the protocol (docs/protocol.md)
+    +-- HubError                  the hub refused or could not serve a request
+        +-- HubUnreachableError   nobody answers at the hub's address
+        +-- NotAuthorizedError    the token or key is missing or wrong
+        +-- NotFoundError         no such session, agent, packet or ticket
+
+The command line prints `str(error)` and exits with status 2; it shows no traceback for these.
+"""
+
+__all__ = [
+    "AisharkError",
+    "CaptureError",
+    "CaptureFileError",
+    "CapturePermissionError",
+    "ConfigError",
+    "ExpressionError",
+    "FilterError",
+    "HubError",
+    "HubUnreachableError",
+    "NotAuthorizedError",
+    "NotFoundError",
+    "ProtocolError",
+]
+
+
+class AisharkError(Exception):
+    """Base of all errors that are somebody's to act on; its text is written for that person."""
+
+
+class ConfigError(AisharkError):
+    """An option, file or environment value that cannot be used."""
+
+
+class CaptureError(AisharkError):
+    """A capture that cannot start or go on."""
+
+
+class CapturePermissionError(CaptureError):
+    """The process may not open a packet socket."""
+
+
+class FilterError(CaptureError):
+    """A capture filter (BPF) that does not compile."""
+
+
+class CaptureFileError(AisharkError):
+    """Bytes that are not a capture file we can read."""
+
+
+class ExpressionError(AisharkError):
+    """A display filter that does not parse or does not type-check.
+
+    `position` is the 0-based offset in the text where it went wrong; None when it has no single place.
+    """
+
+    def __init__(self, message: str, position: int | None = None) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+class ProtocolError(AisharkError):
+    """A peer broke the protocol; the connection is closed with this text as the reason."""
+
+
+class HubError(AisharkError):
+    """The hub refused or could not serve a request."""
+
+
+class HubUnreachableError(HubError):
+    """Nobody answers at the hub's address."""
+
+
+class NotAuthorizedError(HubError):
+    """The token or key is missing or wrong."""
+
+
+class NotFoundError(HubError):
+    """No such session, agent, packet or ticket."""

@@ -1,0 +1,234 @@
+"""Packets as tables: text for people, CSV, JSON lines, Parquet and Arrow IPC files.
+
+Each class writes one format to a binary sink and has the same two methods: `write` some rows of a block, and `close`,
+which ends the format but leaves the sink open. The sink needs no more than `write(bytes)`.
+
+CSV, JSON and text are made column by column with Arrow's string functions; Python runs once per distinct address or
+name of a block, not per packet. CSV cells that a spreadsheet would take for a formula get an apostrophe in front
+(OWASP, CSV Injection). In text for people, characters that control a terminal or turn writing round are replaced.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from aishark_panel.dissect import info_text
+from aishark_panel.errors import ConfigError
+from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
+from aishark_panel.wire.schema import Kind, column
+
+__all__ = [
+    "FRAME",
+    "INFO",
+    "ArrowTable",
+    "CsvTable",
+    "JsonTable",
+    "ParquetTable",
+    "Rows",
+    "Sink",
+    "TextTable",
+    "check_columns",
+    "table_batch",
+]
+
+INFO: Final = "info"
+"""one line on the packet, made for people"""
+FRAME: Final = "frame"
+"""the captured bytes"""
+_ROW_GROUP_ROWS: Final = 131_072
+_WIDTHS: Final = {Kind.TIME: 30, Kind.ADDRESS: 15, Kind.MAC: 17, Kind.PROTOCOL: 8, Kind.TEXT: 20}
+"""characters of a column in text for people; what is longer shifts its line"""
+
+Rows = npt.NDArray[np.intp]
+"""(n,) indices into a block"""
+
+
+class Sink(Protocol):
+    """Where bytes go: a file opened for writing, or anything that collects."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Take all of `data`."""
+
+
+def check_columns(columns: Sequence[str], *, frames: bool) -> None:
+    """Refuse columns that do not exist, with ConfigError. `frames`: whether the format can hold bytes."""
+    for name in columns:
+        if name == FRAME and not frames:
+            raise ConfigError("frame bytes have no place in text, .csv and .json; write .parquet, .arrow or .pcapng")
+        if name not in (*ARROW_NAMES, INFO, FRAME):
+            raise ConfigError(f"there is no column {name!r}; columns are {', '.join((*ARROW_NAMES, INFO))}")
+
+
+def table_batch(
+    packets: Packets, rows: Rows, interfaces: Sequence[Interface], columns: Sequence[str]
+) -> pa.RecordBatch:
+    """Arrow form of some rows; as `Packets.to_arrow`, and knows the column "info" too."""
+    batch = packets.to_arrow(interfaces, [name for name in columns if name != INFO], rows)
+    if INFO in columns:
+        info = pa.array([info_text(packets, int(row)) for row in rows], pa.string())
+        batch = batch.add_column(list(columns).index(INFO), INFO, info)
+    return batch
+
+
+class ParquetTable:
+    """Parquet with zstd; texts, addresses and protocols stay dictionaries."""
+
+    def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
+        self._interfaces, self._columns = interfaces, columns
+        schema = _schema(interfaces, columns)
+        self._writer = pq.ParquetWriter(sink, schema, compression="zstd")
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def write(self, packets: Packets, rows: Rows) -> None:
+        self._batches.append(table_batch(packets, rows, self._interfaces, self._columns))
+        self._rows += len(rows)
+        if self._rows >= _ROW_GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._batches:
+            # One dictionary a row group: where it changes within one, Parquet falls back to plain values.
+            self._writer.write_table(pa.Table.from_batches(self._batches).unify_dictionaries())
+            self._batches, self._rows = [], 0
+
+
+class ArrowTable:
+    """Arrow IPC file with zstd. Dictionaries become plain strings: the file format allows one per column only."""
+
+    def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
+        self._interfaces, self._columns = interfaces, columns
+        self._schema = pa.schema([(f.name, _plain_type(f.type)) for f in _schema(interfaces, columns)])
+        self._writer = pa.ipc.new_file(sink, self._schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+
+    def write(self, packets: Packets, rows: Rows) -> None:
+        self._writer.write_batch(table_batch(packets, rows, self._interfaces, self._columns).cast(self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class CsvTable:
+    """CSV as RFC 4180 has it, with a header line; null is an empty cell, times are ISO 8601."""
+
+    def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
+        self._sink, self._interfaces, self._columns = sink, interfaces, columns
+        sink.write((",".join(columns) + "\r\n").encode())
+
+    def write(self, packets: Packets, rows: Rows) -> None:
+        batch = table_batch(packets, rows, self._interfaces, self._columns)
+        cells = [_cells(array, _csv_cells) for array in batch.columns]
+        self._sink.write(_lines(pc.binary_join_element_wise(*cells, ",", **_NULL_IS_EMPTY), "\r\n"))
+
+    def close(self) -> None:
+        pass
+
+
+class JsonTable:
+    """JSON lines: one object a packet; a column that is null is left out of it."""
+
+    def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
+        self._sink, self._interfaces, self._columns = sink, interfaces, columns
+
+    def write(self, packets: Packets, rows: Rows) -> None:
+        batch = table_batch(packets, rows, self._interfaces, self._columns)
+        members = [
+            pc.binary_join_element_wise(f'"{name}"', _json_cells(array), ":")
+            for name, array in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+        objects = pc.binary_join_element_wise(*members, ",", null_handling="skip")
+        self._sink.write(_lines(pc.binary_join_element_wise("{", objects, "}", ""), "\n"))
+
+    def close(self) -> None:
+        pass
+
+
+class TextTable:
+    """Aligned columns for people, under a header line."""
+
+    def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
+        self._sink, self._interfaces, self._columns = sink, interfaces, columns
+        self._widths = [_width(name) for name in columns]
+        header = "  ".join(name.ljust(width) for name, width in zip(columns, self._widths, strict=True))
+        sink.write((header.rstrip() + "\n").encode())
+
+    def write(self, packets: Packets, rows: Rows) -> None:
+        batch = table_batch(packets, rows, self._interfaces, self._columns)
+        cells = [
+            pc.utf8_rpad(pc.fill_null(_cells(array, _shown), ""), width)
+            for array, width in zip(batch.columns, self._widths, strict=True)
+        ]
+        self._sink.write(_lines(pc.utf8_rtrim_whitespace(pc.binary_join_element_wise(*cells, "  ")), "\n"))
+
+    def close(self) -> None:
+        pass
+
+
+_NULL_IS_EMPTY: Final = {"null_handling": "replace", "null_replacement": ""}
+
+
+def _schema(interfaces: Sequence[Interface], columns: Sequence[str]) -> pa.Schema:
+    return table_batch(Packets(1), np.zeros(0, np.intp), interfaces, columns).schema
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _cells(array: pa.Array, mend: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """Strings of a column; `mend` is applied to text from outside, once per distinct value where possible."""
+    if pa.types.is_dictionary(array.type):
+        return mend(array.dictionary).take(array.indices)
+    if pa.types.is_timestamp(array.type):
+        return _iso_times(array)
+    return mend(array) if pa.types.is_string(array.type) else array.cast(pa.string())
+
+
+def _iso_times(array: pa.Array) -> pa.Array:
+    text = pc.replace_substring(array.cast(pa.timestamp("ns")).cast(pa.string()), " ", "T")
+    return pc.binary_join_element_wise(text, "Z", "")
+
+
+def _json_cells(array: pa.Array) -> pa.Array:
+    if pa.types.is_timestamp(array.type):
+        return pc.binary_join_element_wise('"', _iso_times(array), '"', "")
+    return _cells(array, lambda texts: pa.array([json.dumps(text) for text in texts.to_pylist()], pa.string()))
+
+
+def _csv_cells(texts: pa.Array) -> pa.Array:
+    texts = pc.replace_substring_regex(texts, r"^([=+\-@\t\r])", r"'\1")
+    needs_quotes = pc.match_substring_regex(texts, '[",\r\n]')
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
+    return pc.if_else(needs_quotes, quoted, texts)
+
+
+def _shown(texts: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(texts, r"[\p{Cc}\p{Cf}]", "\N{REPLACEMENT CHARACTER}")
+
+
+def _lines(lines: pa.Array, end: str) -> bytes:
+    """All strings, each with its line end. The buffer of a string array is just that."""
+    ended = pc.binary_join_element_wise(lines, "", end)
+    if not len(ended):
+        return b""
+    _, offsets, data = ended.buffers()
+    ends = np.frombuffer(offsets, np.int32)
+    first, last = int(ends[ended.offset]), int(ends[ended.offset + len(ended)])
+    return data[first:last].to_pybytes() if data else b""
+
+
+def _width(name: str) -> int:
+    if name in ("number", INFO):
+        return 8
+    kind = None if name == "agent" else column(name).kind
+    return max(len(name), _WIDTHS.get(kind, 0) if kind else 8)

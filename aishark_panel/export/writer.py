@@ -1,0 +1,155 @@
+"""One way to write packets, whatever the format: `open_writer`, which goes by the suffix.
+
+A file appears under its name when it is whole, never before: it is written beside, under a temporary name, and renamed
+at the end. After an error nothing is left of it.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Protocol
+
+from aishark_panel.errors import ConfigError
+from aishark_panel.export.capture import Described, PcapExport, PcapngExport, capture_interface
+from aishark_panel.export.tables import (
+    ArrowTable,
+    CsvTable,
+    JsonTable,
+    ParquetTable,
+    Rows,
+    Sink,
+    TextTable,
+    check_columns,
+)
+from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
+from aishark_panel.wire.pcapheaders import CaptureInterface
+
+__all__ = ["SUFFIXES", "TEXT_COLUMNS", "Writer", "check_suffix", "open_writer"]
+
+TEXT_COLUMNS: Final = ("number", "ts", "src_ip", "dst_ip", "protocol", "orig_len", "info")
+"""columns of text for people, where none are asked for"""
+
+_TABLES: Final[dict[str, Callable[[Sink, Sequence[Interface], Sequence[str]], "_Format"]]] = {
+    ".parquet": ParquetTable,
+    ".arrow": ArrowTable,
+    ".csv": CsvTable,
+    ".json": JsonTable,
+    ".txt": TextTable,
+}
+_CAPTURES: Final[dict[str, Callable[[Sink, Described], "_Format"]]] = {
+    ".pcap": PcapExport,
+    ".pcapng": PcapngExport,
+}
+SUFFIXES: Final = (*_TABLES, *_CAPTURES)
+"""Formats, by the suffix of their files."""
+
+
+class _Format(Protocol):
+    def write(self, packets: Packets, rows: Rows) -> None: ...
+    def close(self) -> None: ...
+
+
+def check_suffix(suffix: str) -> str:
+    """The suffix, if there is a format for it. Raises ConfigError."""
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"there is no format for {suffix or 'a name without suffix'}; use {', '.join(SUFFIXES)}")
+    return suffix
+
+
+def open_writer(
+    target: str | os.PathLike[str] | Sink,
+    suffix: str,
+    interfaces: Sequence[Interface],
+    columns: Sequence[str] = (),
+    *,
+    capture_interfaces: Sequence[CaptureInterface] | None = None,
+) -> "Writer":
+    """Open a writer in the format of `suffix`, one of SUFFIXES.
+
+    `target` is a path, or anything with `write(bytes)`, which is not closed. `interfaces` are indexed by the packets'
+    `iface`; the sequence may grow while packets are written. `columns` is the choice of columns (default: all; text:
+    TEXT_COLUMNS); capture formats have none. `capture_interfaces` says more of the interfaces to capture formats.
+    Raises ConfigError where suffix, column or path cannot be used.
+    """
+    check_suffix(suffix)
+    if suffix in _CAPTURES:
+        if columns:
+            raise ConfigError(f"{suffix} holds whole frames, so no columns can be chosen; leave the columns out")
+
+        def described() -> Sequence[CaptureInterface]:
+            return [capture_interface(i) for i in interfaces] if capture_interfaces is None else capture_interfaces
+
+        return Writer(target, lambda sink: _CAPTURES[suffix](sink, described))
+    check_columns(columns, frames=suffix in (".parquet", ".arrow"))
+    chosen = columns or (TEXT_COLUMNS if suffix == ".txt" else ARROW_NAMES)
+    return Writer(target, lambda sink: _TABLES[suffix](sink, interfaces, chosen))
+
+
+class Writer:
+    """An export in progress; a context manager: leaving it completes the file, leaving it by an error discards it."""
+
+    def __init__(self, target: str | os.PathLike[str] | Sink, make_format: Callable[[Sink], _Format]) -> None:
+        self.packets = 0
+        """packets written so far"""
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+        sink: Sink
+        if isinstance(target, str | os.PathLike):
+            self._path = Path(target)
+            self._part = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.part")
+            try:
+                sink = self._file = self._part.open("xb")
+            except OSError as error:
+                raise ConfigError(f"cannot write {self._path}: {error.strerror}") from error
+        else:
+            sink = target
+        try:
+            self._format = make_format(sink)
+        except BaseException:
+            self.discard()
+            raise
+
+    def write(self, packets: Packets, rows: Rows) -> None:
+        """Write these rows of a block, in this order. Raises ConfigError where the format cannot hold them."""
+        if len(rows):
+            try:
+                self._format.write(packets, rows)
+            except OSError as error:
+                raise self._write_error(error) from error
+            self.packets += len(rows)
+
+    def close(self) -> None:
+        """Complete the file and give it its name. Raises ConfigError where the disk does not let us."""
+        try:
+            self._format.close()
+            if self._file is not None and self._path is not None:
+                self._file.close()
+                self._part.replace(self._path)
+                self._file = None
+        except OSError as error:
+            self.discard()
+            raise self._write_error(error) from error
+
+    def discard(self) -> None:
+        """Give up; what was written to a path is removed."""
+        if self._file is not None:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
+            self._file = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _write_error(self, error: OSError) -> Exception:
+        # To a sink of the caller's (a pipe, a response) the error is the caller's to handle: BrokenPipeError, say.
+        return error if self._path is None else ConfigError(f"cannot write {self._path}: {error.strerror or error}")

@@ -1,0 +1,232 @@
+"""One comparison, by the kind of column: what may be compared with what, and how in few passes over the rows.
+
+An `Atom` answers for rows that have values; which rows do follows from its fields, and is the compiler's business.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from aishark_panel.errors import ExpressionError
+from aishark_panel.query import literals
+from aishark_panel.query.arithmetic import Quantity, constant, quantity
+from aishark_panel.query.names import Field, Presence, protocol_named
+from aishark_panel.query.rows import Mask, Rows, Test
+from aishark_panel.query.syntax import Items, Literal, Range
+from aishark_panel.query.texts import Decision, among, ordered, text_test
+from aishark_panel.wire.schema import TCP_FLAG_NAMES, Kind, Layer
+
+__all__ = [
+    "NUMERIC", "TEXTUAL", "Atom", "compare_fields", "compare_literal", "compare_quantities", "has_flags", "in_networks",
+    "in_set", "numbers_in_set", "on_text",
+]  # fmt: skip
+
+NUMERIC: Final = frozenset({Kind.INTEGER, Kind.FLAGS, Kind.BOOLEAN})
+TEXTUAL: Final = frozenset({Kind.TEXT, Kind.PROTOCOL, Kind.INTERFACE})
+_ORDERED: Final = NUMERIC | {Kind.TIME, Kind.TEXT}
+
+_UFUNCS: Final[dict[str, np.ufunc]] = {
+    "==": np.equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
+}  # fmt: skip
+_IPV6: Final = Presence("layers", int(Layer.IPV6))
+_ALL_ONES: Final = np.uint64(2**64 - 1)
+_TABLE_BITS: Final = 16
+"""Sets of numbers up to this size are looked up in a table, larger ones by binary search."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Atom:
+    """One condition on some fields."""
+
+    test: Test
+    fields: tuple[Field, ...] = ()
+    """null where one of these is"""
+    defined: Test | None = None
+    """null where this is false"""
+    columns: frozenset[str] = frozenset()
+    """further columns it reads"""
+
+
+def compare_literal(operator: str, field: Field, literal: Literal) -> Atom:
+    """Compare a field with a value. Raises ExpressionError where their kinds do not fit."""
+    if operator != "==" and field.kind not in _ORDERED:
+        raise ExpressionError(f"{field.name} has no order; compare it with ==, != or in", literal.position)
+    stored = field.stored
+    match field.kind:
+        case Kind.ADDRESS:
+            return in_networks(field, [literal])
+        case Kind.MAC:
+            return Atom(test=_versus(np.equal, stored, literals.mac(literal)), fields=(field,))
+        case Kind.TIME:
+            return Atom(test=_versus(_UFUNCS[operator], stored, literals.time_ns(literal)), fields=(field,))
+        case Kind.TEXT | Kind.PROTOCOL | Kind.INTERFACE:
+            return on_text(field, ordered(operator, _text(field, literal)))
+        case _:
+            return compare_quantities(operator, quantity(field), constant(literals.integer(literal, field.name)))
+
+
+def compare_fields(operator: str, left: Field, right: Field, position: int) -> Atom:
+    """Compare two fields of the same kind."""
+    fields, a, b = (left, right), left.stored, right.stored
+    if left.kind in NUMERIC and right.kind in NUMERIC:
+        return compare_quantities(operator, quantity(left), quantity(right))
+    if left.kind is not right.kind or left.kind is Kind.INTERFACE:
+        raise ExpressionError(
+            f"{left.name} ({left.kind.value}) cannot be compared with {right.name} ({right.kind.value})", position
+        )
+    if operator != "==" and left.kind is not Kind.TIME:
+        raise ExpressionError(f"{left.name} and {right.name} compare with == and != only", position)
+    if left.kind is Kind.ADDRESS:
+        return Atom(test=lambda rows: _same_addresses(rows.values(a), rows.values(b)), fields=fields)
+    ufunc = _UFUNCS[operator]
+    return Atom(test=lambda rows: ufunc(rows.values(a), rows.values(b)), fields=fields)
+
+
+def compare_quantities(operator: str, left: Quantity, right: Quantity) -> Atom:
+    """Compare two numbers, at least one of which differs from row to row."""
+    ufunc, a, b = _UFUNCS[operator], left.values, right.values
+    inexact = [q for q in (left, right) if not q.exact and q.constant is None]
+
+    def defined(rows: Rows) -> Mask:
+        mask = inexact[0].defined(rows)
+        for other in inexact[1:]:
+            mask &= other.defined(rows)
+        return mask
+
+    return Atom(
+        test=lambda rows: ufunc(a(rows), b(rows)),
+        fields=left.fields + right.fields,
+        defined=defined if inexact else None,
+    )
+
+
+def in_set(field: Field, items: Items) -> Atom:
+    """Is the field one of these values? Raises ExpressionError where their kinds do not fit."""
+    if field.kind in NUMERIC:
+        return numbers_in_set(quantity(field), items, field.name)
+    values = _without_ranges(field, items)
+    match field.kind:
+        case Kind.ADDRESS:
+            return in_networks(field, values)
+        case Kind.MAC | Kind.TIME:
+            convert = literals.mac if field.kind is Kind.MAC else literals.time_ns
+            points = [(point, point) for point in map(convert, values)]
+            return Atom(
+                test=_in_intervals(lambda rows: rows.values(field.stored), field.dtype, points), fields=(field,)
+            )
+        case _:
+            return on_text(field, among([_text(field, value) for value in values]))
+
+
+def numbers_in_set(subject: Quantity, items: Items, name: str) -> Atom:
+    """Is the number one of these, or within one of these ranges?"""
+    if not subject.exact:
+        raise ExpressionError("a fraction is not looked up in a set; compare it with < and >", items.position)
+    intervals = []
+    for item in items.members:
+        ends = (item.low, item.high) if isinstance(item, Range) else (item, item)
+        low, high = (literals.integer(end, name) for end in ends)
+        if not isinstance(low, int) or not isinstance(high, int):
+            raise ExpressionError("a set of numbers holds whole numbers", item.position)
+        intervals.append((low, high))
+    return Atom(test=_in_intervals(subject.values, subject.dtype, intervals), fields=subject.fields)
+
+
+def in_networks(field: Field, values: Sequence[Literal]) -> Atom:
+    """Is the address one of these, or in one of these networks?
+
+    An IPv6 packet may carry ::ffff:a.b.c.d, which is stored like the IPv4 address a.b.c.d but is not that address.
+    """
+    if field.kind is not Kind.ADDRESS:
+        raise ExpressionError(f"{field.name} holds no IP addresses; src_ip and dst_ip do", values[0].position)
+    stored, networks = field.stored, [literals.network(value) for value in values]
+
+    def test(rows: Rows) -> Mask:
+        addresses = rows.values(stored)
+        first, second = addresses[:, 0], addresses[:, 1]
+        found = np.zeros(len(rows), np.bool_)
+        for (value_1, value_2), (mask_1, mask_2), is_v6 in networks:
+            # The second half tells IPv4 addresses apart, so the other passes are mostly not needed.
+            hits = _equal_bits(second, value_2, mask_2)
+            if hits.any():
+                hits &= _equal_bits(first, value_1, mask_1)
+                hits &= rows.present(_IPV6) if is_v6 else ~rows.present(_IPV6)
+                found |= hits
+        return found
+
+    return Atom(test=test, fields=(field,), columns=frozenset({_IPV6.column}))
+
+
+def has_flags(field: Field, names: Sequence[Literal]) -> Atom:
+    """Are all these flags set?"""
+    if field.stored != "tcp_flags" or field.bit:
+        raise ExpressionError("has() looks at tcp_flags: has(tcp_flags, 'SYN')", names[0].position)
+    bits = 0
+    for name in names:
+        if name.text.upper() not in TCP_FLAG_NAMES:
+            raise ExpressionError(f"{name.text[:20]!r} is no TCP flag: {', '.join(TCP_FLAG_NAMES)}", name.position)
+        bits |= 1 << TCP_FLAG_NAMES.index(name.text.upper())
+    return Atom(test=lambda rows: (rows.values("tcp_flags") & bits) == bits, fields=(field,))
+
+
+def on_text(field: Field, decision: Decision) -> Atom:
+    """What `decision` says of the field's text."""
+    return Atom(test=text_test(field, decision), fields=(field,))
+
+
+def _versus(ufunc: np.ufunc, stored: str, value: int) -> Test:
+    return lambda rows: ufunc(rows.values(stored), value)
+
+
+def _text(field: Field, literal: Literal) -> str:
+    text = literals.string(literal, field.name)
+    return protocol_named(text, literal.position) if field.kind is Kind.PROTOCOL else text
+
+
+def _without_ranges(field: Field, items: Items) -> list[Literal]:
+    for item in items.members:
+        if isinstance(item, Range):
+            raise ExpressionError(f"{field.name} takes no ranges; only numbers do", item.position)
+    return [item for item in items.members if not isinstance(item, Range)]
+
+
+def _same_addresses(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> Mask:
+    equal: Mask = a[:, 1] == b[:, 1]
+    equal &= a[:, 0] == b[:, 0]
+    return equal
+
+
+def _equal_bits(words: npt.NDArray[np.uint64], value: np.uint64, mask: np.uint64) -> Mask:
+    """Which words equal `value` where `mask` has ones."""
+    equal: Mask = (words if mask == _ALL_ONES else words & mask) == value
+    return equal
+
+
+def _in_intervals(values: Callable[[Rows], Any], dtype: str, intervals: Sequence[tuple[int, int]]) -> Test:
+    """Which values lie in one of the closed intervals."""
+    limits = np.iinfo(dtype)
+    smallest, largest = int(limits.min), int(limits.max)
+    merged: list[list[int]] = []
+    for low, high in sorted((max(low, smallest), min(high, largest)) for low, high in intervals):
+        if merged and low <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], high)
+        elif low <= high:
+            merged.append([low, high])
+    if limits.bits <= _TABLE_BITS and smallest == 0:
+        table = np.zeros(largest + 1, np.bool_)
+        for low, high in merged:
+            table[low : high + 1] = True
+        return lambda rows: table[values(rows)]
+    # Before the first interval ends nothing: its place 0 is never hit.
+    lows, highs = np.array([[0, 0], *merged], dtype).T
+
+    def test(rows: Rows) -> Mask:
+        numbers = values(rows)
+        place = np.searchsorted(lows[1:], numbers, side="right")
+        found: Mask = (numbers <= highs[place]) & (place > 0)
+        return found
+
+    return test

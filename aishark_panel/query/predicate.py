@@ -1,0 +1,51 @@
+"""A compiled expression: which packets of a block it selects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from aishark_panel.query.compiler import compile_tree
+from aishark_panel.query.parser import parse
+from aishark_panel.query.rows import Rows, Test
+from aishark_panel.wire.packets import Interface, Packets
+
+__all__ = ["Predicate", "compile_expression"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicate:
+    """A condition on packets; made by `compile_expression`, and safe to use from several threads."""
+
+    text: str
+    """as it was written"""
+    columns: frozenset[str]
+    """columns of wire.packets.Columns it reads, `layers` included where it asks what is null"""
+    needs_frames: bool
+    """it reads the frames' bytes, not only columns"""
+    _test: Test | None = field(repr=False, compare=False)
+
+    def mask(
+        self, packets: Packets, start: int, stop: int, interfaces: Sequence[Interface] = ()
+    ) -> npt.NDArray[np.bool_]:
+        """Which of the block's rows [start, stop) are selected, (stop - start,).
+
+        `interfaces` are the session's, in the order of the `iface` column; only `iface` and `agent` look at them.
+        """
+        rows = Rows(packets, start, stop, interfaces)
+        return np.ones(len(rows), np.bool_) if self._test is None else self._test(rows)
+
+
+def compile_expression(text: str) -> Predicate:
+    """Compile an expression over PACKETS; one without text selects every packet.
+
+    The language is pandas' (`src_port == 443 & ~http_host.str.contains('example')`) with Wireshark's spellings
+    (`tcp.port == 443 && !(http.host contains "example")`) in the same expression.
+
+    Nulls: a comparison with null is false, its negation too. Raises ExpressionError with the position of the error.
+    """
+    if not text.strip(" \t\r\n"):
+        return Predicate(text=text, columns=frozenset(), needs_frames=False, _test=None)
+    test, columns, needs_frames = compile_tree(parse(text))
+    return Predicate(text=text, columns=columns, needs_frames=needs_frames, _test=test)

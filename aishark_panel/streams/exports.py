@@ -1,0 +1,113 @@
+"""Exports: a session's packets as a file, made chunk by chunk while capture goes on.
+
+The reader sets the pace: the next chunk is made when the last one has left, so an export needs the memory of one chunk
+however long it is, and a slow reader delays nothing else. Packets evicted before their turn are left out.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import Executor
+from typing import Final
+
+import numpy as np
+
+from aishark_panel.errors import ConfigError
+from aishark_panel.export.writer import Writer, open_writer
+from aishark_panel.query import Predicate, compile_expression
+from aishark_panel.streams.session import Session
+
+__all__ = ["FORMATS", "check_format", "export_chunks"]
+
+FORMATS: Final = {
+    "pcapng": "application/x-pcapng",
+    "pcap": "application/vnd.tcpdump.pcap",
+    "parquet": "application/vnd.apache.parquet",
+    "csv": "text/csv",
+    "json": "application/x-ndjson",
+    "arrow": "application/vnd.apache.arrow.file",
+}
+"""Export formats and their media types."""
+
+_CHUNK_ROWS: Final = 8_192
+_FOLLOW_S: Final = 0.1
+_STREAMED: Final = ("pcapng", "pcap", "csv", "json")
+"""Formats that can be followed: the others have their table of contents at the end."""
+
+
+class _Sink:
+    """Collects what a writer writes until it is sent."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes | memoryview) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        """All bytes since the last call."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+
+class _Export:
+    """One export on its way through the ring."""
+
+    def __init__(self, session: Session, export_format: str, where: str) -> None:
+        self._session = session
+        self._predicate: Predicate = compile_expression(where)
+        self._sink = _Sink()
+        self._writer: Writer = open_writer(
+            self._sink, f".{export_format}", session.interfaces, capture_interfaces=session.capture_interfaces
+        )
+        self.cursor = session.ring.first
+
+    def chunk(self, end: int) -> bytes:
+        """Bytes for the next packets before `end`; moves the cursor by at least one packet."""
+        with self._session.ring.read(self.cursor, min(end, self.cursor + _CHUNK_ROWS)) as views:
+            for packets, start, stop in views:
+                mask = self._predicate.mask(packets, start, stop, self._session.interfaces)
+                self._writer.write(packets, np.flatnonzero(mask) + start)
+                self.cursor = packets.first_number + stop
+            if not views:
+                self.cursor = max(self.cursor + 1, min(self._session.ring.first, end))
+        return self._sink.take()
+
+    def close(self) -> bytes:
+        """The file's last bytes."""
+        self._writer.close()
+        return self._sink.take()
+
+
+def check_format(export_format: str, *, follow: bool = False) -> None:
+    """ConfigError for a format that is not there, or cannot be followed."""
+    if export_format not in FORMATS:
+        raise ConfigError(f"no export format {export_format!r:.20}; there are {', '.join(FORMATS)}")
+    if follow and export_format not in _STREAMED:
+        raise ConfigError(f"{export_format} cannot be followed; {', '.join(_STREAMED)} can")
+
+
+async def export_chunks(
+    session: Session, export_format: str, where: str, *, follow: bool, executor: Executor
+) -> AsyncGenerator[bytes, None]:
+    """The packets in the ring that `where` selects, as the bytes of a file in one of FORMATS.
+
+    With `follow` it goes on with packets as they arrive, until the session ends. ConfigError and ExpressionError come
+    with the first step.
+    """
+    check_format(export_format, follow=follow)
+    loop = asyncio.get_running_loop()
+    export = await loop.run_in_executor(executor, _Export, session, export_format, where)
+    yield b""
+    end = session.ring.end
+    while True:
+        while export.cursor < end:
+            if data := await loop.run_in_executor(executor, export.chunk, end):
+                yield data
+        if not follow or (session.state == "ended" and session.ring.end == end):
+            break
+        if session.ring.end == end:
+            await asyncio.sleep(_FOLLOW_S)
+        end = session.ring.end
+    yield await loop.run_in_executor(executor, export.close)

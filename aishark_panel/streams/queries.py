@@ -1,0 +1,169 @@
+"""What clients may ask of a session, as plain functions: parameters in, (result, body) out.
+
+`METHODS` is the whole query API of the client socket; docs/protocol.md lists it. Each function runs on a query thread
+while ingest goes on. Bodies are Arrow IPC streams, or the bytes of a frame.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from aishark_panel.dissect.info import info_text
+from aishark_panel.errors import ConfigError, NotFoundError
+from aishark_panel.streams.matches import rows_of
+from aishark_panel.streams.rollups import RESOLUTIONS_MS
+from aishark_panel.streams.session import Session
+from aishark_panel.wire.packets import ARROW_NAMES, address_text
+from aishark_panel.wire.protocols import PROTOCOLS
+
+__all__ = ["MAX_ROWS", "METHODS", "QueryMethod"]
+
+MAX_ROWS: Final = 1_000
+"""Most rows of one answer; pages are small, exports have their own way."""
+SCAN_ROWS: Final = 4_000_000
+"""Rows a filter looks at within one answer, so that the first page comes early; the count then grows by itself."""
+LIST_COLUMNS: Final = ("number", "ts", "src_ip", "dst_ip", "protocol", "orig_len", "info")
+
+Answer = tuple[dict[str, Any], bytes | pa.Buffer]
+QueryMethod = Callable[[Session, dict[str, Any]], Answer]
+
+
+def _stats(session: Session, params: dict[str, Any]) -> Answer:
+    return session.stats(), b""
+
+
+def _rollup(session: Session, params: dict[str, Any]) -> Answer:
+    resolution_ms = _integer(params, "resolution_ms", 1_000)
+    if resolution_ms not in RESOLUTIONS_MS:
+        raise ConfigError(f"resolution_ms is {resolution_ms}; kept are {', '.join(map(str, RESOLUTIONS_MS))}")
+    counts = session.rollups.since(resolution_ms, _integer(params, "since", 0))
+    batch = pa.RecordBatch.from_arrays(
+        [
+            pa.array(counts.bin),
+            pa.DictionaryArray.from_arrays(pa.array(counts.protocol.astype(np.int32)), pa.array(PROTOCOLS)),
+            pa.array(counts.packets),
+            pa.array(counts.bytes),
+        ],
+        names=["bin", "protocol", "packets", "bytes"],
+    )
+    return {"resolution_ms": resolution_ms}, _stream([batch])
+
+
+def _rows(session: Session, params: dict[str, Any]) -> Answer:
+    first, count = _integer(params, "first", 1), min(_integer(params, "count", 50), MAX_ROWS)
+    where, columns = _text(params, "where"), params.get("columns") or LIST_COLUMNS
+    unknown = [c for c in columns if c not in ARROW_NAMES and c != "info"]
+    if unknown:
+        raise ConfigError(f"no column {unknown[0]!r}; there are {', '.join(ARROW_NAMES)} and info")
+    numbers: npt.NDArray[np.int64]
+    if where:
+        match_set = session.matches.get(where)
+        known = match_set.update(session.ring, session.interfaces, SCAN_ROWS)
+        numbers = match_set.numbers(first, count)
+        info = {"first": known.first, "end": known.end, "scanned_to": known.scanned_to}
+    else:
+        info = {"first": session.ring.first, "end": session.ring.end, "scanned_to": session.ring.end}
+        low = max(first, info["first"])
+        numbers = np.arange(low, max(low, min(first + count, info["end"])), dtype=np.int64)
+    info["ring_first"], info["ring_end"] = session.ring.first, session.ring.end
+    return info, _stream(_row_batches(session, numbers, columns))
+
+
+def _row_batches(session: Session, numbers: npt.NDArray[np.int64], columns: list[str]) -> list[pa.RecordBatch]:
+    names = [c for c in columns if c != "info"]
+    batches = []
+    if len(numbers):
+        with session.ring.read(int(numbers[0]), int(numbers[-1]) + 1) as views:
+            for packets, rows in rows_of(list(views), numbers):
+                batch = _plain(packets.to_arrow(session.interfaces, names, rows))
+                if "info" in columns:
+                    infos = pa.array([info_text(packets, int(r)) for r in rows], pa.string())
+                    batch = batch.append_column("info", infos)
+                batches.append(batch.select(list(columns)))
+    if not batches:
+        schema = pa.schema([(c, pa.string()) for c in columns])
+        batches = [pa.RecordBatch.from_pylist([], schema)]
+    return batches
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Dictionary columns as strings: a page is too short for dictionaries, and each block has its own."""
+    arrays = [a.dictionary_decode() if pa.types.is_dictionary(a.type) else a for a in batch.columns]
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _packet(session: Session, params: dict[str, Any]) -> Answer:
+    number = _integer(params, "number", 0)
+    with session.ring.read(number, number + 1) as views:
+        if not views:
+            ring = session.ring
+            raise NotFoundError(f"packet {number:,} is not in the ring; it holds {ring.first:,} to {ring.end - 1:,}")
+        packets, row, _ = views[0]
+        batch = packets.to_arrow(session.interfaces, ARROW_NAMES, np.array([row]))
+        values = {name: _json_value(column[0]) for name, column in zip(ARROW_NAMES, batch.columns, strict=True)}
+        values["link_type"] = session.interfaces[int(packets.columns.iface[row])].link_type
+        values["info"] = info_text(packets, row)
+        return values, packets.frame(row)
+
+
+def _json_value(scalar: pa.Scalar) -> Any:
+    return scalar.value if isinstance(scalar, pa.TimestampScalar) else scalar.as_py()
+
+
+def _conversations(session: Session, params: dict[str, Any]) -> Answer:
+    top = session.conversations.top(min(_integer(params, "limit", 20), MAX_ROWS))
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "conversation_id": top.id,
+            "addr_a": _addresses(top.addr_a, top.v6),
+            "addr_b": _addresses(top.addr_b, top.v6),
+            "port_a": top.port_a,
+            "port_b": top.port_b,
+            "protocol": [PROTOCOLS[p] for p in top.protocol],
+            "packets_ab": top.packets[:, 0],
+            "packets_ba": top.packets[:, 1],
+            "bytes_ab": top.bytes[:, 0],
+            "bytes_ba": top.bytes[:, 1],
+            "first_ts": top.first_ts,
+            "last_ts": top.last_ts,
+        }
+    )
+    return {"total": len(session.conversations)}, _stream([batch])
+
+
+def _addresses(values: npt.NDArray[np.uint64], v6: npt.NDArray[np.bool_]) -> list[str]:
+    return [address_text(row.tobytes(), v6=bool(is_v6)) for row, is_v6 in zip(values, v6, strict=True)]
+
+
+METHODS: Final[dict[str, QueryMethod]] = {
+    "stats": _stats,
+    "rollup": _rollup,
+    "rows": _rows,
+    "packet": _packet,
+    "conversations": _conversations,
+}
+
+
+def _integer(params: dict[str, Any], name: str, default: int) -> int:
+    value = params.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise ConfigError(f"{name} must be an integer, got {value!r:.50}")
+    return value
+
+
+def _text(params: dict[str, Any], name: str) -> str:
+    value = params.get(name, "")
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be a text, got {value!r:.50}")
+    return value
+
+
+def _stream(batches: list[pa.RecordBatch]) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return sink.getvalue()

@@ -1,0 +1,228 @@
+"""The ring: a session's newest packets, bounded in bytes.
+
+It is a list of `Packets` blocks. One writer appends (dissecting straight into the newest block); when the limit is
+reached the oldest block is evicted and its memory used again, because fresh pages cost more than dissecting. Readers
+take a snapshot inside `with ring.read()`; while any reader is inside, evicted blocks are left to them and not reused.
+
+Frame bytes are kept in an arena of fixed-size pieces that the block owns; a row's `frame_pos` says where.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from aishark_panel.dissect import dissect
+from aishark_panel.wire.frames import MAX_FRAME_BYTES, Frames
+from aishark_panel.wire.packets import Packets
+
+__all__ = ["BlockView", "Ring"]
+
+_PIECE_BITS: Final = 22
+_SMALL_PIECE_BITS: Final = 20
+"""A piece of 4 MiB gets huge pages from the kernel, which halves the cost of filling it first; a small ring would waste
+too much of it."""
+_SMALL_RING_BYTES: Final = 256 * 2**20
+_MAX_BLOCK_ROWS: Final = 65_536
+_MIN_BLOCK_ROWS: Final = 1_024
+_MIN_BLOCKS: Final = 8
+"""The limit holds at least this many blocks, so that eviction takes at most an eighth of the ring at once."""
+_COLUMNS_SHARE: Final = 0.28
+"""Share of a block's memory that goes to columns; with 700 bytes a frame, rows and frame bytes run out together."""
+MIN_LIMIT_BYTES: Final = 48 * 2**20
+
+
+class BlockView(NamedTuple):
+    """Rows [start, stop) of a block; row `start` is packet `packets.first_number + start`."""
+
+    packets: Packets
+    start: int
+    stop: int
+
+
+class Ring:
+    """Newest packets of a session: numbers [first, end), at most `limit_bytes` of memory."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        if limit_bytes < MIN_LIMIT_BYTES:
+            raise ValueError(f"a ring needs at least {MIN_LIMIT_BYTES} bytes, got {limit_bytes}")
+        self.limit_bytes = limit_bytes
+        self._piece_bits = _PIECE_BITS if limit_bytes >= _SMALL_RING_BYTES else _SMALL_PIECE_BITS
+        self._piece_bytes = 1 << self._piece_bits
+        rows = _MAX_BLOCK_ROWS
+        while rows > _MIN_BLOCK_ROWS and Packets(rows).columns_bytes > limit_bytes // _MIN_BLOCKS * _COLUMNS_SHARE:
+            rows //= 2
+        self._block_rows = rows
+        self._block_bytes = Packets(rows).columns_bytes
+        self._block_pieces = max(1, (limit_bytes // _MIN_BLOCKS - self._block_bytes) // self._piece_bytes)
+        self._blocks: list[Packets] = []
+        self._spare_blocks: list[Packets] = []
+        self._spare_arena: list[npt.NDArray[np.uint8]] = []
+        self._arena_used = self._piece_bytes
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._bytes = 0
+        self.end = 1
+        """number of the next packet"""
+        self.evicted = 0
+        """packets that made room for newer ones"""
+        self.cleared = 0
+        """packets the user threw away"""
+
+    @property
+    def first(self) -> int:
+        """Number of the oldest packet kept (equal to `end` when empty)."""
+        blocks = self._blocks
+        return blocks[0].first_number if blocks else self.end
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory in use, spare memory included."""
+        return self._bytes
+
+    def append(
+        self, frames: Frames, link_types: npt.NDArray[np.int32], iface_codes: npt.NDArray[np.uint16]
+    ) -> list[BlockView]:
+        """Dissect frames into the ring; returns the rows they became. Only one thread may append at a time.
+
+        `link_types` and `iface_codes` are indexed by `frames.iface`: LINKTYPE, and the session's interface code.
+        """
+        views: list[BlockView] = []
+        done = 0
+        while done < len(frames):
+            block = self._tail(frames, done)
+            start = block.length
+            stored = self._store(frames, done, block)
+            taken = dissect(frames.slice(done, done + stored), 0, link_types, iface_codes, block)
+            if taken == 0:
+                self._open_block()
+                continue
+            views.append(BlockView(block, start, start + taken))
+            done += taken
+            self.end += taken
+            if taken < stored:  # the text pool is full
+                self._open_block()
+        return views
+
+    def _store(self, frames: Frames, done: int, block: Packets) -> int:
+        """Copy the bytes of as many frames as the block has rows for and one arena piece has room for."""
+        stop = min(len(frames), done + block.capacity - block.length)
+        offsets = frames.offsets
+        if not self._fits(frames, done):
+            self._add_arena(block)
+        room_until = int(offsets[done]) + self._piece_bytes - self._arena_used
+        stop = min(stop, int(np.searchsorted(offsets, room_until, side="right")) - 1)
+        begin, end = int(offsets[done]), int(offsets[stop])
+        used = self._arena_used
+        block.arena[-1][used : used + end - begin] = frames.data[begin:end]
+        base = ((len(block.arena) - 1) << self._piece_bits) + used - begin
+        rows = slice(block.length, block.length + stop - done)
+        np.add(offsets[done:stop], base, out=block.columns.frame_pos[rows], casting="unsafe")
+        self._arena_used = used + end - begin
+        return stop - done
+
+    def _fits(self, frames: Frames, i: int) -> bool:
+        return int(frames.offsets[i + 1]) - int(frames.offsets[i]) <= self._piece_bytes - self._arena_used
+
+    def _tail(self, frames: Frames, i: int) -> Packets:
+        """The block that takes frame i: the newest, or a new one when its rows or its share of bytes are used up."""
+        block = self._blocks[-1] if self._blocks else None
+        if (
+            block is None
+            or block.length == block.capacity
+            or (len(block.arena) >= self._block_pieces and not self._fits(frames, i))
+        ):
+            self._open_block()
+        return self._blocks[-1]
+
+    def _open_block(self) -> None:
+        if not self._spare_blocks:
+            self._make_room(self._block_bytes)
+        if self._spare_blocks:
+            block = self._spare_blocks.pop()
+        else:
+            block = Packets(self._block_rows)
+            block.arena_bits = self._piece_bits
+            self._bytes += self._block_bytes
+        block.first_number = self.end
+        with self._lock:
+            self._blocks.append(block)
+        self._arena_used = self._piece_bytes
+
+    def _add_arena(self, block: Packets) -> None:
+        if not self._spare_arena:
+            self._make_room(self._piece_bytes)
+        if self._spare_arena:
+            piece = self._spare_arena.pop()
+        else:
+            piece = np.empty(self._piece_bytes, np.uint8)
+            self._bytes += self._piece_bytes
+        block.arena.append(piece)
+        self._arena_used = 0
+
+    def _make_room(self, needed_bytes: int) -> None:
+        """Let go of spare memory, then of the oldest block (never the newest), until so much fits below the limit or an
+        evicted block's own memory lies spare."""
+        while self._bytes + needed_bytes > self.limit_bytes:
+            if self._spare_arena:
+                self._spare_arena.pop()
+                self._bytes -= self._piece_bytes
+            elif self._spare_blocks:
+                self._spare_blocks.pop()
+                self._bytes -= self._block_bytes
+            elif len(self._blocks) > 1:
+                with self._lock:
+                    block = self._blocks.pop(0)
+                    reusable = self._readers == 0
+                self.evicted += block.length
+                self._release(block, reusable)
+                if reusable:
+                    return
+            else:
+                return
+
+    def _release(self, block: Packets, reusable: bool) -> None:
+        if not reusable:
+            self._bytes -= self._block_bytes + len(block.arena) * self._piece_bytes
+            return
+        self._spare_arena.extend(block.arena)
+        block.arena.clear()
+        block.clear()
+        self._spare_blocks.append(block)
+
+    def clear(self) -> None:
+        """Throw all packets away; numbering goes on. Called by the writer."""
+        with self._lock:
+            blocks, self._blocks = self._blocks, []
+            reusable = self._readers == 0
+        for block in blocks:
+            self.cleared += block.length
+            self._release(block, reusable)
+
+    @contextmanager
+    def read(self, first: int = 0, end: int | None = None) -> Iterator[Sequence[BlockView]]:
+        """The rows of packets [first, end) that are there now, oldest first; valid inside the `with` only."""
+        with self._lock:
+            self._readers += 1
+            blocks = list(self._blocks)
+        try:
+            yield _views(blocks, first, self.end if end is None else end)
+        finally:
+            with self._lock:
+                self._readers -= 1
+
+
+def _views(blocks: list[Packets], first: int, end: int) -> list[BlockView]:
+    views = []
+    for block in blocks:
+        start = max(first - block.first_number, 0)
+        stop = min(end - block.first_number, block.length)
+        if start < stop:
+            views.append(BlockView(block, start, stop))
+    return views
+
+
+assert MAX_FRAME_BYTES <= 1 << _SMALL_PIECE_BITS

@@ -1,0 +1,248 @@
+"""A session: one capture run with its ring, rollups, conversations and the agents that feed it.
+
+Everything is pure: frames and time come in as arguments. `ingest` is the hot path and runs on one worker thread at a
+time; all else may be called from other threads while it runs.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from aishark_panel.errors import ProtocolError
+from aishark_panel.streams.conversations import Conversations
+from aishark_panel.streams.matches import Matches
+from aishark_panel.streams.ring import BlockView, Ring
+from aishark_panel.streams.rollups import Rollups
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import Hello, InterfaceInfo
+from aishark_panel.wire.packets import Interface
+from aishark_panel.wire.pcapheaders import CaptureInterface
+
+__all__ = ["DEFAULT_RING_BYTES", "AgentRun", "Session", "SessionState"]
+
+DEFAULT_RING_BYTES: Final = 512 * 2**20
+MAX_INTERFACES: Final = 4_096
+_RATE_SPAN_S: Final = 2.0
+
+SessionState = Literal["waiting", "capturing", "stopped", "ended"]
+
+
+@dataclass(slots=True)
+class AgentRun:
+    """One life of an agent inside a session; it survives reconnections."""
+
+    hello: Hello
+    iface_codes: npt.NDArray[np.uint16]
+    """session's interface code of each interface of the hello"""
+    link_types: npt.NDArray[np.int32]
+    connected: bool = True
+    reason: str = ""
+    """why it is not connected or not capturing"""
+    ended: bool = False
+    capturing: bool = True
+    taken: int = 0
+    """sequence of the last batch in the ring"""
+    counters: dict[str, int] = field(default_factory=dict)
+    """the agent's own counters, as of its last message"""
+    packets: int = 0
+    rejected_batches: int = 0
+    round_trip_ns: int = 0
+
+
+class Session:
+    """Packets of one or more agents, in the order the hub took them."""
+
+    def __init__(self, session_id: str, name: str, *, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
+        self.id = session_id
+        self.name = name
+        self.ring = Ring(ring_bytes)
+        self.rollups = Rollups()
+        self.conversations = Conversations()
+        self.matches = Matches()
+        self.interfaces: list[Interface] = []
+        self.capture_interfaces: list[CaptureInterface] = []
+        """what capture files say of each of `interfaces`"""
+        self.runs: dict[str, AgentRun] = {}
+        self.wanted = True
+        """whether the user wants packets (start and stop)"""
+        self.packets = 0
+        self.bytes = 0
+        """bytes on the wire of all packets taken"""
+        self.first_ts = 0
+        self.last_ts = 0
+        """packet time of the first and of the newest packet, ns; 0 before the first"""
+        self._rate_marks: deque[tuple[float, int, int]] = deque(maxlen=64)
+
+    def attach(self, hello: Hello) -> AgentRun:
+        """Register an agent's run, or find it again after a reconnection; ProtocolError beyond MAX_INTERFACES."""
+        run = self.runs.get(hello.run)
+        if run is None or run.hello.interfaces != hello.interfaces:
+            taken = run.taken if run else 0
+            packets = run.packets if run else 0
+            run = AgentRun(hello, *self._register_interfaces(hello, hello.interfaces))
+            run.taken, run.packets = taken, packets
+            self.runs[hello.run] = run
+        run.connected, run.reason, run.ended, run.capturing = True, "", False, hello.capturing
+        self._forget_old_runs()
+        return run
+
+    def set_interfaces(self, run: AgentRun, interfaces: tuple[InterfaceInfo, ...]) -> None:
+        """The agent's interfaces changed; frames that follow refer to the new list."""
+        run.iface_codes, run.link_types = self._register_interfaces(run.hello, interfaces)
+
+    def _register_interfaces(
+        self, hello: Hello, infos: tuple[InterfaceInfo, ...]
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
+        codes = np.zeros(len(infos), np.uint16)
+        for i, info in enumerate(infos):
+            interface = Interface(hello.agent, info.name, info.link_type)
+            if interface not in self.interfaces:
+                if len(self.interfaces) >= MAX_INTERFACES:
+                    raise ProtocolError(f"a session has at most {MAX_INTERFACES} interfaces")
+                self.capture_interfaces.append(
+                    CaptureInterface(
+                        link_type=info.link_type,
+                        name=f"{hello.agent}/{info.name}",
+                        snaplen=info.snaplen,
+                        filter=info.filter,
+                        os=hello.os,
+                    )
+                )
+                self.interfaces.append(interface)
+            codes[i] = self.interfaces.index(interface)
+        return codes, np.array([i.link_type for i in infos], np.int32)
+
+    def _forget_old_runs(self, keep: int = 100) -> None:
+        gone = [key for key, run in self.runs.items() if not run.connected]
+        for key in gone[: max(0, len(gone) - keep)]:
+            del self.runs[key]
+
+    def ingest(self, run: AgentRun, frames: Frames, sequence: int, counters: dict[str, int]) -> list[BlockView]:
+        """Take one checked batch: dissect into the ring, count it. Returns the rows it became."""
+        if len(frames) and int(frames.iface.max()) >= len(run.link_types):
+            raise ProtocolError(f"batch {sequence} names an interface that was not declared")
+        views = self.ring.append(frames, run.link_types, run.iface_codes)
+        for packets, start, stop in views:
+            columns = packets.columns
+            self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
+            self.conversations.add(packets, start, stop)
+        if len(frames):
+            self.first_ts = self.first_ts or int(frames.ts[0])
+            self.last_ts = int(frames.ts[-1])
+        self.packets += len(frames)
+        self.bytes += int(frames.orig_len.sum(dtype=np.int64))
+        run.packets += len(frames)
+        run.taken = sequence
+        run.counters = counters
+        return views
+
+    def clear(self) -> None:
+        """Throw away all packets, rollups and conversations; counted as cleared. Runs on the ingest worker."""
+        self.ring.clear()
+        self.rollups.clear()
+        self.conversations.clear()
+        self.matches.clear()
+        self.first_ts = self.last_ts = 0
+
+    def mark_rate(self, now_s: float) -> None:
+        """Note the totals at a moment of wall time, a few times a second; rates are made from these marks."""
+        self._rate_marks.append((now_s, self.packets, self.bytes))
+        while len(self._rate_marks) > 2 and now_s - self._rate_marks[0][0] > _RATE_SPAN_S:
+            self._rate_marks.popleft()
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Packets/s and bits/s taken over the last two seconds of wall time."""
+        if len(self._rate_marks) < 2:
+            return 0.0, 0.0
+        (t0, packets0, bytes0), (t1, packets1, bytes1) = self._rate_marks[0], self._rate_marks[-1]
+        span_s = max(t1 - t0, 1e-6)
+        return (packets1 - packets0) / span_s, 8 * (bytes1 - bytes0) / span_s
+
+    @property
+    def state(self) -> SessionState:
+        """What the session is doing; `reason` says why in words."""
+        if not self.wanted:
+            return "stopped"
+        if any(r.connected and not r.ended for r in self.runs.values()):
+            return "capturing"
+        return "ended" if self.runs and all(r.ended for r in self.runs.values()) else "waiting"
+
+    @property
+    def reason(self) -> str:
+        """Why nothing moves, or '' while packets may come."""
+        runs = list(self.runs.values())
+        if not self.wanted:
+            return "Stopped. Packets seen so far are kept; start to go on."
+        if not runs:
+            return "Waiting for an agent to connect."
+        active = [r for r in runs if r.connected and not r.ended]
+        if active:
+            idle = [r.reason for r in active if r.reason]
+            return idle[0] if len(idle) == len(active) else ""
+        last = runs[-1]
+        if all(r.ended for r in runs):
+            return last.reason or "The capture is over."
+        return f"Agent {last.hello.agent} is not connected. {last.reason}".strip()
+
+    @property
+    def lost(self) -> int:
+        """Packets that agents report as lost (kernel drops, full outbox)."""
+        return sum(
+            count
+            for run in list(self.runs.values())
+            for name, count in run.counters.items()
+            if name == "kernel_dropped" or name.startswith("dropped_")
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """What `GET /api/stream/:id/stats` answers; docs/protocol.md names every field."""
+        runs = list(self.runs.values())
+        sources = {r.hello.source for r in runs}
+        packets_per_s, bits_per_s = self.rates
+        return {
+            "id": self.id,
+            "name": self.name,
+            "state": self.state,
+            "reason": self.reason,
+            "source": sources.pop() if len(sources) == 1 else ("mixed" if sources else ""),
+            "first": self.ring.first,
+            "end": self.ring.end,
+            "packets": self.packets,
+            "bytes": self.bytes,
+            "first_ts": self.first_ts,
+            "last_ts": self.last_ts,
+            "packets_per_s": packets_per_s,
+            "bits_per_s": bits_per_s,
+            "ring_bytes": self.ring.size_bytes,
+            "ring_limit_bytes": self.ring.limit_bytes,
+            "evicted": self.ring.evicted,
+            "cleared": self.ring.cleared,
+            "conversations": len(self.conversations),
+            "conversations_forgotten": self.conversations.forgotten,
+            "late_in_rollup": int(self.rollups.late[0]),
+            "lost": self.lost,
+            "agents": [_agent_stats(r) for r in runs],
+        }
+
+
+def _agent_stats(run: AgentRun) -> dict[str, Any]:
+    return {
+        "name": run.hello.agent,
+        "run": run.hello.run,
+        "host": run.hello.host,
+        "version": run.hello.version,
+        "source": run.hello.source,
+        "connected": run.connected,
+        "capturing": run.capturing,
+        "ended": run.ended,
+        "reason": run.reason,
+        "interfaces": [{"name": i.name, "link_type": i.link_type, "filter": i.filter} for i in run.hello.interfaces],
+        "counters": dict(run.counters),
+        "packets": run.packets,
+        "rejected_batches": run.rejected_batches,
+        "round_trip_ms": run.round_trip_ns / 1e6,
+    }

@@ -1,0 +1,29 @@
+"""Which hub this server shows, and how a visitor's token travels."""
+
+import os
+import sys
+import threading
+from typing import Final
+
+from aishark_panel.client import embedded_hub
+
+__all__ = ["TOKEN_COOKIE", "hub_url"]
+
+TOKEN_COOKIE: Final = "aishark_token"
+
+_announced: Final = threading.Event()
+
+
+def hub_url() -> str:
+    """Address of the hub AISHARK_HUB names, else of this process's own; blocks while that one starts.
+
+    The embedded hub's token is printed once: without it nobody could come in.
+    """
+    url = os.environ.get("AISHARK_HUB")
+    if url:
+        return url.rstrip("/")
+    hub = embedded_hub()
+    if not _announced.is_set():
+        _announced.set()
+        sys.stderr.write(f"\n  aishark's start token: {hub.token}\n\n")
+    return hub.url

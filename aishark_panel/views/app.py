@@ -1,0 +1,5 @@
+"""The page: `panel serve aishark_panel/views/app.py` runs this once for each browser tab."""
+
+from aishark_panel.views.page import open_page
+
+open_page()

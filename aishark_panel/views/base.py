@@ -1,0 +1,132 @@
+"""What a view is: a root to put into a page, `pull` to learn what is new, `paint` to show it.
+
+`pull` is asynchronous and touches no Bokeh model, so a slow hub never holds a page's lock; `paint` runs under the lock
+and sends one message. `run` does both for the views of a page on one timer, which stops with the page.
+
+An `Element` is the root of a view that is drawn by JavaScript of its own: `state` goes down, messages come up.
+"""
+
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import panel as pn
+import param
+from panel.custom import JSComponent
+from panel.io.callbacks import PeriodicCallback
+from panel.io.document import hold
+from panel.viewable import Viewable, Viewer
+
+from aishark_panel.errors import AisharkError
+from aishark_panel.views.feed import Feed
+from aishark_panel.views.theme import style
+
+__all__ = ["REFRESH_MS", "Element", "Receive", "View", "card", "run"]
+
+REFRESH_MS: Final = 400
+"""How often a page asks what is new, in ms."""
+
+Receive = Callable[[Any], Awaitable[None]]
+
+
+class View(Viewer):
+    """A piece of the page over one Feed. Usable alone: `await view.refresh()` brings it up to date."""
+
+    root: Viewable
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.feed = feed
+
+    def paint(self) -> None:
+        """Show what the feed holds. Called under the document's lock."""
+
+    async def refresh(self) -> None:
+        """Pull the feed and paint this view."""
+        await self.feed.pull()
+        self.paint()
+
+    def __panel__(self) -> Viewable:
+        return self.root
+
+
+class Element(JSComponent):
+    """A view's root drawn by plain JavaScript: it shows `state` and sends messages, which go to `receive`.
+
+    An AisharkError that `receive` raises is shown to the person as a notification. The name of a subclass must not start
+    with an underscore: Bokeh tells browsers of no such model.
+    """
+
+    state = param.Dict(default={}, doc="What to show; JSON values only.")
+
+    __abstract = True
+
+    def __init__(self, receive: Receive, css: str, **params: Any) -> None:
+        super().__init__(stylesheets=[style(css)], **params)  # type: ignore[no-untyped-call]
+        self._receive = receive
+
+    async def _handle_msg(self, data: Any) -> None:  # type: ignore[override]  # Panel runs both kinds
+        try:
+            await self._receive(data)
+        except AisharkError as error:
+            if pn.state.notifications:
+                pn.state.notifications.error(str(error), duration=8000)  # type: ignore[no-untyped-call]
+
+    def draw(self, **state: Any) -> None:
+        """Set `state`; the browser hears of it only where it differs."""
+        if state != self.state:
+            self.state = state
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Answer the browser with one message."""
+        self._send_msg(message)
+
+
+def card(heading: Viewable, body: Viewable, name: str) -> pn.Column:
+    """A framed panel with a heading line; `name` is its CSS class in the page's grid."""
+    return pn.Column(
+        heading, body, css_classes=["card", name], stylesheets=[style("card.css")], sizing_mode="stretch_both", margin=0
+    )
+
+
+def run(feed: Feed, views: Sequence[View], period_ms: int = REFRESH_MS) -> PeriodicCallback:
+    """Refresh `views` of one page on a timer until it closes; a tick that is still under way skips the next."""
+    pulse = _Pulse(feed, views)
+    timer = PeriodicCallback(  # type: ignore[no-untyped-call]
+        callback=pulse.tick, period=period_ms, log=False, background=True
+    )
+    timer.start()  # type: ignore[no-untyped-call]
+    return timer
+
+
+class _Pulse:
+    """One page's tick. It holds the views weakly: a timer must not be what keeps a page alive."""
+
+    def __init__(self, feed: Feed, views: Sequence[View]) -> None:
+        self._feed = weakref.ref(feed)
+        self._views = [weakref.ref(view) for view in views]
+        self._busy = False
+
+    def tick(self) -> None:
+        # Panel runs this one under the document's lock and the coroutine it starts without.
+        if not self._busy:
+            self._busy = True
+            pn.state.execute(self._pull)
+
+    async def _pull(self) -> None:
+        feed = self._feed()
+        try:
+            if feed is not None:
+                await feed.pull()
+        finally:
+            pn.state.execute(self._paint, schedule=True)
+
+    def _paint(self) -> None:
+        try:
+            with hold():
+                for reference in self._views:
+                    view = reference()
+                    if view is not None:
+                        view.paint()
+        finally:
+            self._busy = False

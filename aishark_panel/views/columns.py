@@ -1,0 +1,205 @@
+"""Rollups to chart arrays. Pure: record batches and numbers in, numpy arrays out.
+
+`Bins` are the rollup rows a page has so far: one per (bin, protocol) that had packets, oldest first. A `Span` says
+which bins to draw and how many make one bar. `shares` and `stack` turn both into what a chart shows, never
+more than MAX_BARS bars or TOP_PROTOCOLS + 1 slices, however long the capture and however many its protocols.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from aishark_panel.views.theme import FAMILIES, family_of
+
+__all__ = ["MAX_BARS", "RESOLUTIONS_MS", "TOP_PROTOCOLS", "WINDOWS", "Bins", "Share", "Span", "nice_ceiling", "plan",
+           "shares", "stack"]  # fmt: skip
+
+MAX_BARS: Final = 600
+"""Most bars in one chart: one for each pixel or two of a wide screen."""
+TOP_PROTOCOLS: Final = 8
+"""Slices of the donut; the tail is one more, 'other'."""
+RESOLUTIONS_MS: Final = (100, 1000, 60_000)
+"""Bin widths the hub keeps."""
+WINDOWS: Final = {"1 min": (100, 600, 5), "5 min": (1000, 300, 1)}
+"""Windows that end now: (bin width in ms, bins, bins per bar). The window 'all' covers the whole capture instead."""
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """Rollup rows of one resolution, sorted by bin; bin b covers [b, b + 1) * resolution_ms of packet time."""
+
+    resolution_ms: int
+    bin: Int64
+    protocol: npt.NDArray[np.int32]
+    """index into `names`"""
+    packets: Int64
+    bytes: Int64
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def empty(cls, resolution_ms: int) -> "Bins":
+        zero = np.zeros(0, np.int64)
+        return cls(resolution_ms, zero, np.zeros(0, np.int32), zero, zero)
+
+    @property
+    def cursor(self) -> int:
+        """Where to ask next: the last bin held, which may have grown; 0 when there is none."""
+        return int(self.bin[-1]) if len(self.bin) else 0
+
+    def merge(self, batch: pa.RecordBatch, keep_from: int = 0) -> "Bins":
+        """These rows with the hub's newer ones (columns bin, protocol, packets, bytes) in place of the overlap.
+
+        Rows before bin `keep_from` are forgotten.
+        """
+        if batch.num_rows == 0:
+            return self
+        new_bin = _int64(batch, "bin")
+        order = np.argsort(new_bin, kind="stable")
+        names, codes = _names(batch.column("protocol"), self.names)
+        start, stop = np.searchsorted(self.bin, [keep_from, new_bin.min()])
+        stop = max(start, stop)
+
+        def joined(old: npt.NDArray[np.generic], new: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+            return np.concatenate([old[start:stop], new[order].astype(old.dtype)])
+
+        return Bins(
+            self.resolution_ms,
+            joined(self.bin, new_bin),
+            joined(self.protocol, codes),
+            joined(self.packets, _int64(batch, "packets")),
+            joined(self.bytes, _int64(batch, "bytes")),
+            names,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Bins [first, end) of a resolution, drawn as bars of `step` bins; `first` and `end` are multiples of `step`."""
+
+    resolution_ms: int
+    first: int
+    end: int
+    step: int
+
+    @property
+    def bar_ms(self) -> int:
+        return self.resolution_ms * self.step
+
+    @property
+    def bars(self) -> int:
+        return (self.end - self.first) // self.step
+
+    @property
+    def start_ms(self) -> int:
+        return self.first * self.resolution_ms
+
+    @property
+    def end_ms(self) -> int:
+        return self.end * self.resolution_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One slice: a protocol, or 'other' for the tail of `members` protocols."""
+
+    name: str
+    family: str
+    packets: int
+    bytes: int
+    members: int = 1
+
+
+def plan(window: str, first_ts: int, end_ts: int, *, growing: bool) -> Span:
+    """The span of a window ('1 min', '5 min', 'all') of a capture from `first_ts` to `end_ts` (ns).
+
+    While the capture is `growing`, the bar it is filling now is left out: a bar that is half full looks like a drop.
+    """
+    if window in WINDOWS:
+        resolution_ms, bins, step = WINDOWS[window]
+    else:
+        span_ms = (end_ts - first_ts) // 1_000_000
+        resolution_ms = next((r for r in RESOLUTIONS_MS if span_ms // r < MAX_BARS - 1), RESOLUTIONS_MS[-1])
+        bins = span_ms // resolution_ms + 2
+        step = -(-bins // (MAX_BARS - 1))
+    last_bar = end_ts // (resolution_ms * 1_000_000 * step)
+    end = (last_bar if growing else last_bar + 1) * step
+    first = first_ts // (resolution_ms * 1_000_000 * step) * step if window not in WINDOWS else end - bins
+    return Span(resolution_ms=resolution_ms, first=first, end=max(end, first + step), step=step)
+
+
+def stack(bins: Bins, span: Span) -> tuple[Int64, npt.NDArray[np.float64]]:
+    """Packets per bar, shape (bars,), and bytes per bar and family, shape (families, bars) in FAMILIES' order."""
+    rows = _rows(bins, span)
+    bar = (bins.bin[rows] - span.first) // span.step
+    packets = np.bincount(bar, bins.packets[rows], span.bars).astype(np.int64)
+    family = np.array([family_of(name) for name in bins.names], np.int64)[bins.protocol[rows]] if len(bar) else bar
+    cells = np.bincount(family * span.bars + bar, bins.bytes[rows], len(FAMILIES) * span.bars)
+    return packets, cells.reshape(len(FAMILIES), span.bars)
+
+
+def shares(bins: Bins, span: Span) -> list[Share]:
+    """Protocols of the span by bytes, biggest first, the tail as one 'other'; equal ones by name."""
+    rows = _rows(bins, span)
+    codes, size = bins.protocol[rows], len(bins.names)
+    packets = np.bincount(codes, bins.packets[rows], size).astype(np.int64)
+    volume = np.bincount(codes, bins.bytes[rows], size).astype(np.int64)
+    seen = sorted((k for k in range(size) if packets[k]), key=lambda k: (-volume[k], bins.names[k]))
+    cut = len(seen) if len(seen) <= TOP_PROTOCOLS + 1 else TOP_PROTOCOLS
+    result = [
+        Share(
+            name=bins.names[k],
+            family=FAMILIES[family_of(bins.names[k])].key,
+            packets=int(packets[k]),
+            bytes=int(volume[k]),
+        )
+        for k in seen[:cut]
+    ]
+    tail = seen[cut:]
+    if tail:
+        result.append(
+            Share(
+                name="other",
+                family=FAMILIES[-1].key,
+                packets=int(packets[tail].sum()),
+                bytes=int(volume[tail].sum()),
+                members=len(tail),
+            )
+        )
+    return result
+
+
+def nice_ceiling(value: float) -> float:
+    """The least of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten that is not below `value`; 1 for 0.
+
+    An axis that ends there changes seldom while the data dances.
+    """
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(next(m * power for m in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if m * power >= value * (1 - 1e-12)))
+
+
+def _rows(bins: Bins, span: Span) -> slice:
+    if bins.resolution_ms != span.resolution_ms:
+        return slice(0, 0)
+    start, stop = np.searchsorted(bins.bin, [span.first, span.end])
+    return slice(int(start), int(stop))
+
+
+def _int64(batch: pa.RecordBatch, name: str) -> Int64:
+    return batch.column(name).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _names(column: pa.Array, known: tuple[str, ...]) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+    """Codes of a text column in `known`, which grows by the names it lacks."""
+    encoded = column if isinstance(column, pa.DictionaryArray) else column.dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    names = list(known)
+    names.extend(text for text in dict.fromkeys(texts) if text not in known)
+    place = np.array([names.index(text) for text in texts], np.int32)
+    return tuple(names), place[encoded.indices.to_numpy(zero_copy_only=False)]

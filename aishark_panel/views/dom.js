@@ -1,0 +1,56 @@
+// What all views share. Text only ever becomes a text node: packets carry what strangers sent.
+
+const ICONS = {
+  pause: "M3 2h3v10H3zM8 2h3v10H8z",
+  play: "M3 1.5v11l9-5.5z",
+  stop: "M2.5 2.5h9v9h-9z",
+  record: "M7 2a5 5 0 1 1 0 10A5 5 0 0 1 7 2z",
+  clear: "M5 1h4l1 1h3v1.5H1V2h3zM2 4.5h10L11.3 13H2.7zM5 6.5v4.5h1V6.5zm3 0v4.5h1V6.5z",
+  download: "M6 1h2v5.5h2.6L7 10.6 3.4 6.5H6zM1.5 11.5h11V13h-11z",
+  fin: "M1 12.5C3.5 11 5 8 5.6 1.2 9.8 3.4 12.4 7.3 13 12.5c-2 .7-4-.6-6-.6s-4 1.3-6 .6z",
+  close: "M3.2 2.2 7 6l3.8-3.8 1 1L8 7l3.8 3.8-1 1L7 8l-3.8 3.8-1-1L6 7 2.2 3.2z",
+};
+
+/** Element `tag` with properties (`class`, `on*`, ARIA and data attributes included) and children. */
+function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name in element && name !== "role") element[name] = value;
+    else element.setAttribute(name === "class" ? "class" : name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  svg.setAttribute("viewBox", "0 0 14 14");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+/** Sets text only where it differs, so that a selection in the page survives an update. */
+function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+const grouped = new Intl.NumberFormat("en");
+const count = (value) => grouped.format(value ?? 0);
+
+/** SI prefix with three figures: si(84200000, "bit/s") is "84.2 Mbit/s". */
+function si(value, unit) {
+  const prefixes = ["", "k", "M", "G", "T"];
+  let power = 0;
+  while (value >= 999.5 && power < prefixes.length - 1) {
+    value /= 1000;
+    power += 1;
+  }
+  const text = power === 0 ? String(Math.round(value)) : value.toPrecision(3);
+  return `${text} ${prefixes[power]}${unit}`.trim();
+}
+

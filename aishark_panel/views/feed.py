@@ -1,0 +1,148 @@
+"""What one page knows of one session: statistics, rollups, the display filter and which packets it leaves.
+
+A page pulls: each tick `Feed.pull` asks the hub what is new since the cursor it holds, once, however many views draw
+it. The views then paint from here; only the packet list and the detail ask the hub for more, for what is in sight.
+A page that is paused goes on reading the statistics and leaves everything else as it was.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from aishark_panel.client import HubClient
+from aishark_panel.errors import AisharkError, HubUnreachableError, NotFoundError
+from aishark_panel.views.columns import WINDOWS, Bins, Span, plan
+
+__all__ = ["Extent", "Feed"]
+
+_AUTO: Final = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """The rows the packet list can show: [first, end), packet numbers or, with a display filter, ranks of matches."""
+
+    first: int = 0
+    end: int = 0
+    complete: bool = True
+    """False while the hub has not yet looked at all packets it keeps"""
+
+    @property
+    def count(self) -> int:
+        return max(0, self.end - self.first)
+
+
+class Feed:
+    """One session as one page sees it: the one with id `session`, or the newest. `clock`: seconds, monotonic."""
+
+    def __init__(self, client: HubClient, session: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self.client = client
+        self._clock = clock
+        self.session = session
+        self.sessions: list[dict[str, Any]] = []
+        self.window_choice = _AUTO
+        self.paused = False
+        self.problem = ""
+        """why the page shows nothing new, in a sentence; '' when it does"""
+        self.where = ""
+        self.epoch = 0
+        """changes when the rows of the list change their meaning: another session, another filter, cleared"""
+        self._forget()
+
+    def _forget(self) -> None:
+        self.stats: dict[str, Any] = {}
+        self.bins = Bins.empty(0)
+        self.span: Span | None = None
+        self.extent = Extent()
+        self._last_ts = (0, 0.0)
+        self.epoch += 1
+
+    @property
+    def window(self) -> str:
+        """The window the charts show: the person's choice, else all of a file and the last minute of live traffic."""
+        if self.window_choice != _AUTO:
+            return self.window_choice
+        return "all" if self.stats.get("source") == "replay" else next(iter(WINDOWS))
+
+    @property
+    def live(self) -> bool:
+        """Whether packets may still come."""
+        return self.stats.get("state") == "capturing"
+
+    async def choose(self, session: str) -> None:
+        """Show another session; the display filter stays."""
+        if session != self.session:
+            self.session = session
+            self._forget()
+            await self.pull()
+
+    async def filter(self, where: str) -> None:
+        """Use a display filter from now on. ExpressionError leaves the one in use in place."""
+        where = where.strip()
+        if where:
+            await self.client.rows(self.session, 0, 1, where, ["number"])
+        if where != self.where:
+            self.where, self.extent = where, Extent()
+            self.epoch += 1
+        await self.pull()
+
+    async def pull(self) -> None:
+        """Ask the hub for what is new. What stands in the way becomes `problem`; nothing is raised for it."""
+        try:
+            self.sessions = await self.client.sessions()
+            if self.session not in (s["id"] for s in self.sessions):
+                if not self.sessions:
+                    self._forget()
+                    self.problem = "The hub has no capture session. Start an agent, or open a capture file."
+                    return
+                self.session = self.sessions[-1]["id"]
+                self._forget()
+            await self._pull_session()
+            self.problem = ""
+        except NotFoundError:
+            self._forget()  # it ended between two questions; the next tick chooses another
+        except HubUnreachableError as error:
+            self.problem = self.client.reason or str(error)
+        except AisharkError as error:
+            self.problem = str(error)
+
+    async def _pull_session(self) -> None:
+        before, self.stats = self.stats, await self.client.stats(self.session)
+        if self.stats["cleared"] != before.get("cleared", self.stats["cleared"]):
+            self.bins, self.span = Bins.empty(0), None
+            self.epoch += 1
+        if self.paused:
+            return
+        await self._pull_rollup()
+        await self._pull_extent()
+
+    async def _pull_rollup(self) -> None:
+        if not self.stats["first_ts"]:
+            return
+        now_ns = self._now_ns()
+        self.span = span = plan(self.window, self.stats["first_ts"], now_ns, growing=self.live)
+        if span.resolution_ms != self.bins.resolution_ms or (self.bins.bin.size and span.first < self.bins.bin[0]):
+            self.bins = Bins.empty(span.resolution_ms)
+        since = max(self.bins.cursor, span.first)
+        batch: pa.RecordBatch = await self.client.rollup(self.session, span.resolution_ms, since)
+        self.bins = self.bins.merge(batch, keep_from=span.first)
+
+    async def _pull_extent(self) -> None:
+        if self.where:
+            _, info = await self.client.rows(self.session, 0, 1, self.where, ["number"])
+            complete = info["scanned_to"] >= info["ring_end"]
+            self.extent = Extent(first=info["first"], end=info["end"], complete=complete)
+        else:
+            self.extent = Extent(first=self.stats["first"], end=self.stats["end"])
+
+    def _now_ns(self) -> int:
+        """Capture time now: the last packet's, and while capturing live the time since it came (a quiet line is 0)."""
+        last_ts, now = int(self.stats["last_ts"]), self._clock()
+        if last_ts != self._last_ts[0]:
+            self._last_ts = (last_ts, now)
+        if not self.live or self.stats.get("source") == "replay":
+            return last_ts
+        return last_ts + int((now - self._last_ts[1]) * 1e9)

@@ -1,0 +1,88 @@
+"""The Bokeh figure all charts start from, and the heading above it."""
+
+import html
+from typing import Any, Final
+
+import panel as pn
+from bokeh.models import BasicTicker, CustomJSTickFormatter, DatetimeTicker, DatetimeTickFormatter, InlineStyleSheet, Range1d
+from bokeh.plotting import figure
+
+from aishark_panel.views.theme import FIGURE_CSS, style
+
+__all__ = ["Heading", "chart", "pane", "quantity"]
+
+_SI_TICKS: Final = """
+const prefixes = ["", " k", " M", " G", " T"]
+let value = tick, power = 0
+while (value >= 1000 && power < 4) { value /= 1000; power += 1 }
+return +value.toPrecision(3) + prefixes[power]
+"""
+_FONT: Final = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
+
+
+def chart(*, ticks: int, **options: Any) -> figure:
+    """An empty figure over time (x in ms since 1970, shown in UTC) in the page's colours; `ticks` on its y axis."""
+    fig = figure(
+        x_axis_type="datetime",
+        x_range=Range1d(0, 1),
+        y_range=Range1d(0, 1),
+        sizing_mode="stretch_both",
+        toolbar_location=None,
+        background_fill_alpha=0,
+        border_fill_alpha=0,
+        outline_line_color=None,
+        min_border_left=56,
+        min_border_right=12,
+        min_border_top=6,
+        min_border_bottom=4,
+        stylesheets=[InlineStyleSheet(css=FIGURE_CSS)],
+        **options,
+    )
+    fig.xaxis.formatter = DatetimeTickFormatter(
+        microseconds="%H:%M:%S.%3N", milliseconds="%H:%M:%S.%3N", seconds="%H:%M:%S", minsec="%H:%M:%S",
+        minutes="%H:%M", hourmin="%H:%M", hours="%H:%M", days="%d %b", months="%b %Y", years="%Y",
+    )  # fmt: skip
+    fig.yaxis.formatter = CustomJSTickFormatter(code=_SI_TICKS)
+    fig.xaxis.ticker = DatetimeTicker(desired_num_ticks=4)  # as many as fit a narrow page too
+    fig.yaxis.ticker = BasicTicker(desired_num_ticks=ticks)
+    fig.xgrid.grid_line_color = None
+    for axis in fig.axis:
+        axis.major_label_text_font = _FONT
+        axis.major_label_text_font_size = "11px"
+        axis.axis_line_color = None
+        axis.minor_tick_line_color = None
+        axis.major_tick_line_color = None
+    return fig
+
+
+def pane(fig: figure) -> pn.pane.Bokeh:
+    """The figure as a part of a page, as big as its place."""
+    return pn.pane.Bokeh(fig, sizing_mode="stretch_both", margin=0)  # type: ignore[no-untyped-call]
+
+
+class Heading:
+    """A chart's heading: what it is, its unit, and one number of now."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self.root = pn.pane.HTML(stylesheets=[style("heading.css")], sizing_mode="stretch_width", margin=0)
+        self.show("")
+
+    def show(self, unit: str, value: str = "") -> None:
+        """Set unit and number."""
+        parts = (("b", self._title), ('span class="unit"', unit), ('span class="value"', value))
+        spans = "".join(f"<{tag}>{html.escape(text)}</{tag.split()[0]}>" for tag, text in parts)
+        self.root.object = f'<div class="heading">{spans}</div>'
+
+
+def quantity(value: float, unit: str) -> str:
+    """Three figures with an SI prefix: quantity(84_200_000, 'bit/s') is '84.2 Mbit/s'."""
+    for prefix in ("", "k", "M", "G"):
+        if value < 999.5:
+            break
+        value /= 1000
+    else:
+        prefix = "T"
+    if not prefix:
+        return f"{value:.0f} {unit}"
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {prefix}{unit}"

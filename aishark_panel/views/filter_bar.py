@@ -1,0 +1,66 @@
+"""Filter bar: the display filter with what it matches or what is wrong with it, and the charts' window.
+
+The display filter chooses among packets that were kept. What an agent keeps at all is its capture filter; that one is
+shown with the agent, in the header.
+"""
+
+from typing import Any
+
+from aishark_panel.errors import ExpressionError
+from aishark_panel.views.base import Element, View
+from aishark_panel.views.columns import WINDOWS
+from aishark_panel.views.feed import Feed
+from aishark_panel.views.theme import script
+
+__all__ = ["FilterBar"]
+
+
+class FilterBarElement(Element):
+    _esm = script("filter_bar.js")
+
+
+class FilterBar(View):
+    """The one place where the display filter is kept; other views add to it with `add`."""
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__(feed)
+        self._error: dict[str, Any] | None = None
+        self.root = FilterBarElement(
+            self._receive, "filter_bar.css", css_classes=["filter-bar"], sizing_mode="stretch_width", margin=0
+        )
+
+    def paint(self) -> None:
+        feed = self.feed
+        kept = feed.stats.get("end", 0) - feed.stats.get("first", 0)
+        self.root.draw(
+            where=feed.where,
+            error=self._error,
+            matched=feed.extent.count if feed.where else None,
+            complete=feed.extent.complete,
+            kept=kept,
+            window=feed.window,
+            windows=[*WINDOWS, "all"],
+        )
+
+    async def add(self, condition: str, exclude: bool = False) -> None:
+        """Narrow the filter by a condition, or by its opposite."""
+        condition = f"not ({condition})" if exclude else condition
+        await self.apply(f"({self.feed.where}) and {condition}" if self.feed.where else condition)
+
+    async def apply(self, where: str) -> None:
+        """Use a filter; what is wrong with it is shown under the box."""
+        try:
+            await self.feed.filter(where)
+            self._error = None
+        except ExpressionError as error:
+            self._error = {"text": where, "message": str(error), "position": error.position}
+        self.paint()
+
+    async def _receive(self, message: Any) -> None:
+        match message:
+            case {"where": str(where)}:
+                await self.apply(where)
+            case {"window": str(window)}:
+                self.feed.window_choice = window
+                await self.feed.pull()
+                self.paint()

@@ -1,0 +1,184 @@
+// Header: session, state, counters, actions; below it the agents with their capture filters. state: see header.py.
+
+export function render({ model }) {
+  const send = (message) => model.send_msg(message);
+  const action = (name, text, title, onclick) => {
+    const label = h("span", { class: "label" }, text);
+    const button = h("button", { title, "aria-label": title, onclick }, icon(name), label);
+    return Object.assign(button, { set(name_, text_, title_) {
+      if (label.textContent === text_) return;
+      button.firstChild.replaceWith(icon(name_));
+      put(label, text_);
+      button.title = title_;
+      button.setAttribute("aria-label", title_);
+    } });
+  };
+
+  const session = h("select", { class: "session", "aria-label": "Session", onchange: () => send({ session: session.value }) });
+  const state = h("span", { class: "state", role: "status" }, h("i", { class: "lamp" }), h("span"));
+  const badge = h("span", { class: "badge" });
+  const figure = (cls, unit) => h("span", { class: `figure ${cls}` }, h("b"), h("span", { class: "muted" }, unit));
+  const rate = figure("rate", "packets/s");
+  const bits = figure("bits", "");
+  const total = figure("total", "packets");
+  const lost = figure("lost", "lost");
+
+  const pause = action("pause", "Pause", "Pause this page; the capture goes on", () => send({ pause: !model.state.paused }));
+  const capture = action("stop", "Stop", "Stop the capture", () =>
+    send({ capture: model.state.capture === "capturing" ? "stop" : "start" }));
+
+  const menu = (button, panel, onopen) => {
+    panel.popover = "auto";
+    button.setAttribute("aria-haspopup", "dialog");
+    button.onclick = () => panel.togglePopover();
+    panel.addEventListener("toggle", (event) => {
+      if (event.newState !== "open") return;
+      const at = button.getBoundingClientRect();
+      panel.style.top = `${at.bottom + 6}px`;
+      panel.style.right = `${Math.max(8, innerWidth - at.right)}px`;
+      onopen?.();
+    });
+    return panel;
+  };
+
+  const clear = action("clear", "Clear", "Forget all packets of this session");
+  const clearText = h("p");
+  const clearMenu = menu(clear, h("div", { class: "menu" }, clearText,
+    h("div", { class: "buttons" },
+      h("button", { onclick: () => clearMenu.hidePopover() }, "Keep them"),
+      h("button", { class: "danger", onclick: () => { send({ clear: true }); clearMenu.hidePopover(); } }, "Clear"))),
+  () => put(clearText, `Forget the ${count(model.state.kept)} packets the hub keeps? They cannot be brought back.`));
+
+  const scope = (name, changed) => {
+    const all = h("input", { type: "radio", name, checked: true, onchange: changed });
+    const shown = h("input", { type: "radio", name, onchange: changed });
+    const allText = h("span");
+    const shownText = h("span");
+    const shownLine = h("label", {}, shown, shownText);
+    return {
+      root: h("div", { class: "scope" }, h("label", {}, all, allText), shownLine),
+      get shown() { return shown.checked && !shownLine.hidden; },
+      open() {
+        put(allText, `all ${count(model.state.kept)} packets kept`);
+        shownLine.hidden = model.state.matched === null;
+        put(shownText, `the ${count(model.state.matched)} that match the display filter`);
+        (model.state.matched === null ? all : shown).checked = true;
+      },
+    };
+  };
+
+  const exportButton = action("download", "Export", "Export packets to a file");
+  const exportScope = scope("export");
+  const formats = h("div", { class: "buttons" });
+  const exportMenu = menu(exportButton, h("div", { class: "menu" }, h("h2", {}, "Export"), exportScope.root, formats), exportScope.open);
+
+  const wireshark = action("fin", "Wireshark", "Open in Wireshark");
+  const command = h("code", { class: "command" });
+  const copied = h("span", { class: "muted", "aria-live": "polite" });
+  const ask = () => {
+    put(command, "…");
+    put(copied, "");
+    send({ export: "pcapng", shown: wiresharkScope.shown, purpose: "wireshark" });
+  };
+  const wiresharkScope = scope("wireshark", ask);
+  const wiresharkMenu = menu(wireshark, h("div", { class: "menu wide" }, h("h2", {}, "Open in Wireshark"),
+    h("p", { class: "muted" }, "Run this where Wireshark is installed. The address works once."),
+    wiresharkScope.root, command,
+    h("div", { class: "buttons" }, copied, h("button", { class: "primary", onclick: async () => {
+      try {
+        await navigator.clipboard.writeText(command.textContent);
+        put(copied, "Copied");
+      } catch {
+        getSelection().selectAllChildren(command);
+        put(copied, "Press Ctrl+C to copy");
+      }
+    } }, "Copy"))), () => { wiresharkScope.open(); ask(); });
+
+  const agents = h("ul", { class: "agents", "aria-label": "Agents and their capture filters" });
+  const reason = h("span", { class: "reason" });
+  const root = h("header", { class: "root" },
+    h("div", { class: "bar" },
+      h("span", { class: "brand" }, icon("fin"), "aishark"), session, state, badge, rate, bits, total, lost,
+      h("div", { class: "actions", role: "toolbar", "aria-label": "Capture" }, pause, capture, clear, exportButton, wireshark)),
+    h("div", { class: "sources" }, reason, agents),
+    clearMenu, exportMenu, wiresharkMenu);
+
+  model.on("msg:custom", ({ download, wireshark: path }) => {
+    if (download) {
+      const link = h("a", { href: new URL(download, document.baseURI).href, download: "" });
+      link.click();
+      exportMenu.hidePopover();
+    }
+    if (path) {
+      const url = new URL(path, document.baseURI).href.replaceAll("'", "%27");
+      put(command, `curl -s '${url}' | wireshark -k -i -`);
+    }
+  });
+
+  const STATES = { capturing: "live", waiting: "waiting", stopped: "stopped", ended: "ended" };
+
+  function paintState(s) {
+    const kind = !s.connected ? "lost" : s.paused ? "paused" : s.capture || "waiting";
+    state.dataset.kind = kind;
+    put(state.lastChild, kind === "lost" ? "not connected" : kind === "paused" ? "paused by you" : STATES[kind] ?? kind);
+    const said = s.paused && s.connected && s.capture === "capturing" ? "This page is paused; the capture goes on." : s.reason;
+    put(reason, said ?? "");
+    reason.hidden = !said;
+    badge.hidden = !s.badge;
+    put(badge, s.badge ?? "");
+  }
+
+  function paintFigures(s) {
+    const moving = s.capture === "capturing";
+    rate.hidden = bits.hidden = !moving;
+    put(rate.firstChild, si(s.packets_per_s ?? 0, ""));
+    put(bits.firstChild, si(s.bits_per_s ?? 0, "bit/s"));
+    put(total.firstChild, count(s.packets));
+    total.title = s.evicted ? `${count(s.kept)} kept; the oldest ${count(s.evicted)} have left the ring` : "all of them are kept";
+    lost.classList.toggle("bad", s.lost > 0);
+    put(lost.firstChild, count(s.lost));
+    lost.title = s.lost ? `${count(s.lost)} packets are known to be lost on their way here` : "no packet is known to be lost";
+  }
+
+  function paintAgents(list) {
+    const key = JSON.stringify(list);
+    if (key === agents.dataset.key) return;
+    agents.dataset.key = key;
+    agents.replaceChildren(...list.map((agent) => h("li", { class: agent.connected ? "" : "away", title: agent.reason },
+      h("i", { class: "lamp" }), h("b", {}, agent.name),
+      ...agent.interfaces.flatMap((i) => [h("span", { class: "mono" }, i.name),
+        h("span", { class: "bpf", title: "Capture filter (BPF): what the agent takes at all" },
+          h("span", {}, "capture filter"), h("code", {}, i.filter || "none"))]),
+      agent.connected ? "" : h("span", { class: "away" }, agent.reason || "not connected"))));
+  }
+
+  function paint() {
+    const s = model.state;
+    const names = (s.sessions ?? []).map((each) => `${each.id}\n${each.name}`).join("\0");
+    if (names !== session.dataset.names) {
+      session.dataset.names = names;
+      session.replaceChildren(...(s.sessions ?? []).map((each) => h("option", { value: each.id }, each.name)));
+      session.hidden = !names;
+    }
+    if (session.value !== s.session) session.value = s.session ?? "";
+    session.classList.toggle("only", session.options.length < 2);
+    paintState(s);
+    paintFigures(s);
+    if (s.paused) pause.set("play", "Resume", "Show what is new again");
+    else pause.set("pause", "Pause", "Pause this page; the capture goes on");
+    if (s.capture === "capturing") capture.set("stop", "Stop", "Stop the capture");
+    else capture.set("record", "Start", "Start the capture");
+    capture.classList.toggle("primary", s.capture === "stopped");
+    capture.disabled = !s.connected || s.capture === "ended";
+    for (const button of [clear, exportButton, wireshark]) button.disabled = !s.connected || !s.kept;
+    if (formats.childElementCount !== (s.formats ?? []).length) {
+      formats.replaceChildren(...s.formats.map((name) =>
+        h("button", { onclick: () => send({ export: name, shown: exportScope.shown, purpose: "download" }) }, name)));
+    }
+    paintAgents(s.agents ?? []);
+  }
+
+  model.on("state", paint);
+  paint();
+  return root;
+}

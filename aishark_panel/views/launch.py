@@ -1,0 +1,127 @@
+"""`aishark serve`, `demo` and `open`: a hub, the dashboard's server and maybe an agent, started and stopped together.
+
+This process is the dashboard's server. Hub and agent are its children and end with it, however it ends.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from panel.io.server import get_server
+from tornado.ioloop import IOLoop
+from tornado.netutil import bind_sockets
+
+from aishark_panel.client import start_hub
+from aishark_panel.errors import AisharkError, ConfigError
+from aishark_panel.lifetime import until_told_to_stop
+from aishark_panel.views.routes import ROUTES
+
+__all__ = ["run_dashboard"]
+
+APP: Final = Path(__file__).with_name("app.py")
+_SESSION_LIFE_MS: Final = 10_000
+"""How long a page's server side outlives its lost browser; long enough for a reload of the network."""
+
+
+def run_dashboard(
+    *,
+    host: str,
+    port: int,
+    hub_port: int,
+    hub_url: str,
+    ring_mib: int,
+    browser: bool,
+    agent: list[str] | None = None,
+) -> None:
+    """Run until Ctrl-C. Raises ConfigError if a port is in use, HubError if the hub does not start, and AisharkError if
+    the agent ends with an error of its own."""
+    port = _free_port(host, port)
+    with contextlib.ExitStack() as stack:
+        if hub_url:
+            token = os.environ.get("AISHARK_TOKEN")
+            if not token:
+                raise ConfigError("To join a hub set AISHARK_TOKEN to the token it printed at its start.")
+        else:
+            hub = start_hub("--port", str(hub_port), "--ring-mib", str(ring_mib))
+            stack.callback(hub.close)
+            hub_url, token = hub.url, hub.token
+        os.environ.update(AISHARK_HUB=hub_url, AISHARK_TOKEN=token)
+        child = stack.enter_context(_agent(agent, hub_url, token, port)) if agent else None
+        asyncio.run(_serve(host, port, token, child, browser=browser))
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port itself if it can be listened on (or any free one for 0), so that an error comes before anything starts."""
+    try:
+        sockets = bind_sockets(port, host)
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror})"
+        raise ConfigError(f"Port {port} on {host} {why}. Choose another with --port, or 0 for any free one.") from error
+    number: int = sockets[0].getsockname()[1]
+    for each in sockets:
+        each.close()
+    return number
+
+
+@contextlib.contextmanager
+def _agent(options: list[str], hub_url: str, token: str, page_port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """An agent as a child; it never captures the dashboard it is watched by."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aishark_panel", "agent", *options, "--hub", hub_url, "--with-parent"]
+        + ["--exclude-port", str(page_port)],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "AISHARK_TOKEN": token},
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+async def _serve(
+    host: str, port: int, token: str, agent: "subprocess.Popen[bytes] | None", *, browser: bool
+) -> None:
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    server = get_server(
+        {"/": str(APP)},
+        port=port,
+        address=host,
+        loop=IOLoop.current(),
+        websocket_origin=[authority, f"localhost:{port}"],
+        extra_patterns=ROUTES,
+        title="aishark",
+        show=False,
+        start=False,
+        verbose=False,
+        unused_session_lifetime_milliseconds=_SESSION_LIFE_MS,
+        check_unused_sessions_milliseconds=_SESSION_LIFE_MS,
+    )
+    server.start()
+    address = f"http://{authority}/login?token={token}"
+    print(f"\n  aishark is ready. Open\n\n    {address}\n\n  Ctrl-C stops it.\n", flush=True)
+    if browser:
+        await asyncio.to_thread(webbrowser.open, address)
+    stop = asyncio.create_task(until_told_to_stop(with_parent=False))
+    try:
+        while not stop.done():
+            await asyncio.wait([stop], timeout=0.5)
+            if agent and agent.poll() not in (None, 0):
+                raise AisharkError("the agent ended with an error; it says why above.")
+    finally:
+        stop.cancel()
+        server.stop()

@@ -1,0 +1,105 @@
+// One packet: layer tree and hex. state: {} or {number, problem} or {number, time, protocol, family, orig_len,
+// cap_len, info, layers, hex, filters}. Fields and bytes light each other up.
+
+const PER_LINE = 16;
+
+export function render({ model }) {
+  const title = h("b");
+  const subtitle = h("span", { class: "muted" });
+  const close = h("button", { class: "close", "aria-label": "Close", title: "Close", onclick: () => model.send_msg({ close: true }) }, icon("close"));
+  const filters = h("div", { class: "filters" });
+  const tree = h("div", { class: "tree", role: "tree", "aria-label": "Layers" });
+  const hex = h("div", { class: "hex mono", role: "group", "aria-label": "Bytes" });
+  const note = h("p", { class: "note muted" });
+  const hint = h("div", { class: "hint muted" }, "Select a packet to see its layers and bytes.");
+  const content = h("div", { class: "content" }, filters, tree, note, hex);
+  const root = h("section", { class: "root", "aria-label": "Packet" },
+    h("div", { class: "heading" }, title, subtitle, close), hint, content);
+  const closed = new Set();
+  let lines = [];
+  let lit = [];
+  let pinned = null;
+
+  function light(start, length) {
+    for (const cell of lit) cell.classList.remove("lit");
+    lit = [];
+    for (let k = start; k < Math.min(start + length, lines.length); k += 1) {
+      for (const cell of lines[k]) {
+        cell.classList.add("lit");
+        lit.push(cell);
+      }
+    }
+  }
+
+  const settle = () => (pinned ? light(pinned.start, pinned.length) : light(0, 0));
+
+  function part(element, node) {
+    if (node.start === undefined) return element;
+    element.addEventListener("mouseenter", () => light(node.start, node.length));
+    element.addEventListener("mouseleave", settle);
+    element.addEventListener("click", () => {
+      pinned = node;
+      light(node.start, node.length);
+      lit[0]?.scrollIntoView({ block: "nearest" });
+    });
+    return element;
+  }
+
+  function layer(node) {
+    const details = h("details", { open: !closed.has(node.name), role: "treeitem" },
+      part(h("summary", {}, h("b", {}, node.name), h("span", { class: "muted" }, node.summary)), node),
+      ...node.fields.map((field) => part(h("div", { class: "field" },
+        h("span", { class: "muted" }, field.name), h("span", { class: "mono" }, field.value)), field)));
+    details.addEventListener("toggle", () => (details.open ? closed.delete(node.name) : closed.add(node.name)));
+    return details;
+  }
+
+  function bytes(text) {
+    lines = [];
+    const rows = [];
+    for (let at = 0; at < text.length; at += 2 * PER_LINE) {
+      const left = h("span", { class: "bytes" });
+      const right = h("span", { class: "ascii" });
+      for (let k = at; k < Math.min(at + 2 * PER_LINE, text.length); k += 2) {
+        const pair = text.slice(k, k + 2);
+        const code = parseInt(pair, 16);
+        const cells = [h("i", {}, pair), h("i", {}, code > 32 && code < 127 ? String.fromCharCode(code) : "·")];
+        left.append(cells[0]);
+        right.append(cells[1]);
+        lines.push(cells);
+      }
+      rows.push(h("div", {}, h("span", { class: "offset" }, (at / 2).toString(16).padStart(4, "0")), left, right));
+    }
+    hex.replaceChildren(...rows);
+  }
+
+  function paint() {
+    const s = model.state;
+    const some = s.number !== undefined;
+    pinned = null;
+    root.classList.toggle("open", some);
+    hint.hidden = some && !s.problem;
+    content.hidden = !some || !!s.problem;
+    close.hidden = !some;
+    put(title, some ? `Packet ${count(s.number)}` : "Packet");
+    put(subtitle, some && !s.problem ? `${s.time}, ${count(s.orig_len)} bytes` : "");
+    put(hint, s.problem ?? "Select a packet to see its layers and bytes.");
+    if (content.hidden) return;
+    filters.replaceChildren(h("span", { class: "muted" }, "Filter"), ...s.filters.map((each) => h("button", {
+      title: `${each.condition}\nClick: show only these. Alt+click: hide them.`,
+      onclick: (event) => model.send_msg({ filter: each.name, exclude: event.altKey }),
+    }, each.name === "conversation" ? "conversation" : each.name === "port" ? `port ${each.text}` : each.text)));
+    filters.hidden = !s.filters.length;
+    tree.replaceChildren(...s.layers.map(layer));
+    bytes(s.hex);
+    const kept = s.cap_len < s.orig_len ? `The capture kept ${count(s.cap_len)} of ${count(s.orig_len)} bytes. ` : "";
+    const cut = s.hex.length / 2 < s.cap_len ? `The first ${count(s.hex.length / 2)} bytes are shown.` : "";
+    put(note, kept + cut);
+    note.hidden = !note.textContent;
+    content.scrollTop = 0;
+  }
+
+  model.on("state", paint);
+  paint();
+  return root;
+}

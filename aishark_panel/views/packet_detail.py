@@ -1,0 +1,107 @@
+"""Packet detail: the layers of the selected packet as a tree, and its bytes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aishark_panel.errors import NotFoundError
+from aishark_panel.views.base import Element, View
+from aishark_panel.views.feed import Feed
+from aishark_panel.views.theme import FAMILIES, family_of, script
+
+__all__ = ["MAX_SHOWN_BYTES", "PacketDetail"]
+
+MAX_SHOWN_BYTES: Final = 16_384
+"""Most bytes of a frame the hex view shows."""
+
+Add = Callable[[str, bool], Awaitable[None]]
+
+
+class PacketDetailElement(Element):
+    _esm = script("packet_detail.js")
+
+
+class PacketDetail(View):
+    """One packet in full. `on_filter(condition, exclude)` hears what should join the display filter."""
+
+    def __init__(self, feed: Feed, on_filter: Add | None = None) -> None:
+        super().__init__(feed)
+        self._on_filter = on_filter
+        self._wanted: int | None = None
+        self._epoch = feed.epoch
+        self.root = PacketDetailElement(
+            self._receive, "packet_detail.css", css_classes=["packet-detail"], sizing_mode="stretch_both", margin=0
+        )
+
+    def paint(self) -> None:
+        if self.feed.session != self.root.state.get("session", self.feed.session):
+            self._wanted = None
+            self.root.draw()
+
+    async def look_at(self, number: int) -> None:
+        """Fetch a packet and show it; of several calls under way the last one wins."""
+        self._wanted = number
+        session = self.feed.session
+        try:
+            packet = await self.feed.client.packet(session, number)
+        except NotFoundError as error:
+            state = {"session": session, "number": number, "problem": str(error)}
+        else:
+            state = {"session": session} | await asyncio.to_thread(_state, number, packet)
+        if self._wanted == number:
+            self.root.draw(**state)
+
+    async def _receive(self, message: Any) -> None:
+        match message:
+            case {"close": True}:
+                self._wanted = None
+                self.root.draw()
+            case {"filter": str(name), "exclude": bool(exclude)} if self._on_filter:
+                conditions = {each["name"]: each["condition"] for each in self.root.state.get("filters", ())}
+                if name in conditions:
+                    await self._on_filter(conditions[name], exclude)
+
+
+def _state(number: int, packet: dict[str, Any]) -> dict[str, Any]:
+    # Here and not on top: scapy takes a second to import, and this runs in a thread when first needed.
+    from aishark_panel.views.layers import layer_tree
+
+    frame: bytes = packet["frame"]
+    protocol = packet.get("protocol") or "?"
+    return {
+        "number": number,
+        "time": _time(packet.get("ts")),
+        "protocol": protocol,
+        "family": FAMILIES[family_of(protocol)].key,
+        "orig_len": packet.get("orig_len", len(frame)),
+        "cap_len": len(frame),
+        "info": packet.get("info") or "",
+        "layers": layer_tree(frame, packet["link_type"]),
+        "hex": frame[:MAX_SHOWN_BYTES].hex(),
+        "filters": _filters(packet),
+    }
+
+
+def _time(ts: Any) -> str:
+    """Capture time in UTC with all its nine digits, from ns since 1970 or a (pandas) datetime."""
+    ns = ts if isinstance(ts, int) else getattr(ts, "value", None)
+    if ns is None:
+        return str(ts or "")
+    return f"{datetime.fromtimestamp(ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}.{ns % 1_000_000_000:09d} UTC"
+
+
+def _filters(packet: dict[str, Any]) -> list[dict[str, str]]:
+    """Conditions this packet offers for the display filter."""
+    found = []
+    for name, column in (("source", "src_ip"), ("destination", "dst_ip")):
+        if packet.get(column):
+            found.append({"name": name, "text": str(packet[column]), "condition": f"ip.addr == {packet[column]}"})
+    if packet.get("dst_port") is not None:
+        port = min(packet["src_port"], packet["dst_port"])
+        found.append({"name": "port", "text": str(port), "condition": f"(src_port == {port} or dst_port == {port})"})
+    if packet.get("conversation_id") is not None:
+        conversation = packet["conversation_id"]
+        condition = f"conversation_id == {conversation}"
+        found.append({"name": "conversation", "text": "both directions", "condition": condition})
+    return found

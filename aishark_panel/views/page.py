@@ -1,0 +1,121 @@
+"""One browser tab: who is there, and then the dashboard.
+
+Nothing is read from the hub, and no view is made, until the hub has accepted the visitor's token. It comes from the
+cookie that /login sets, from `?token=` in the address, or from the login card. The hub is the one AISHARK_HUB names,
+else one that this process starts for itself.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import panel as pn
+
+from aishark_panel.client import HubClient
+from aishark_panel.errors import AisharkError, NotAuthorizedError
+from aishark_panel.views.access import TOKEN_COOKIE, hub_url
+from aishark_panel.views.bandwidth import Bandwidth
+from aishark_panel.views.base import View, run
+from aishark_panel.views.feed import Feed
+from aishark_panel.views.filter_bar import FilterBar
+from aishark_panel.views.header import Header
+from aishark_panel.views.login import Login
+from aishark_panel.views.packet_detail import PacketDetail
+from aishark_panel.views.packet_list import PacketList
+from aishark_panel.views.protocols import Protocols
+from aishark_panel.views.theme import VARIABLES, style
+from aishark_panel.views.timeline import Timeline
+
+__all__ = ["Dashboard", "Page", "open_page"]
+
+_HERE: Final = Path(__file__).parent
+
+
+def open_page() -> None:
+    """Make the page of the tab that is being opened."""
+    pn.extension(reconnect=True, notifications=True)
+    template = pn.Template((_HERE / "page.html").read_text(encoding="utf-8"))
+    template.add_variable("page_css", VARIABLES + (_HERE / "page.css").read_text(encoding="utf-8"))
+    page = Page(_token_of_visitor())
+    template.add_panel("page", page.root)
+    template.servable(title="aishark")
+    pn.state.onload(page.open)
+    pn.state.on_session_destroyed(page.close)
+
+
+class Dashboard:
+    """All views of a session, wired together, in the page's grid."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        filter_bar = FilterBar(feed)
+        detail = PacketDetail(feed, on_filter=filter_bar.add)
+        self.views: list[View] = [
+            Header(feed),
+            filter_bar,
+            Timeline(feed, on_range=filter_bar.add),
+            Bandwidth(feed),
+            Protocols(feed, on_choose=filter_bar.add),
+            PacketList(feed, on_select=detail.look_at),
+            detail,
+        ]
+        self.root = pn.Column(
+            *(view.root for view in self.views), stylesheets=[style("grid.css")], sizing_mode="stretch_both", margin=0
+        )
+
+
+class Page:
+    """One tab: login card or dashboard."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._client: HubClient | None = None
+        self._dashboard: Dashboard | None = None
+        self._login = Login(self._receive, remember="aishark_panel.views.routes" in sys.modules)
+        self._login.draw(title="Connecting to the hub …")
+        self.root = pn.Column(self._login, sizing_mode="stretch_both", margin=0)
+
+    async def open(self) -> None:
+        """Show the dashboard if the token is accepted, else ask for one."""
+        try:
+            url = await asyncio.to_thread(hub_url)
+            if not self._token:
+                self._login.draw(title="Who is there?", ask=True)
+                return
+            client = HubClient(url, self._token)
+            await client.connect()
+        except NotAuthorizedError as error:
+            self._login.draw(title="That token was not accepted", text=str(error), ask=True)
+        except AisharkError as error:
+            self._login.draw(title="The hub cannot be reached", text=str(error), ask=True)
+        else:
+            await self._show(client)
+
+    async def _show(self, client: HubClient) -> None:
+        self._client = client
+        feed = Feed(client)
+        await feed.pull()
+        self._dashboard = Dashboard(feed)
+        for view in self._dashboard.views:
+            view.paint()
+        self.root[:] = [self._dashboard.root]
+        run(feed, self._dashboard.views)
+
+    async def _receive(self, message: Any) -> None:
+        match message:
+            case {"token": str(token)} if self._client is None:
+                self._token = token[:1000]
+                await self.open()
+                if self._client is not None:
+                    self._login.draw(title="Welcome", accepted=True)
+
+    def close(self, _session_context: Any) -> None:
+        """The tab is gone: end its connection."""
+        if self._client is not None:
+            pn.state.execute(self._client.close)
+
+
+def _token_of_visitor() -> str:
+    from_address = pn.state.session_args.get("token", [b""])[0].decode("utf-8", "replace")
+    return str(pn.state.cookies.get(TOKEN_COOKIE) or from_address)

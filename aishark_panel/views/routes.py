@@ -1,0 +1,126 @@
+"""HTTP routes beside the page: `panel serve ... --plugins aishark_panel.views.routes`.
+
+Panel gives such routes none of its authentication, so all of them inherit `Guarded`, which lets nobody pass whose token
+the hub does not accept. A token in an address ends up in histories and logs: /login takes it once and leaves it in a
+cookie that scripts cannot read. Files go over HTTP, never over the page's WebSocket.
+"""
+
+import asyncio
+import contextlib
+from typing import Any, Final
+
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler
+
+from aishark_panel.errors import AisharkError
+from aishark_panel.views.access import TOKEN_COOKIE, hub_url
+
+__all__ = ["ROUTES", "Guarded"]
+
+_CONNECT_S: Final = 5.0
+_MAX_FILE_BYTES: Final = 2**50
+"""Tornado's client wants a limit; a file is streamed, so its size costs no memory."""
+_PASSED_ON: Final = ("Content-Type", "Content-Disposition")
+
+
+class Guarded(RequestHandler):
+    """Base of all our routes: asks the hub about the visitor's token before anything else happens."""
+
+    token: str
+    hub: str
+
+    async def prepare(self) -> None:
+        self.token = self.offered_token()
+        if not self.token:
+            raise HTTPError(401, reason="Unauthorized: open the page with its start token first")
+        try:
+            self.hub = await asyncio.to_thread(hub_url)
+            # The cheapest question only an accepted token gets an answer to.
+            await AsyncHTTPClient().fetch(
+                HTTPRequest(
+                    f"{self.hub}/api/stream",
+                    headers={"Authorization": f"Bearer {self.token}"},
+                    connect_timeout=_CONNECT_S,
+                    request_timeout=_CONNECT_S,
+                )
+            )
+        except HTTPClientError as error:
+            if error.code == 401:
+                raise HTTPError(401, reason="Unauthorized: the hub does not accept this token") from error
+            raise HTTPError(502, reason="The hub did not answer") from error
+        except (OSError, ValueError, AisharkError) as error:
+            raise HTTPError(502, reason="The hub cannot be reached") from error
+
+    def offered_token(self) -> str:
+        """The token of the request's cookie; '' if there is none."""
+        return self.get_cookie(TOKEN_COOKIE) or ""
+
+    def set_default_headers(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
+class LoginHandler(Guarded):
+    """`GET /login?token=...`: keep an accepted token in a cookie and go to the page, so that it leaves the address."""
+
+    def offered_token(self) -> str:
+        return self.get_query_argument("token", "")
+
+    async def get(self) -> None:
+        secure = self.request.protocol == "https"
+        self.set_cookie(TOKEN_COOKIE, self.token, httponly=True, samesite="Strict", secure=secure)
+        self.redirect("./")
+
+
+class FilesHandler(Guarded):
+    """`GET /files/TICKET`: the hub's export of that one-use ticket, at the page's origin, passed on as it comes."""
+
+    async def get(self, ticket: str) -> None:
+        status = 0
+
+        def header(line: str) -> None:
+            nonlocal status
+            if line.startswith("HTTP/"):
+                status = int(line.split(" ", 2)[1])
+            name, _, value = line.partition(":")
+            if name.title() in _PASSED_ON and status == 200:
+                self.set_header(name.title(), value.strip())
+
+        async def chunk(data: bytes) -> None:
+            if status == 200:
+                self.write(data)
+                await self.flush()  # the hub is not read faster than the browser takes
+
+        request = HTTPRequest(
+            f"{self.hub}/api/export/{ticket}",
+            connect_timeout=_CONNECT_S,
+            request_timeout=0,
+            header_callback=header,
+            streaming_callback=chunk,
+            decompress_response=False,
+        )
+        client = AsyncHTTPClient(force_instance=True, max_body_size=_MAX_FILE_BYTES)
+        try:
+            await client.fetch(request)
+        except (HTTPClientError, StreamClosedError, OSError) as error:
+            self._break_off(error)
+        finally:
+            client.close()
+
+    def _break_off(self, error: Exception) -> None:
+        """End an answer that went wrong so that half a file is never taken for a whole one."""
+        if not self._headers_written:
+            code = 404 if isinstance(error, HTTPClientError) and error.code in (401, 404) else 502
+            reason = "This export is gone: its address works once" if code == 404 else "The hub broke off"
+            raise HTTPError(code, reason=reason) from error
+        with contextlib.suppress(StreamClosedError):
+            self.detach().close()
+
+
+ROUTES: Final[list[tuple[str, type[RequestHandler], dict[str, Any]]]] = [
+    (r"/login", LoginHandler, {}),
+    (r"/files/([\w-]{1,200})", FilesHandler, {}),
+]
+"""What `--plugins` adds to the server."""

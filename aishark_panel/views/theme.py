@@ -1,0 +1,139 @@
+"""How the page looks: one colour per protocol family and one set of CSS variables for both colour schemes.
+
+A *family* is the group of protocols that share a colour (TLSv1.2 and TLSv1.3 are both TLS). Colours are told apart by
+people who do not see red or green, and each family has three: `chart` is a middle tone that stands out from a white and from a
+black ground (canvas glyphs do not follow CSS), `light` and `dark` are the text tints of the two schemes (contrast of
+4.5:1 and more on the page's grounds).
+
+Everything follows the system's scheme by `prefers-color-scheme`; Python never knows which one is in use. Bokeh reads
+the `--bk-*` variables when it paints, so figures follow it too.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+__all__ = ["FAMILIES", "FIGURE_CSS", "VARIABLES", "Family", "family_of", "script", "style"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Protocols that share a colour; `key` is its CSS name (`--p-tls`, `.p-tls`)."""
+
+    name: str
+    protocols: tuple[str, ...]
+    chart: str
+    light: str
+    dark: str
+
+    @property
+    def key(self) -> str:
+        return self.name.lower()
+
+
+FAMILIES: Final[tuple[Family, ...]] = (
+    Family(name="TCP", protocols=("TCP",), chart="#71839b", light="#47586e", dark="#aebccd"),
+    Family(
+        name="TLS",
+        protocols=("TLS", "SSL", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", "DTLS"),
+        chart="#3d84f5",
+        light="#1a58c2",
+        dark="#86b6ff",
+    ),
+    Family(name="HTTP", protocols=("HTTP", "HTTP2"), chart="#21a366", light="#0f6b3c", dark="#63d49c"),
+    Family(name="DNS", protocols=("DNS", "MDNS", "LLMNR", "NBNS"), chart="#dd9f17", light="#7d5400", dark="#efc257"),
+    Family(name="UDP", protocols=("UDP",), chart="#8d63f2", light="#6337c9", dark="#bda3ff"),
+    Family(name="QUIC", protocols=("QUIC",), chart="#15a5ab", light="#09666a", dark="#58d2d6"),
+    Family(name="ICMP", protocols=("ICMP", "ICMPv6"), chart="#df5f9e", light="#a52567", dark="#ff9fcb"),
+    Family(name="ARP", protocols=("ARP",), chart="#aa7342", light="#7b4a1c", dark="#dba877"),
+    Family(name="Other", protocols=(), chart="#96a0ab", light="#525d69", dark="#b4bdc7"),
+)
+"""In the order they are stacked; the last one takes every protocol that no other names."""
+
+_BY_PROTOCOL: Final = {protocol: index for index, family in enumerate(FAMILIES) for protocol in family.protocols}
+
+_LIGHT: Final = {
+    "bg": "#f3f5f8",
+    "card": "#ffffff",
+    "raised": "#ffffff",
+    "hover": "#eef2f7",
+    "selected": "#d8e6ff",
+    "line": "#dfe5ec",
+    "grid": "#e9edf2",
+    "text": "#16202b",
+    "muted": "#586573",
+    "accent": "#1a5fd0",
+    "on-accent": "#ffffff",
+    "ok": "#177245",
+    "warn": "#8a5a00",
+    "danger": "#b3261e",
+    "tint": "9%",
+}
+_DARK: Final = {
+    "bg": "#0c1117",
+    "card": "#131a22",
+    "raised": "#1b2530",
+    "hover": "#1c2631",
+    "selected": "#1d3a63",
+    "line": "#25303c",
+    "grid": "#1f2934",
+    "text": "#e4eaf1",
+    "muted": "#95a3b3",
+    "accent": "#78aeff",
+    "on-accent": "#08101c",
+    "ok": "#52c78f",
+    "warn": "#e5b64a",
+    "danger": "#ff8a80",
+    "tint": "11%",
+}
+
+_BOKEH: Final = {
+    "axis-line-color": "line",
+    "major-tick-line-color": "line",
+    "grid-line-color": "grid",
+    "major-label-text-color": "muted",
+    "axis-label-text-color": "muted",
+}
+
+
+def family_of(protocol: str) -> int:
+    """Index into FAMILIES of the family that `protocol` (Wireshark's short name) belongs to."""
+    return _BY_PROTOCOL.get(protocol, len(FAMILIES) - 1)
+
+
+def _scheme(colours: dict[str, str], shade: str) -> str:
+    variables = {**colours, **{f"p-{f.key}": getattr(f, shade) for f in FAMILIES}}
+    return "".join(f"--{name}:{value};" for name, value in variables.items())
+
+
+_CHART: Final = "".join(f"--c-{f.key}:{f.chart};" for f in FAMILIES)
+
+VARIABLES: Final = (
+    f":root,:host{{{_CHART}{_scheme(_LIGHT, 'light')}}}"
+    f"@media (prefers-color-scheme:dark){{:root,:host{{{_scheme(_DARK, 'dark')}}}}}"
+)
+"""CSS that defines every variable, for a page (`:root`) and for a view that stands alone (`:host`)."""
+
+FIGURE_CSS: Final = (
+    VARIABLES
+    + ":host{"
+    + "".join(f"--bk-{name}:var(--{ours});" for name, ours in _BOKEH.items())
+    + "--tooltip-color:var(--raised);--tooltip-text:var(--text);--tooltip-border:var(--line)}"
+)
+"""Stylesheet of a Bokeh figure: its canvas takes the page's colours."""
+
+_HERE: Final = Path(__file__).parent
+
+
+def style(name: str) -> str:
+    """Stylesheet of a view: the variables, what all views share, and the file `name` beside this module."""
+    files = ("base.css", name)
+    return VARIABLES + "".join((_HERE / file).read_text(encoding="utf-8") for file in files)
+
+
+def script(name: str) -> str:
+    """ES module of a view: what all views share (`dom.js`), then the file `name` beside this module.
+
+    The two are one text because a browser would have to fetch an import from somewhere.
+    """
+    return "".join((_HERE / file).read_text(encoding="utf-8") for file in ("dom.js", name))

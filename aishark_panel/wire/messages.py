@@ -1,0 +1,308 @@
+"""Messages between agent and hub, and between client and hub; docs/protocol.md tells their story.
+
+Control messages are JSON texts, one msgspec Struct each, told apart by "type". Unknown fields are ignored, so a newer
+peer may add some. Frames travel as binary messages: an *envelope* (fixed head, counters as JSON, payload) around one
+Arrow IPC record-batch message, compressed as a whole or not at all.
+"""
+
+import struct
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+import pyarrow as pa
+
+from aishark_panel.errors import ProtocolError
+from aishark_panel.wire.frames import Frames
+
+__all__ = [
+    "CODECS",
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_ROWS",
+    "MAX_CONTROL_BYTES",
+    "PROTOCOL_VERSION",
+    "Ack",
+    "AgentMessage",
+    "Batch",
+    "CodecName",
+    "End",
+    "Heartbeat",
+    "HeartbeatReply",
+    "Hello",
+    "HubMessage",
+    "InterfaceInfo",
+    "Reply",
+    "Request",
+    "SourceKind",
+    "StartCapture",
+    "State",
+    "StopCapture",
+    "Welcome",
+    "decode_agent_message",
+    "decode_hub_message",
+    "decode_reply",
+    "decode_request",
+    "encode_control",
+    "encode_reply",
+]
+
+T = TypeVar("T")
+
+PROTOCOL_VERSION: Final = 1
+MAX_BATCH_ROWS: Final = 65_536
+MAX_BATCH_BYTES: Final = 8 * 2**20
+"""Most bytes of one batch, compressed or not; what a sender declares above it is refused before allocation."""
+MAX_CONTROL_BYTES: Final = 256 * 2**10
+"""Most bytes of one JSON message."""
+
+CodecName = Literal["none", "lz4", "zstd", "gzip"]
+CODECS: Final[tuple[CodecName, ...]] = ("none", "lz4", "zstd", "gzip")
+"""A batch's codec by its number in the envelope."""
+
+SourceKind = Literal["live", "replay", "synthetic", "ssh"]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One interface of an agent; frames refer to it by its place in the hello."""
+
+    name: Annotated[str, msgspec.Meta(max_length=200)]
+    link_type: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+    """LINKTYPE number, https://www.tcpdump.org/linktypes.html"""
+    snaplen: Count = 262_144
+    filter: Annotated[str, msgspec.Meta(max_length=8_000)] = ""
+    """capture filter (BPF) in force"""
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
+    """Agent's first message."""
+
+    protocol: int
+    agent: Name
+    run: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    """names this life of the agent: batches are numbered from 1 within it"""
+    version: Annotated[str, msgspec.Meta(max_length=50)]
+    host: Annotated[str, msgspec.Meta(max_length=200)]
+    os: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    source: SourceKind
+    session: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """session to feed, by id or name; empty: the hub's default session"""
+    interfaces: Annotated[tuple[InterfaceInfo, ...], msgspec.Meta(max_length=1_000)]
+    capturing: bool = True
+    first_sequence: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """oldest batch of this run that the agent can still send"""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
+    """Agent is alive; the hub echoes `sent_ns`, from which the agent learns the round-trip time."""
+
+    sent_ns: int
+    counters: dict[str, int] = {}
+    round_trip_ns: Count = 0
+    """round-trip time of the heartbeat before, 0 when unknown"""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
+    """Agent started or stopped capturing, or its interfaces changed."""
+
+    capturing: bool
+    reason: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    interfaces: Annotated[tuple[InterfaceInfo, ...], msgspec.Meta(max_length=1_000)] | None = None
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
+    """Agent has sent all it ever will (the file is read, the capture is over)."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=1_000)]
+    counters: dict[str, int] = {}
+
+
+AgentMessage = Hello | Heartbeat | State | End
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
+    """Hub's answer to Hello."""
+
+    protocol: int
+    session: str
+    """id of the session that takes the frames"""
+    next_sequence: Annotated[int, msgspec.Meta(ge=1)]
+    """first batch of this run that the hub does not hold durably; the agent goes on from there"""
+    window_bytes: Annotated[int, msgspec.Meta(ge=1)]
+    """credit: envelope bytes that may be on their way, sent but not taken"""
+    capture: bool = True
+    """whether the session wants packets now"""
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
+    """Every batch up to `taken` is in the session's memory, up to `durable` it survives a crash of the hub."""
+
+    taken: Count
+    durable: Count
+
+
+class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat_reply"):
+    sent_ns: int
+    """echo of the agent's clock"""
+    hub_ns: int
+    """hub's clock when it answered"""
+
+
+class StartCapture(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
+    """Hub wants packets."""
+
+
+class StopCapture(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
+    """Hub wants no packets for now."""
+
+    reason: str = ""
+
+
+HubMessage = Welcome | Ack | HeartbeatReply | StartCapture | StopCapture
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Client's question; the hub answers with a Reply of the same id."""
+
+    id: Count
+    method: Annotated[str, msgspec.Meta(max_length=50)]
+    params: dict[str, Any] = {}
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Head of the hub's answer; a body of bytes (Arrow IPC stream, frame bytes) may follow it."""
+
+    id: Count
+    result: dict[str, Any] = {}
+    error: str = ""
+    """sentence for a person; empty when all went well"""
+    error_kind: str = ""
+    """class of the error in aishark_panel.errors"""
+    position: int | None = None
+    """place in an expression where it went wrong"""
+
+
+_agent_decoder: Final = msgspec.json.Decoder(AgentMessage)
+_hub_decoder: Final = msgspec.json.Decoder(HubMessage)
+_request_decoder: Final = msgspec.json.Decoder(Request)
+_reply_decoder: Final = msgspec.json.Decoder(Reply)
+_counters_decoder: Final = msgspec.json.Decoder(dict[str, int])
+_encoder: Final = msgspec.json.Encoder()
+
+
+def encode_control(message: AgentMessage | HubMessage | Request) -> str:
+    """JSON text of a control message."""
+    return _encoder.encode(message).decode()
+
+
+def decode_agent_message(text: str | bytes) -> AgentMessage:
+    """Read a control message of an agent; ProtocolError if it is none."""
+    return _decode(_agent_decoder, text)
+
+
+def decode_hub_message(text: str | bytes) -> HubMessage:
+    """Read a control message of the hub; ProtocolError if it is none."""
+    return _decode(_hub_decoder, text)
+
+
+def decode_request(text: str | bytes) -> Request:
+    """Read a client's request; ProtocolError if it is none."""
+    return _decode(_request_decoder, text)
+
+
+def _decode(decoder: "msgspec.json.Decoder[T]", text: str | bytes) -> T:
+    if len(text) > MAX_CONTROL_BYTES:
+        raise ProtocolError(f"control message of {len(text):,} bytes; at most {MAX_CONTROL_BYTES:,} are allowed")
+    try:
+        return decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise ProtocolError(f"control message not understood: {error}") from error
+
+
+def encode_reply(reply: Reply, body: bytes | memoryview | pa.Buffer = b"") -> bytes:
+    """A reply as one binary message: length of the head (uint32, little endian), head as JSON, body."""
+    head = _encoder.encode(reply)
+    return b"".join((struct.pack("<I", len(head)), head, memoryview(body)))
+
+
+def decode_reply(message: bytes) -> tuple[Reply, memoryview]:
+    """Head and body of a reply."""
+    view = memoryview(message)
+    if len(view) < 4 or (size := struct.unpack_from("<I", view)[0]) > len(view) - 4:
+        raise ProtocolError("reply is cut")
+    return _decode(_reply_decoder, bytes(view[4 : 4 + size])), view[4 + size :]
+
+
+_HEAD: Final = struct.Struct("<BBHIIIQ")
+_BATCH_KIND: Final = 1
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Envelope of one batch: who numbers it, how it is packed, and the agent's counters when it was closed."""
+
+    sequence: int
+    """number within the agent's run, from 1, without gaps"""
+    rows: int
+    codec: CodecName
+    raw_bytes: int
+    """size of the Arrow message before compression"""
+    counters: dict[str, int]
+    payload: memoryview
+    """the Arrow IPC record-batch message, compressed by `codec`"""
+
+    @classmethod
+    def pack(cls, sequence: int, frames: Frames, codec: CodecName, counters: dict[str, int]) -> bytes:
+        """Envelope bytes of some frames.
+
+        Layout, little endian: kind 1 (u8), codec (u8), counters bytes (u16), rows (u32), raw bytes (u32), payload
+        bytes (u32), sequence (u64); counters as JSON, padded with spaces so that the payload starts on 8 bytes.
+        """
+        message = frames.to_message()
+        payload = message if codec == "none" else pa.Codec(codec).compress(message)
+        head = _encoder.encode(counters)
+        head += b" " * (-len(head) % 8)
+        fields = (_BATCH_KIND, CODECS.index(codec), len(head), len(frames), message.size, payload.size, sequence)
+        return b"".join((_HEAD.pack(*fields), head, memoryview(payload)))
+
+    @classmethod
+    def unpack(cls, message: bytes) -> "Batch":
+        """Read an envelope; the payload is a view of `message`. Raises ProtocolError."""
+        if len(message) < _HEAD.size:
+            raise ProtocolError("batch envelope is cut")
+        kind, codec, head_bytes, rows, raw_bytes, payload_bytes, sequence = _HEAD.unpack_from(message)
+        if kind != _BATCH_KIND or codec >= len(CODECS):
+            raise ProtocolError(f"binary message of kind {kind}, codec {codec} is unknown")
+        if rows > MAX_BATCH_ROWS or raw_bytes > MAX_BATCH_BYTES:
+            raise ProtocolError(
+                f"batch of {rows:,} rows, {raw_bytes:,} bytes is above {MAX_BATCH_ROWS:,} rows, {MAX_BATCH_BYTES:,} bytes"
+            )
+        if len(message) != _HEAD.size + head_bytes + payload_bytes:
+            raise ProtocolError("batch envelope and its size disagree")
+        start = _HEAD.size + head_bytes
+        counters = _decode(_counters_decoder, message[_HEAD.size : start])
+        return cls(
+            sequence=sequence,
+            rows=rows,
+            codec=CODECS[codec],
+            raw_bytes=raw_bytes,
+            counters=counters,
+            payload=memoryview(message)[start:],
+        )
+
+    def frames(self) -> Frames:
+        """Decompress and check; raises ProtocolError. Uses at most `raw_bytes` of memory beyond the payload."""
+        if self.codec == "none":
+            message = pa.py_buffer(self.payload)
+        else:
+            # Not pa.Codec.decompress: given too large a size, its lz4 and gzip return memory they never wrote.
+            try:
+                with pa.CompressedInputStream(pa.BufferReader(self.payload), self.codec) as stream:
+                    message = stream.read_buffer(self.raw_bytes + 1)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise ProtocolError(f"batch {self.sequence} does not decompress: {error}") from error
+        if message.size != self.raw_bytes:
+            raise ProtocolError(f"batch {self.sequence} is {message.size:,} bytes, declared {self.raw_bytes:,}")
+        frames = Frames.from_message(message)
+        if len(frames) != self.rows:
+            raise ProtocolError(f"batch {self.sequence} holds {len(frames)} rows, declared {self.rows}")
+        return frames

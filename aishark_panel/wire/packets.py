@@ -1,0 +1,214 @@
+"""Packets: a block of dissected packets in columns, the one in-memory form of PACKETS.
+
+The dissector writes blocks, the ring keeps them, expressions are evaluated on them, and Arrow is made from them at
+the edge. A block has a fixed capacity and is only ever appended to, so readers may use rows [0, length) while one
+writer goes on.
+
+Texts (DNS names, host names ...) are interned in a pool per block: a TEXT column holds codes, code 0 is null, and
+text k is `data[ends[k - 1]:ends[k]]`. A predicate on a text is decided once per distinct text.
+"""
+
+import socket
+from collections import namedtuple
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from aishark_panel.wire.protocols import PROTOCOLS
+from aishark_panel.wire.schema import COLUMNS, Column, Kind, Layer, column
+
+__all__ = [
+    "ARROW_NAMES",
+    "MAX_TEXT_BYTES",
+    "PACKET_TEXT_BYTES",
+    "Columns",
+    "Interface",
+    "Packets",
+    "Texts",
+    "address_text",
+    "mac_text",
+]
+
+MAX_TEXT_BYTES: Final = 255
+"""Longest text kept of a field; longer ones are cut (RFC 1035: a name has at most 255 octets)."""
+
+PACKET_TEXT_BYTES: Final = 1024
+"""Every pool has at least this much room, so that an empty block takes the texts of any one packet."""
+
+if TYPE_CHECKING:
+
+    class Columns(tuple[npt.NDArray[Any], ...]):
+        def __new__(cls, *arrays: npt.NDArray[Any]) -> "Columns": ...
+        def __getattr__(self, name: str) -> npt.NDArray[Any]: ...
+
+else:
+    Columns = namedtuple("Columns", [c.name for c in COLUMNS])
+"""One numpy array per column of PACKETS, (capacity,) or (capacity, 2) for addresses. numba takes it as one argument."""
+
+Texts = namedtuple("Texts", ["data", "ends", "table", "counts"])
+"""Text pool: data uint8, ends int32 (ends[0] = 0), table int32 open-addressing hash of codes (0 free), counts int64
+[texts, bytes]. The kernels in aishark_panel.dissect.texts fill it."""
+
+Interface = namedtuple("Interface", ["agent", "name", "link_type"])
+"""One interface of a session: agent's name, interface's name, LINKTYPE number (tcpdump.org/linktypes.html)."""
+
+_HIDDEN: Final = ("layers", "frame_pos", "iface")
+ARROW_NAMES: Final = (
+    "number",
+    "ts",
+    "agent",
+    "iface",
+    *(c.name for c in COLUMNS if c.name not in ("ts", *_HIDDEN)),
+)
+"""Names of the Arrow form, in order: `number` and `agent` are derived, internal columns left out."""
+
+
+class Packets:
+    """Rows [0, length) of PACKETS; row i is packet number `first_number + i` of its session."""
+
+    def __init__(self, capacity: int, *, text_bytes: int | None = None) -> None:
+        self.capacity = capacity
+        self.length = 0
+        self.first_number = 1
+        self.columns = Columns(*(np.empty((capacity, *c.shape), c.dtype) for c in COLUMNS))
+        text_count = 2 * capacity + 1
+        self.texts = Texts(
+            np.empty((text_bytes or 64 * capacity) + PACKET_TEXT_BYTES, np.uint8),
+            np.zeros(text_count + 1, np.int32),
+            np.zeros(1 << (2 * text_count - 1).bit_length(), np.int32),
+            np.zeros(2, np.int64),
+        )
+        self.arena: list[npt.NDArray[np.uint8]] = []
+        """Frame bytes: frame i starts at byte `frame_pos & (2**arena_bits - 1)` of arena[frame_pos >> arena_bits]."""
+        self.arena_bits = 62
+        self._text_cache: list[str] = [""]
+
+    def clear(self) -> None:
+        """Forget all rows, keeping the memory for reuse (fresh pages cost more than dissecting)."""
+        self.length = 0
+        self.texts.table.fill(0)
+        self.texts.counts.fill(0)
+        self._text_cache = [""]
+
+    @property
+    def columns_bytes(self) -> int:
+        """Memory of columns and text pool, without frames."""
+        return int(sum(a.nbytes for a in (*self.columns, *self.texts)))
+
+    def values(self, name: str) -> npt.NDArray[Any]:
+        """Stored values of a column, rows [0, length); see Column.kind for their meaning."""
+        array: npt.NDArray[Any] = getattr(self.columns, name)
+        return array[: self.length]
+
+    def frame(self, row: int) -> bytes:
+        """Captured bytes of a row."""
+        pos = int(self.columns.frame_pos[row])
+        start = pos & ((1 << self.arena_bits) - 1)
+        block = self.arena[pos >> self.arena_bits]
+        return block[start : start + int(self.columns.cap_len[row])].tobytes()
+
+    def text(self, code: int) -> str:
+        """Text of a code; '' for 0."""
+        return self.text_values()[code]
+
+    def text_values(self) -> list[str]:
+        """All texts of the pool by code; index 0 is ''. Bytes that are not UTF-8 are replaced."""
+        count = int(self.texts.counts[0])
+        known = self._text_cache
+        if len(known) <= count:
+            data, ends = self.texts.data, self.texts.ends
+            first = int(ends[len(known) - 1])
+            raw = data[first : int(ends[count])].tobytes()
+            known.extend(
+                raw[int(ends[k - 1]) - first : int(ends[k]) - first].decode("utf-8", "replace")
+                for k in range(len(known), count + 1)
+            )
+        return known
+
+    def to_arrow(
+        self,
+        interfaces: Sequence[Interface],
+        names: Sequence[str] = ARROW_NAMES,
+        rows: npt.NDArray[np.intp] | slice = slice(None),
+    ) -> pa.RecordBatch:
+        """Arrow form of some rows and columns: addresses, protocols and texts as dictionary-encoded strings.
+
+        `rows` indexes this block (a slice is clipped to its length). `names` are from ARROW_NAMES, or "frame".
+        """
+        if isinstance(rows, slice):
+            rows = np.arange(self.length, dtype=np.intp)[rows]
+        arrays = [self._arrow_array(name, rows, interfaces) for name in names]
+        return pa.RecordBatch.from_arrays(arrays, names=list(names))
+
+    def _arrow_array(self, name: str, rows: npt.NDArray[np.intp], interfaces: Sequence[Interface]) -> pa.Array:
+        if name == "number":
+            return pa.array(rows.astype(np.uint64) + np.uint64(self.first_number))
+        if name == "frame":
+            return pa.array([self.frame(int(r)) for r in rows], pa.binary())
+        if name in ("agent", "iface"):
+            codes = self.columns.iface[rows].astype(np.int32)
+            return _dictionary(codes, [i.agent if name == "agent" else i.name for i in interfaces])
+        spec = column(name)
+        values = getattr(self.columns, name)[rows]
+        mask = self._null_mask(spec, rows)
+        match spec.kind:
+            case Kind.TIME:
+                return pa.array(values, pa.timestamp("ns", tz="UTC"))
+            case Kind.BOOLEAN:
+                return pa.array(values.astype(bool))
+            case Kind.PROTOCOL:
+                return _dictionary(values.astype(np.int32), PROTOCOLS)
+            case Kind.TEXT:
+                used, inverse = np.unique(values, return_inverse=True)
+                texts = self.text_values()
+                return _dictionary(inverse.astype(np.int32), [texts[c] for c in used], values == 0)
+            case Kind.MAC:
+                used, inverse = np.unique(values, return_inverse=True)
+                return _dictionary(inverse.astype(np.int32), [mac_text(int(v)) for v in used], mask)
+            case Kind.ADDRESS:
+                return self._address_array(values, rows, mask)
+            case _:
+                return pa.array(values, mask=mask)
+
+    def _address_array(
+        self, values: npt.NDArray[np.uint64], rows: npt.NDArray[np.intp], mask: npt.NDArray[np.bool_] | None
+    ) -> pa.Array:
+        # An IPv6 packet may carry a real ::ffff:a.b.c.d, which is not the IPv4 address a.b.c.d.
+        is_v6 = (self.columns.layers[rows] & int(Layer.IPV6)) != 0
+        keys = np.empty(len(values), dtype=[("a", "u8"), ("b", "u8"), ("v6", "?")])
+        keys["a"], keys["b"], keys["v6"] = values[:, 0], values[:, 1], is_v6
+        used, codes = np.unique(keys, return_inverse=True)
+        raw = np.ascontiguousarray(np.stack([used["a"], used["b"]], axis=1)).view(np.uint8).reshape(-1, 16)
+        texts = [address_text(raw[k].tobytes(), v6=bool(used["v6"][k])) for k in range(len(used))]
+        return _dictionary(codes.astype(np.int32), texts, mask)
+
+    def _null_mask(self, spec: Column, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_] | None:
+        if not spec.present:
+            return None
+        mask: npt.NDArray[np.bool_] = (self.columns.layers[rows] & int(spec.present)) == 0
+        if spec.name == "eth_type":  # an IEEE 802.3 frame has a length in its place
+            mask |= self.columns.eth_type[rows] == 0
+        return mask
+
+
+def _dictionary(
+    codes: npt.NDArray[np.int32], values: Sequence[str], mask: npt.NDArray[np.bool_] | None = None
+) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(values, pa.string()))
+
+
+@lru_cache(maxsize=65_536)
+def address_text(raw: bytes, *, v6: bool = False) -> str:
+    """Text of 16 address bytes: RFC 5952 for IPv6, dotted for IPv4 kept as ::ffff:a.b.c.d (unless `v6`)."""
+    if not v6 and raw[:12] == b"\0" * 10 + b"\xff\xff":
+        return socket.inet_ntop(socket.AF_INET, raw[12:])
+    return socket.inet_ntop(socket.AF_INET6, raw)
+
+
+def mac_text(value: int) -> str:
+    """Text of a MAC column's value: six hexadecimal pairs with colons."""
+    return value.to_bytes(6, "big").hex(":")

@@ -1,0 +1,211 @@
+"""What stands before the packets in capture files: pcap's file header, pcapng's section and interface blocks.
+
+Parse and emit are twins here. Sources: draft-ietf-opsawg-pcap (pcap) and draft-ietf-opsawg-pcapng (pcapng), sections
+4.1 Section Header Block and 4.2 Interface Description Block.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from aishark_panel.errors import CaptureFileError
+
+__all__ = [
+    "BYTE_ORDER_MAGIC",
+    "ENHANCED_PACKET_TYPE",
+    "INTERFACE_TYPE",
+    "NANOSECONDS",
+    "OBSOLETE_PACKET_TYPE",
+    "PCAP_HEADER_BYTES",
+    "SECTION_TYPE",
+    "SIMPLE_PACKET_TYPE",
+    "CaptureInterface",
+    "PcapHeader",
+    "Section",
+    "emit_interface",
+    "emit_section",
+    "parse_interface",
+    "parse_section",
+]
+
+PCAP_HEADER_BYTES: Final = 24
+SECTION_TYPE: Final = 0x0A0D0D0A
+INTERFACE_TYPE: Final = 1
+OBSOLETE_PACKET_TYPE: Final = 2
+SIMPLE_PACKET_TYPE: Final = 3
+ENHANCED_PACKET_TYPE: Final = 6
+BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
+NANOSECONDS: Final = 9
+"""if_tsresol of what we write: 10^-9 s"""
+_MICROSECONDS: Final = 6
+_MAX_OPTION_BYTES: Final = 65_532
+
+_IF_NAME, _IF_DESCRIPTION, _IF_TSRESOL, _IF_FILTER, _IF_OS, _IF_TSOFFSET = 2, 3, 9, 11, 12, 14
+_SHB_HARDWARE, _SHB_OS, _SHB_APPLICATION = 2, 3, 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureInterface:
+    """One interface of a capture file. Pcap files have exactly one, without a name."""
+
+    link_type: int
+    """LINKTYPE number (tcpdump.org/linktypes.html)"""
+    name: str = ""
+    snaplen: int = 0
+    """most bytes kept of a frame; 0 where there is no limit"""
+    description: str = ""
+    filter: str = ""
+    """capture filter, as text"""
+    os: str = ""
+    """operating system of the machine the interface is in"""
+    tsresol: int = NANOSECONDS
+    """unit of times in the file, as if_tsresol says it: 10^-n s, or 2^-(n & 127) s where bit 7 is set"""
+    tsoffset_s: int = 0
+    """seconds to add to times in the file"""
+
+
+@dataclass(frozen=True, slots=True)
+class PcapHeader:
+    """The 24 bytes that open a pcap file; the twins are `parse` and `emit`."""
+
+    order: str
+    """byte order, for struct: "<" or ">\""""
+    interface: CaptureInterface
+    record_header_bytes: int
+    """16, or 24 in the format of Alexey Kuznetzov's patched libpcap"""
+    minor: int
+    """version 2.minor; before 2.4 the two lengths of a record may be swapped"""
+
+    @property
+    def fraction_ns(self) -> int:
+        """Nanoseconds in one unit of a record's fraction of a second."""
+        return 1 if self.interface.tsresol == NANOSECONDS else 1_000
+
+    @staticmethod
+    def magic(start: bytes) -> tuple[str, int, int] | None:
+        """(byte order for struct, tsresol, record header bytes) of the first four bytes; None if it is no pcap file."""
+        for order in "<", ">":
+            match struct.unpack(order + "I", start[:4])[0]:
+                case 0xA1B2C3D4:
+                    return order, _MICROSECONDS, 16
+                case 0xA1B23C4D:
+                    return order, NANOSECONDS, 16
+                case 0xA1B2CD34:
+                    return order, _MICROSECONDS, 24
+        return None
+
+    @classmethod
+    def parse(cls, header: bytes) -> "PcapHeader":
+        """Read the header. Raises CaptureFileError where the version or link type is none that exists."""
+        found = cls.magic(header)
+        if found is None:
+            raise CaptureFileError("not a pcap file")
+        order, tsresol, record_header_bytes = found
+        major, minor, _, _, snaplen, link = struct.unpack(order + "HHIIII", header[4:PCAP_HEADER_BYTES])
+        if major != 2:
+            raise CaptureFileError(f"pcap version {major}.{minor} is unknown; only 2.x can be read")
+        if link & 0x03FF0000:  # reserved in draft-ietf-opsawg-pcap; above it stands the length of the FCS
+            raise CaptureFileError(f"the link type field holds {link:#010x}, which no version of pcap allows")
+        interface = CaptureInterface(link_type=link & 0xFFFF, snaplen=snaplen, tsresol=tsresol)
+        return cls(order, interface, record_header_bytes, minor)
+
+    @staticmethod
+    def emit(link_type: int, snaplen: int) -> bytes:
+        """Header of a little-endian pcap file with nanoseconds."""
+        return struct.pack("<IHHIIII", 0xA1B23C4D, 2, 4, 0, 0, snaplen, link_type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """What a Section Header Block says of the machine and program that wrote the section."""
+
+    hardware: str = ""
+    os: str = ""
+    application: str = ""
+
+
+def parse_section(block: bytes, order: str) -> Section:
+    """Read a whole Section Header Block (type to trailing length). Raises CaptureFileError."""
+    major, minor = struct.unpack_from(order + "HH", block, 12)
+    if major != 1:
+        raise CaptureFileError(f"pcapng version {major}.{minor} is unknown; only 1.x can be read")
+    options = dict(_options(block, 24, order))
+    return Section(
+        hardware=_text(options.get(_SHB_HARDWARE)),
+        os=_text(options.get(_SHB_OS)),
+        application=_text(options.get(_SHB_APPLICATION)),
+    )
+
+
+def emit_section(section: Section) -> bytes:
+    """A Section Header Block, little-endian, version 1.0, of unstated length."""
+    options = (
+        _option(_SHB_HARDWARE, _bytes(section.hardware))
+        + _option(_SHB_OS, _bytes(section.os))
+        + _option(_SHB_APPLICATION, _bytes(section.application))
+    )
+    return _block(SECTION_TYPE, struct.pack("<IHHq", BYTE_ORDER_MAGIC, 1, 0, -1), options)
+
+
+def parse_interface(block: bytes, order: str) -> CaptureInterface:
+    """Read a whole Interface Description Block (type to trailing length); options that do not fit are ignored."""
+    link_type, _, snaplen = struct.unpack_from(order + "HHI", block, 8)
+    options = dict(_options(block, 16, order))
+    tsresol = options.get(_IF_TSRESOL, b"")
+    tsoffset = options.get(_IF_TSOFFSET, b"")
+    capture_filter = options.get(_IF_FILTER, b"")
+    return CaptureInterface(
+        link_type=link_type,
+        name=_text(options.get(_IF_NAME)),
+        snaplen=snaplen,
+        description=_text(options.get(_IF_DESCRIPTION)),
+        filter=_text(capture_filter[1:]) if capture_filter[:1] == b"\0" else "",
+        os=_text(options.get(_IF_OS)),
+        tsresol=tsresol[0] if len(tsresol) == 1 else _MICROSECONDS,
+        tsoffset_s=struct.unpack(order + "q", tsoffset)[0] if len(tsoffset) == 8 else 0,
+    )
+
+
+def emit_interface(interface: CaptureInterface) -> bytes:
+    """An Interface Description Block; its times are nanoseconds, whatever unit the interface was read with."""
+    options = (
+        _option(_IF_NAME, _bytes(interface.name))
+        + _option(_IF_DESCRIPTION, _bytes(interface.description))
+        + _option(_IF_TSRESOL, bytes([NANOSECONDS]))
+        + _option(_IF_FILTER, b"\0" + _bytes(interface.filter) if interface.filter else b"")
+        + _option(_IF_OS, _bytes(interface.os))
+    )
+    return _block(INTERFACE_TYPE, struct.pack("<HHI", interface.link_type, 0, interface.snaplen), options)
+
+
+def _options(block: bytes, at: int, order: str) -> Iterator[tuple[int, bytes]]:
+    """(code, value) of the options from `at` on, up to the end mark or to what no longer fits."""
+    end = len(block) - 4
+    while at + 4 <= end:
+        code, length = struct.unpack_from(order + "HH", block, at)
+        if code == 0 or at + 4 + length > end:
+            return
+        yield code, block[at + 4 : at + 4 + length]
+        at += 4 + length + (-length & 3)
+
+
+def _option(code: int, value: bytes) -> bytes:
+    if not value:
+        return b""
+    value = value[:_MAX_OPTION_BYTES]
+    return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) & 3)
+
+
+def _block(kind: int, fixed: bytes, options: bytes) -> bytes:
+    body = fixed + (options + bytes(4) if options else b"")  # four zero bytes: opt_endofopt
+    total = struct.pack("<I", 12 + len(body))
+    return struct.pack("<I", kind) + total + body + total
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

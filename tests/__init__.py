@@ -1,0 +1,1 @@
+"""Tests of aishark_panel; the folders mirror the package."""

@@ -1,0 +1,67 @@
+"""What README.md and the other pages tell people to type exists."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.codebase.sources import ROOT
+
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+README = (ROOT / "README.md").read_text("utf-8")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def commands(program: str) -> Iterator[list[str]]:
+    """Words of each line of README.md's code blocks that starts `program`, without its comment."""
+    for block in re.findall(r"^```[a-z]*\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0] == program:
+                yield words
+
+
+def options_by_command() -> dict[str, set[str]]:
+    """Subcommand of `aishark` to the options README.md uses with it."""
+    used: dict[str, set[str]] = {}
+    for words in commands("aishark"):
+        options = {word.split("=")[0] for word in words[2:] if re.match(r"--?[a-z]", word)}
+        used.setdefault(words[1], set()).update(options)
+    return used
+
+
+@cache
+def help_text(command: str) -> str:
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    arguments = [sys.executable, "-m", "aishark_panel", command, "--help"]
+    result = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize(("command", "options"), options_by_command().items())
+def test_commands_of_the_readme_exist(command: str, options: set[str]) -> None:
+    known = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", help_text(command)))
+    assert options - known == set()
+
+
+def test_the_readme_shows_every_command() -> None:
+    assert set(options_by_command()) == {"agent", "demo", "hub", "open", "read", "serve"}
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert {words[1] for words in commands("make")} <= targets
+
+
+@each_page
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []

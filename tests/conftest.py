@@ -1,0 +1,81 @@
+"""What all tests share: a clean environment, the optional tools and captures, and the rule that CI skips nothing.
+
+A test that lacks a tool or a folder is skipped with its reason. With AISHARK_REQUIRE_ALL=1, as CI sets it, every skip
+counts as a failure.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIRE_ALL = os.environ.get("AISHARK_REQUIRE_ALL") == "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """No AISHARK_* variable of the shell reaches a test or a process it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AISHARK_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str], str]:
+    """`require_tool("tshark")` is the path of that command; the test is skipped where it is not installed."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+    def find(name: str) -> str:
+        found = shutil.which(name, path=path)
+        if found is None:
+            pytest.skip(f"the command {name} is not installed")
+        return found
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of capture files by others, `shared` beside the checkout; skipped where it does not exist."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"there is no folder {folder} with captures by others")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_captures(shared_dir: Path) -> Path:
+    """The capture files within `shared_dir`."""
+    return shared_dir / "captures"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a skipped test a failed one where nothing may be skipped; expected failures stay what they are."""
+    report = yield
+    if not hasattr(report, "wasxfail"):
+        _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself while it is imported."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if REQUIRE_ALL and report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"AISHARK_REQUIRE_ALL=1 allows no skips: {reason}"

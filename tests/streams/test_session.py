@@ -1,0 +1,197 @@
+"""Session: what goes in is what can be asked for."""
+
+import numpy as np
+import pytest
+
+from aishark_panel.errors import ConfigError, ExpressionError, NotFoundError, ProtocolError
+from aishark_panel.streams.queries import METHODS
+from aishark_panel.streams.ring import MIN_LIMIT_BYTES
+from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.subscription import Subscription
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import Hello, InterfaceInfo
+from tests.arrow import read_stream
+from tests.traffic import frames, tcp_frame, udp_frame
+
+DNS = b"\0\1\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1"
+
+
+def hello(run: str = "0" * 32, interfaces: tuple[str, ...] = ("eth0",)) -> Hello:
+    return Hello(
+        protocol=1,
+        agent="edge",
+        run=run,
+        version="1",
+        host="h",
+        source="live",
+        interfaces=tuple(InterfaceInfo(name=n, link_type=1) for n in interfaces),
+    )
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session("abc", "test", ring_bytes=MIN_LIMIT_BYTES)
+
+
+@pytest.fixture
+def run(session: Session) -> AgentRun:
+    return session.attach(hello())
+
+
+def test_ingest_counts_packets_bytes_and_conversations(session: Session, run: AgentRun) -> None:
+    session.ingest(run, frames(500), 1, {"captured": 500})
+    stats = session.stats()
+    assert (stats["packets"], stats["end"], stats["conversations"]) == (500, 501, 250)
+    assert stats["bytes"] == sum(len(frames(500).frame(i)) for i in range(500))
+    assert stats["agents"][0]["counters"] == {"captured": 500}
+    assert stats["state"] == "capturing"
+
+
+def test_both_directions_are_one_conversation(session: Session, run: AgentRun) -> None:
+    there = tcp_frame("10.0.0.1", "10.0.0.2", 1_000, 443, b"x" * 10)
+    back = tcp_frame("10.0.0.2", "10.0.0.1", 443, 1_000)
+    session.ingest(run, Frames.from_list([there, there, back], [1, 2, 3]), 1, {})
+    _, body = METHODS["conversations"](session, {})
+    (row,) = read_stream(body).to_pylist()
+    assert (row["addr_a"], row["port_b"], row["packets_ab"], row["packets_ba"]) == ("10.0.0.1", 443, 2, 1)
+    assert (row["bytes_ab"], row["bytes_ba"]) == (2 * len(there), len(back))
+
+
+def test_conversations_are_bounded_and_what_is_forgotten_is_counted(
+    session: Session, run: AgentRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aishark_panel.streams.conversations.MAX_CONVERSATIONS", 4_096)
+    content = [udp_frame(f"10.{i >> 8}.{i & 255}.1", "10.0.0.2", 1, 2) for i in range(10_000)]
+    session.ingest(run, Frames.from_list(content, list(range(10_000))), 1, {})
+    conversations = session.conversations
+    assert len(conversations) <= 4_096
+    assert len(conversations) + conversations.forgotten == 10_000
+    assert int(conversations.rows().last_ts.max()) == 9_999
+    assert int(conversations.rows().packets.sum()) == len(conversations)
+
+
+def test_a_page_is_cut_from_the_ring_by_number(session: Session, run: AgentRun) -> None:
+    session.ingest(run, frames(500), 1, {})
+    info, body = METHODS["rows"](session, {"first": 491, "count": 50, "columns": ["number", "src_ip", "info"]})
+    rows = read_stream(body).to_pylist()
+    assert [r["number"] for r in rows] == list(range(491, 501))
+    assert rows[0]["src_ip"] == "10.0.0.241"
+    assert "7000" in rows[0]["info"]
+    assert (info["first"], info["end"]) == (1, 501)
+
+
+def test_a_filtered_page_is_cut_by_rank_and_grows_with_the_ring(session: Session, run: AgentRun) -> None:
+    query = {"where": "src_ip == '10.0.0.7'", "first": 0, "count": 10, "columns": ["number"]}
+    for batch in range(4):
+        session.ingest(run, frames(500, first=500 * batch), batch + 1, {})
+        info, body = METHODS["rows"](session, query)
+        numbers = [r["number"] for r in read_stream(body).to_pylist()]
+        assert numbers == [7 + 250 * k for k in range(2 * (batch + 1))]
+        assert info["end"] == len(numbers)
+
+
+def test_ranks_stay_when_older_matches_are_evicted(session: Session, run: AgentRun) -> None:
+    query = {"where": "src_port == 10_006", "first": 0, "count": 1, "columns": ["number"]}
+    sequence = 0
+    while not session.ring.evicted:
+        sequence += 1
+        session.ingest(run, frames(5_000, first=5_000 * (sequence - 1), size=1_000), sequence, {})
+        info, _ = METHODS["rows"](session, query)
+    assert info["first"] > 0
+    assert info["end"] == 20 * sequence
+    _, body = METHODS["rows"](session, {**query, "first": info["end"] - 1})
+    assert read_stream(body).to_pylist() == [{"number": 5_000 * sequence - 250 + 7}]
+
+
+def test_a_packet_is_found_with_its_bytes_until_it_is_evicted(session: Session, run: AgentRun) -> None:
+    frame = udp_frame("10.0.0.1", "10.0.0.2", 4_000, 53, DNS)
+    session.ingest(run, Frames.from_list([frame], [1_700_000_000_123_456_789]), 1, {})
+    values, body = METHODS["packet"](session, {"number": 1})
+    assert body == frame
+    assert (values["ts"], values["dns_query"], values["protocol"]) == (1_700_000_000_123_456_789, "example.com", "DNS")
+    assert (values["tcp_seq"], values["link_type"], values["agent"]) == (None, 1, "edge")
+    with pytest.raises(NotFoundError, match="packet 2 is not in the ring"):
+        METHODS["packet"](session, {"number": 2})
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "error"),
+    [
+        ("rows", {"where": "src_prt == 1"}, ExpressionError),
+        ("rows", {"columns": ["nonsense"]}, ConfigError),
+        ("rows", {"first": "1"}, ConfigError),
+        ("rows", {"first": 2**70}, ConfigError),
+        ("rollup", {"resolution_ms": 7}, ConfigError),
+        ("packet", {"number": True}, ConfigError),
+    ],
+)
+def test_questions_that_make_no_sense_are_refused(
+    session: Session, method: str, params: dict[str, object], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        METHODS[method](session, params)
+
+
+def test_a_batch_of_an_undeclared_interface_is_refused(session: Session, run: AgentRun) -> None:
+    bad = Frames.from_list([b"x" * 60], [1], iface=1)
+    with pytest.raises(ProtocolError, match="interface"):
+        session.ingest(run, bad, 1, {})
+
+
+def test_a_run_survives_its_reconnection(session: Session, run: AgentRun) -> None:
+    session.ingest(run, frames(10), 1, {})
+    run.connected = False
+    again = session.attach(hello(interfaces=("eth0", "eth1")))
+    assert (again.taken, again.packets, again.iface_codes.tolist()) == (1, 10, [0, 1])
+    assert len(session.interfaces) == 2
+
+
+def test_clear_forgets_everything_but_the_numbering(session: Session, run: AgentRun) -> None:
+    session.ingest(run, frames(10), 1, {})
+    session.clear()
+    stats = session.stats()
+    assert (stats["cleared"], stats["first"], stats["end"], stats["conversations"]) == (10, 11, 11, 0)
+
+
+def test_the_reason_says_why_nothing_moves(session: Session) -> None:
+    assert session.reason == "Waiting for an agent to connect."
+    run = session.attach(hello())
+    assert session.reason == ""
+    session.wanted = False
+    assert session.state == "stopped"
+    session.wanted = True
+    run.connected, run.reason = False, "Its connection was lost."
+    assert session.reason == "Agent edge is not connected. Its connection was lost."
+    run.ended, run.reason = True, "web.pcap: all packets sent"
+    assert (session.state, session.reason) == ("ended", "web.pcap: all packets sent")
+
+
+def test_rates_are_those_of_the_last_two_seconds(session: Session, run: AgentRun) -> None:
+    for second in range(5):
+        session.mark_rate(float(second))
+        session.ingest(run, frames(100, first=100 * second), second + 1, {})
+    session.mark_rate(5.0)
+    assert session.rates[0] == pytest.approx(100.0)
+
+
+def test_a_subscriber_gets_each_new_packet_once_and_hears_what_it_missed(session: Session, run: AgentRun) -> None:
+    session.ingest(run, frames(100), 1, {})
+    new = Subscription(session, where="", columns=["number"], start="now")
+    old = Subscription(session, where="src_port < 10_010", columns=["number"], start="oldest")
+    assert new.next_messages() == []
+    (message,) = old.next_messages()
+    assert isinstance(message, bytes)
+    assert read_stream(message).column("number").to_pylist() == list(range(1, 11))
+    sequence = 1
+    while not session.ring.evicted:
+        sequence += 1
+        session.ingest(run, frames(5_000, first=100 + 5_000 * (sequence - 2), size=1_000), sequence, {})
+    (notice,) = new.next_messages()
+    assert notice == f'{{"type": "missed", "packets": {session.ring.first - 101}, "next": {session.ring.first}}}'
+    seen: list[int] = []
+    while messages := new.next_messages():
+        for part in messages:
+            assert isinstance(part, bytes)
+            seen += read_stream(part).column("number").to_pylist()
+    assert seen == list(range(session.ring.first, session.ring.end))
+    assert np.all(np.diff(seen) == 1)

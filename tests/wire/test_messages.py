@@ -1,0 +1,141 @@
+"""Messages: round trips of every kind, limits, hostile envelopes."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aishark_panel.errors import ProtocolError
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import (
+    CODECS,
+    MAX_CONTROL_BYTES,
+    Ack,
+    AgentMessage,
+    Batch,
+    CodecName,
+    End,
+    Heartbeat,
+    HeartbeatReply,
+    Hello,
+    HubMessage,
+    InterfaceInfo,
+    Reply,
+    Request,
+    StartCapture,
+    State,
+    StopCapture,
+    Welcome,
+    decode_agent_message,
+    decode_hub_message,
+    decode_reply,
+    decode_request,
+    encode_control,
+    encode_reply,
+)
+
+FRAMES = Frames.from_list([bytes(range(i % 200)) for i in range(300)], list(range(300)))
+HELLO = Hello(
+    protocol=1,
+    agent="edge",
+    run="ab" * 16,
+    version="1",
+    host="h",
+    source="live",
+    interfaces=(InterfaceInfo(name="eth0", link_type=1, filter="tcp"),),
+)
+
+
+@pytest.mark.parametrize(
+    "message", [HELLO, Heartbeat(sent_ns=5, counters={"a": 1}), State(capturing=False), End(reason="over")]
+)
+def test_agent_messages_round_trip(message: AgentMessage) -> None:
+    assert decode_agent_message(encode_control(message)) == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Welcome(protocol=1, session="s", next_sequence=3, window_bytes=9),
+        Ack(taken=2, durable=1),
+        HeartbeatReply(sent_ns=1, hub_ns=2),
+        StartCapture(),
+        StopCapture(reason="r"),
+    ],
+)
+def test_hub_messages_round_trip(message: HubMessage) -> None:
+    assert decode_hub_message(encode_control(message)) == message
+
+
+def test_requests_and_replies_round_trip() -> None:
+    request = Request(id=3, method="rows", params={"first": 1})
+    assert decode_request(encode_control(request)) == request
+    reply, body = decode_reply(encode_reply(Reply(id=3, result={"a": [1]}), b"body"))
+    assert (reply.id, reply.result, bytes(body)) == (3, {"a": [1]}, b"body")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"type":"hello"}',
+        '{"type":"nonsense"}',
+        '{"type":"ack","taken":1,"durable":1}',
+        '{"type":"heartbeat","sent_ns":"now"}',
+        "[" * 100_000,
+        encode_control(HELLO).replace("ab" * 16, "run"),
+        encode_control(HELLO).replace('"link_type":1', '"link_type":-1'),
+        '{"type":"end","reason":"' + "x" * MAX_CONTROL_BYTES + '"}',
+    ],
+)
+def test_control_messages_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        decode_agent_message(text)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_batches_round_trip_with_every_codec(codec: CodecName) -> None:
+    batch = Batch.unpack(Batch.pack(7, FRAMES, codec, {"captured": 300}))
+    frames = batch.frames()
+    assert (batch.sequence, batch.rows, batch.codec, batch.counters) == (7, 300, codec, {"captured": 300})
+    assert [frames.frame(i) for i in range(300)] == [FRAMES.frame(i) for i in range(300)]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("difference", [-8, 8, 1_000_000])
+def test_a_wrong_raw_size_is_refused(codec: CodecName, difference: int) -> None:
+    packed = bytearray(Batch.pack(1, FRAMES, codec, {}))
+    (raw_bytes,) = struct.unpack_from("<I", packed, 8)
+    struct.pack_into("<I", packed, 8, raw_bytes + difference)
+    with pytest.raises(ProtocolError):
+        Batch.unpack(bytes(packed)).frames()
+
+
+def test_a_wrong_row_count_is_refused() -> None:
+    packed = bytearray(Batch.pack(1, FRAMES, "none", {}))
+    struct.pack_into("<I", packed, 4, 299)
+    with pytest.raises(ProtocolError, match="declared 299"):
+        Batch.unpack(bytes(packed)).frames()
+
+
+@pytest.mark.parametrize("field_offset", [4, 8])
+def test_sizes_above_the_limits_are_refused_before_anything_is_unpacked(field_offset: int) -> None:
+    packed = bytearray(Batch.pack(1, FRAMES, "zstd", {}))
+    struct.pack_into("<I", packed, field_offset, 2**32 - 1)
+    with pytest.raises(ProtocolError, match="above"):
+        Batch.unpack(bytes(packed))
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_no_batch(junk: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        Batch.unpack(junk).frames()
+
+
+@given(st.binary(max_size=100))
+def test_random_bytes_are_no_reply(junk: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode_reply(junk)
