@@ -6,7 +6,6 @@ or unpacked.
 """
 
 import contextlib
-import gzip
 import io
 import mmap
 import os
@@ -31,9 +30,12 @@ __all__ = ["STANDARD_INPUT", "CaptureFile", "open_capture"]
 STANDARD_INPUT: Final = "-"
 """The path that stands for standard input."""
 _PIECE_BYTES: Final = 2**20
+_PACKED_PIECE_BYTES: Final = 2**16
 _ZSTD_PIECE_BYTES: Final = 2**16
 """small: what Arrow unpacked in a call that ends in an error is lost"""
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_GZIP_FORMAT: Final = 31
+"""zlib's wbits: a window of 32 kiB, gzip's header and trailer"""
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 
@@ -152,8 +154,7 @@ class CaptureFile:
         """Look at the first bytes and choose how the pieces are got; an empty piece ends them."""
         start = self._input.peek(len(_ZSTD_MAGIC))
         if start.startswith(_GZIP_MAGIC):
-            unpacked = gzip.GzipFile(fileobj=self._input)
-            return lambda: unpacked.read1(_PIECE_BYTES)
+            return _Gunzip(self._input).next_piece
         if start == _ZSTD_MAGIC:
             self._input.patient = True
             stream = pa.CompressedInputStream(pa.PythonFile(self._input, "r"), "zstd")
@@ -170,6 +171,33 @@ class CaptureFile:
 
 class _NothingYetError(Exception):
     """Nothing arrived in time, or `wake` was called; reading may go on later, nothing is lost."""
+
+
+class _Gunzip:
+    """Unpacks gzip members one after the other (RFC 1952), and can go on after a _NothingYetError of its input.
+
+    gzip.GzipFile cannot. A file that is cut gives all that can be unpacked of it.
+    """
+
+    def __init__(self, packed: "_Input") -> None:
+        self._packed = packed
+        self._zlib = zlib.decompressobj(_GZIP_FORMAT)
+        self._rest = b""
+
+    def next_piece(self) -> bytes:
+        """At most _PIECE_BYTES; empty at the end. Raises zlib.error, or EOFError where a member is cut."""
+        while True:
+            packed = self._rest or self._packed.read(_PACKED_PIECE_BYTES)
+            if not packed:
+                if not self._zlib.eof:
+                    raise EOFError("its end is missing")
+                return b""
+            if self._zlib.eof:
+                self._zlib = zlib.decompressobj(_GZIP_FORMAT)
+            piece = self._zlib.decompress(packed, _PIECE_BYTES)
+            self._rest = self._zlib.unconsumed_tail or self._zlib.unused_data.lstrip(b"\0")  # padding may follow
+            if piece:
+                return piece
 
 
 class _Input(io.RawIOBase):

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 MAX_REPLY_BYTES: Final = 64 * 2**20
 REQUEST_TIMEOUT_S: Final = 30.0
 _CONNECT_TIMEOUT_S: Final = 5.0
+_CLOSE_TIMEOUT_S: Final = 1.0
 _RECONNECT_S: Final = 0.25
 _RECONNECT_MAX_S: Final = 5.0
 _START_TIMEOUT_S: Final = 60.0
@@ -49,6 +50,7 @@ class HubClient:
         self._socket: WebSocketClientConnection | None = None
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], memoryview]]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
         self.reason = "not connected yet"
         """why there is no connection, in words; '' while connected"""
 
@@ -63,11 +65,13 @@ class HubClient:
 
     async def close(self) -> None:
         """End the connection; requests under way fail."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._closing = True
         if self._socket:
             self._socket.close()
+        if self._task:
+            await asyncio.wait([self._task], timeout=_CLOSE_TIMEOUT_S)  # until the hub has said goodbye too
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         self._lost("closed")
 
     async def __aenter__(self) -> "HubClient":
@@ -100,6 +104,8 @@ class HubClient:
             if self._socket:
                 await self._read()
                 delay_s = _RECONNECT_S
+            if self._closing:
+                return
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, _RECONNECT_MAX_S)
             try:
@@ -128,6 +134,8 @@ class HubClient:
         self._lost(reason)
 
     def _lost(self, reason: str) -> None:
+        if self._socket:
+            self._socket.close()
         self._socket = None
         self.reason = reason
         waiting, self._waiting = self._waiting, {}
@@ -229,9 +237,10 @@ class EmbeddedHub:
 
     def close(self) -> None:
         """Stop the hub: closing its standard input tells it that its parent is done."""
-        if self.process.stdin:
-            with contextlib.suppress(OSError):
-                self.process.stdin.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:

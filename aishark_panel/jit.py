@@ -4,14 +4,21 @@
 sessions go on while it runs), `cache` (no process but the first pays for compilation), and no fast-math. Where
 neither the package's folder nor the user's cache folder can be written, numba refuses `cache=True` while importing;
 then the kernel is compiled anew in each process instead.
+
+A cached kernel is used until a source file beside it or in `wire` changes, because it contains the kernels and
+constants it took from them.
 """
 
+import hashlib
 from collections.abc import Callable
-from typing import TypeVar, cast
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import config
 
-__all__ = ["kernel", "lean_kernel"]
+__all__ = ["kernel", "kernel_part", "lean_kernel"]
 
 R = TypeVar("R")
 
@@ -22,7 +29,7 @@ def kernel(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def lean_kernel(function: Callable[..., R]) -> Callable[..., R]:
-    """As `kernel`, without counting references: for functions that make no arrays and run once a packet or more.
+    """As `kernel`, without counting references: for one that makes no arrays and hands its own to others in a loop.
 
     numba counts references of array arguments with atomic instructions in every kernel that passes them on, which
     costs more than dissecting (github.com/numba/numba/issues/2345). The caller keeps the arrays alive. A kernel that
@@ -31,10 +38,31 @@ def lean_kernel(function: Callable[..., R]) -> Callable[..., R]:
     return _compile(function, _nrt=False)
 
 
-def _compile(function: Callable[..., R], **options: bool) -> Callable[..., R]:
+def kernel_part(function: Callable[..., R]) -> Callable[..., R]:
+    """A piece of a `lean_kernel`: inlined where it is called, so it may be small and take many arguments for nothing.
+
+    It gets no wrapper for calls from Python (which halves the compilation time): `part.py_func` is the plain function.
+    """
+    return _compile(function, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def _compile(function: Callable[..., R], **options: Any) -> Callable[..., R]:
     try:
-        return cast(Callable[..., R], numba.njit(nogil=True, cache=True, **options)(function))
+        compiled = numba.njit(nogil=True, cache=True, **options)(function)
     except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
         return cast(Callable[..., R], numba.njit(nogil=True, **options)(function))
+    if not config.DISABLE_JIT:  # type: ignore[attr-defined]
+        # By itself numba looks only at the file of `function` to see whether cached machine code is still true.
+        compiled._cache._cache_file._source_stamp = _sources(Path(function.__code__.co_filename).parent)
+    return cast(Callable[..., R], compiled)
+
+
+@lru_cache
+def _sources(folder: Path) -> tuple[str, object]:
+    """What machine code made from a folder depends on: its files, those of `wire`, and whether bounds are checked."""
+    digest = hashlib.sha256()
+    for path in sorted({*folder.glob("*.py"), *(Path(__file__).parent / "wire").glob("*.py"), Path(__file__)}):
+        digest.update(path.read_bytes())
+    return digest.hexdigest(), config.BOUNDSCHECK  # type: ignore[attr-defined]

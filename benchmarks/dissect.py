@@ -107,7 +107,10 @@ def acks(rng: random.Random) -> list[bytes]:
 
 
 def smallest(rng: random.Random) -> list[bytes]:
-    return [network(rng, 17, struct.pack(">HHHH", 9, 9, 8 + 22, 0) + bytes(22))[:64].ljust(64, b"\0") for _ in range(TEMPLATES)]
+    return [
+        network(rng, 17, struct.pack(">HHHH", 9, 9, 8 + 22, 0) + bytes(22))[:64].ljust(64, b"\0")
+        for _ in range(TEMPLATES)
+    ]
 
 
 def trace(templates: list[bytes], packets: int, rng: random.Random) -> Frames:

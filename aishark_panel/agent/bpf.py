@@ -1,13 +1,12 @@
 """Capture filters: libpcap's compiler, and what keeps an agent from capturing itself.
 
-A *capture filter* is text in pcap-filter(7) syntax; a *program* is what the kernel runs (classic BPF); an *endpoint*
-is one side of a TCP connection.
+A *capture filter* is text in pcap-filter(7) syntax; a *program* is what the kernel runs (classic BPF).
 """
 
 import ipaddress
 import struct
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 import cypcap
 
@@ -19,18 +18,13 @@ ETHERNET: Final = 1
 RAW_IP: Final = 101
 """LINKTYPE_ETHERNET and LINKTYPE_RAW (tcpdump.org/linktypes.html)."""
 
+Endpoint = tuple[str, int]
+"""One side of a TCP connection: IP address as text, port."""
+
 _MAX_INSTRUCTIONS: Final = 4096
 """BPF_MAXINSNS of the kernel."""
 _RETURN: Final = 0x06
 """BPF_RET | BPF_K: keep k bytes of the frame."""
-
-
-class Endpoint(NamedTuple):
-    """A TCP endpoint of this program's own, whose traffic is not to be captured."""
-
-    host: str
-    """IP address as text"""
-    port: int
 
 
 def own_traffic_filter(expression: str, exclude: Iterable[Endpoint]) -> str:
@@ -93,12 +87,13 @@ def _pack(program: list[tuple[int, int, int, int]]) -> bytes:
 
 
 def _either_direction(endpoint: Endpoint) -> str:
+    text, port = endpoint
     try:
-        address = ipaddress.ip_address(endpoint.host.partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
-        raise FilterError(f"{endpoint.host!r} is no IP address: own traffic is excluded by address and port") from None
+        raise FilterError(f"{text!r} is no IP address: own traffic is excluded by address and port") from None
     host = getattr(address, "ipv4_mapped", None) or address
-    return f"((src host {host} and src port {endpoint.port}) or (dst host {host} and dst port {endpoint.port}))"
+    return f"((src host {host} and src port {port}) or (dst host {host} and dst port {port}))"
 
 
 def _check_text(expression: str) -> None:

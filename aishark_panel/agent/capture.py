@@ -127,7 +127,7 @@ class LiveCapture:
             raise ConfigError(f"the capture buffer is {buffer_bytes} bytes; it must be at least {2 * BLOCK_BYTES}")
         hardware = _check_interface(interface)
         link_type = _LINK_TYPES[hardware]
-        self.interfaces = [SourceInterface(interface, link_type, snaplen, filter)]
+        self.interfaces = [SourceInterface(name=interface, link_type=link_type, snaplen=snaplen, filter=filter)]
         self._interface = interface
         self._snaplen = snaplen
         self._failure = ""

@@ -12,6 +12,7 @@ from aishark_panel.agent.runner import Agent, AgentConfig
 from aishark_panel.agent.source import Source
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
+from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.wire.messages import CodecName
 
 __all__ = ["LiveOptions", "codec_for", "hub_endpoints", "launch", "source_maker"]
@@ -93,6 +94,7 @@ def source_maker(options: LiveOptions, *, file: str, speed: str, ssh: str, rate:
 
 async def launch(config: AgentConfig, make_source: Callable[[], Source], *, with_parent: bool) -> str:
     """Run an agent until its source ends or it is told to stop; returns why it ended."""
+    reuse_freed_memory()
     agent = Agent(config, make_source)
     run = asyncio.create_task(agent.run(), name="agent")
     stop = asyncio.create_task(until_told_to_stop(with_parent=with_parent), name="stop")

@@ -113,7 +113,15 @@ class SshCapture:
         except BaseException:
             self.close()
             raise
-        self.interfaces = [SourceInterface(interface, link_type, snaplen, filter, f"{interface} of {target} by ssh")]
+        self.interfaces = [
+            SourceInterface(
+                name=interface,
+                link_type=link_type,
+                snaplen=snaplen,
+                filter=filter,
+                description=f"{interface} of {target} by ssh",
+            )
+        ]
 
     def read(self, timeout_s: float) -> Frames | None:
         """Wait up to `timeout_s` for packets. The memory is valid until the next read.

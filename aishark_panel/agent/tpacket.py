@@ -9,7 +9,7 @@ from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite.ir import IRBuilder, Value  # type: ignore[import-untyped]
+from llvmlite.ir import IRBuilder, Value
 from numba import types
 from numba.core.base import BaseContext as CodeContext
 from numba.core.typing.context import BaseContext

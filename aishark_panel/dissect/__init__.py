@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.dissect.info import info_text
-from aishark_panel.dissect.packet import dissect_rows
+from aishark_panel.dissect.packet import CHUNK_ROWS, dissect_rows
 from aishark_panel.dissect.row import ROW_TYPE
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
@@ -31,9 +31,10 @@ def dissect(
 ) -> int:
     """Dissect frames[start:] and append them to `packets`; returns how many were appended.
 
-    These are fewer than offered only when the block is full: of rows, or of texts. All columns of the new rows are
-    written but `frame_pos`, which is the caller's. `link_types` (LINKTYPE numbers) and `iface_codes` (values for the
-    `iface` column) are indexed by `frames.iface`. Raises ValueError where that index is out of their range.
+    These are fewer than offered only when the block is full: of rows, or of texts. An empty block takes one at least.
+    All columns of the new rows are written but `frame_pos`, which is the caller's. `link_types` (LINKTYPE numbers)
+    and `iface_codes` (values for the `iface` column) are indexed by `frames.iface`; an index beyond them raises
+    ValueError.
 
     One thread may append to a block at a time; others may read its rows [0, length) meanwhile.
     """
@@ -43,6 +44,7 @@ def dissect(
     interfaces = min(len(link_types), len(iface_codes))
     if int(frames.iface[start : start + count].max()) >= interfaces:
         raise ValueError(f"frames name an interface beyond the {interfaces} that are known")
+    rows = np.empty(CHUNK_ROWS, ROW_TYPE).view(np.recarray)
     appended = dissect_rows(
         _input(frames.ts, np.int64),
         _input(frames.orig_len, np.uint32),
@@ -57,8 +59,8 @@ def dissect(
         packets.texts,
         packets.length,
         _SEED,
-        (rows := np.empty(64, ROW_TYPE)),
-        rows.view(np.uint64),
+        rows,
+        rows.view(np.uint64, np.ndarray),
     )
     packets.length += appended
     return appended
@@ -66,7 +68,7 @@ def dissect(
 
 def _input(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
     """A read-only view of one fixed type: to numba a writable array is another type, and costs another compilation."""
-    view = np.ascontiguousarray(array, dtype).view()
+    view = np.require(array, dtype, ["C", "A"]).view()
     view.flags.writeable = False
     return view
 
@@ -77,7 +79,7 @@ def warm_up(progress: Callable[[str], None] | None = None) -> None:
     `progress` is called with a sentence before and after.
     """
     if progress:
-        progress("compiling the dissector (about 20 s on the first run, then cached)")
+        progress("preparing the dissector (some 15 s on the first run, then from the cache)")
     dissect(Frames.from_list([b""], [0]), 0, np.ones(1, np.int32), np.zeros(1, np.uint16), Packets(1))
     if progress:
         progress("the dissector is ready")

@@ -14,7 +14,7 @@ from aishark_panel.dissect.http import http
 from aishark_panel.dissect.load import Bytes, u8, u16, u32
 from aishark_panel.dissect.row import Row
 from aishark_panel.dissect.tls import tls
-from aishark_panel.jit import lean_kernel
+from aishark_panel.jit import kernel_part
 from aishark_panel.wire import protocols as p
 from aishark_panel.wire.packets import Texts
 
@@ -94,7 +94,7 @@ _QUIC_DRAFTS: Final = 0xFF0000
 _WIREGUARD_INITIATION, _WIREGUARD_RESPONSE, _WIREGUARD_COOKIE = 0x01000000, 0x02000000, 0x03000000
 
 
-@lean_kernel
+@kernel_part
 def _name_by_port(table: npt.NDArray[np.uint8], row: Row) -> int:
     """Protocol of the lower port if it has one, else of the higher."""
     source, destination = row.src_port, row.dst_port
@@ -102,10 +102,8 @@ def _name_by_port(table: npt.NDArray[np.uint8], row: Row) -> int:
     return np.int64(name if name else table[max(source, destination)])  # type: ignore[return-value]
 
 
-@lean_kernel
-def over_tcp(
-    data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int
-) -> None:
+@kernel_part
+def over_tcp(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> None:
     """The payload of a TCP segment. One that starts inside a message has only its port to go by."""
     first = u8(data, pos)
     if 20 <= first <= 24 and tls(data, pos, end, wire_end, row, texts, seed):
@@ -134,10 +132,8 @@ def over_tcp(
         row.protocol = name
 
 
-@lean_kernel
-def over_udp(
-    data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int
-) -> None:
+@kernel_part
+def over_udp(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> None:
     """The payload of a UDP datagram. Those with DNS's format have no signature: their ports decide."""
     name = _name_by_port(_UDP_PORTS, row)
     if name in (p.DNS, p.MDNS, p.LLMNR):
@@ -154,7 +150,7 @@ def over_udp(
         row.protocol = name
 
 
-@lean_kernel
+@kernel_part
 def _udp_by_content(data: Bytes, pos: int, end: int, wire_end: int) -> int:
     """Protocol that a datagram's first bytes and length prove; 0 for none."""
     if end - pos < 8:

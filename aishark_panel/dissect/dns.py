@@ -5,13 +5,15 @@ from typing import Final
 from aishark_panel.dissect.load import Bytes, note_short, u8, u16
 from aishark_panel.dissect.row import Row
 from aishark_panel.dissect.texts import intern, lower, put
-from aishark_panel.jit import lean_kernel
-from aishark_panel.wire.packets import MAX_TEXT_BYTES, Texts
+from aishark_panel.jit import kernel_part
+from aishark_panel.wire.packets import Texts
 from aishark_panel.wire.schema import Layer
 
 __all__ = ["dns", "looks_like_dns", "nbns"]
 
 _HEADER_BYTES: Final = 12
+_MAX_NAME_BYTES: Final = 253
+"""as text; 255 octets in a message (RFC 1035 section 2.3.4)"""
 _RAN_OUT: Final = -1
 _BAD: Final = -2
 
@@ -23,16 +25,14 @@ _QUESTION_BIT: Final = int(Layer.DNS_QUESTION)
 _RESPONSE_BIT: Final = int(Layer.DNS_RESPONSE)
 
 
-@lean_kernel
+@kernel_part
 def looks_like_dns(data: Bytes, pos: int, end: int) -> bool:
     """May a message start here? Over TCP one often does not: a segment can go on with an earlier one."""
     return end - pos >= _HEADER_BYTES and (u8(data, pos + 2) >> 3 & 15) <= 6 and u16(data, pos + 4) <= 1
 
 
-@lean_kernel
-def dns(
-    data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int
-) -> None:
+@kernel_part
+def dns(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> None:
     """The message at `pos`."""
     if not _header(data, pos, end, wire_end, row):
         return
@@ -40,10 +40,8 @@ def dns(
     _question(data, at, end, wire_end, length, row, texts, seed)
 
 
-@lean_kernel
-def nbns(
-    data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int
-) -> None:
+@kernel_part
+def nbns(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> None:
     """The NetBIOS name service message at `pos` (RFC 1002): its names are encoded in one label of 32 letters."""
     if not _header(data, pos, end, wire_end, row):
         return
@@ -53,7 +51,7 @@ def nbns(
     _question(data, at, end, wire_end, length, row, texts, seed)
 
 
-@lean_kernel
+@kernel_part
 def _header(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> bool:
     """Read the header; does a question follow?"""
     if end - pos < _HEADER_BYTES:
@@ -67,10 +65,8 @@ def _header(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> bool:
     return u16(data, pos + 4) > 0
 
 
-@lean_kernel
-def _question(
-    data: Bytes, at: int, end: int, wire_end: int, length: int, row: Row, texts: Texts, seed: int
-) -> None:
+@kernel_part
+def _question(data: Bytes, at: int, end: int, wire_end: int, length: int, row: Row, texts: Texts, seed: int) -> None:
     """Store the first question: its name is staged with `length` bytes (or an error), its type is at `at`."""
     if length == _BAD:
         row.malformed = 1
@@ -82,7 +78,7 @@ def _question(
         row.dns_qtype = u16(data, at)
 
 
-@lean_kernel
+@kernel_part
 def _name(data: Bytes, message: int, end: int, texts: Texts) -> tuple[int, int]:
     """Stage the name after the header, in lower case with dots ("." for the root); (its length or an error, after it).
 
@@ -110,7 +106,7 @@ def _name(data: Bytes, message: int, end: int, texts: Texts) -> tuple[int, int]:
                 return _BAD, at
             lowest = at
             continue
-        if label > 63 or length + 1 + label > MAX_TEXT_BYTES:
+        if label > 63 or length + 1 + label > _MAX_NAME_BYTES:
             return _BAD, at
         if at + label > end:
             return _RAN_OUT, at
@@ -127,7 +123,7 @@ def _name(data: Bytes, message: int, end: int, texts: Texts) -> tuple[int, int]:
     return length, after if after >= 0 else at
 
 
-@lean_kernel
+@kernel_part
 def _decode_netbios(texts: Texts) -> int:
     """Decode the staged 32 letters (two a byte, RFC 1001 section 14.1) in place as Wireshark shows them: "name<1d>".
 
@@ -154,6 +150,6 @@ def _decode_netbios(texts: Texts) -> int:
     return length + 4
 
 
-@lean_kernel
+@kernel_part
 def _hex_digit(value: int) -> int:
     return value + (0x30 if value < 10 else 0x57)

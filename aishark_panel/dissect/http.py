@@ -7,7 +7,7 @@ import numpy as np
 from aishark_panel.dissect.load import Bytes, u8, u32, word
 from aishark_panel.dissect.row import Row
 from aishark_panel.dissect.texts import intern_slice
-from aishark_panel.jit import lean_kernel
+from aishark_panel.jit import kernel_part
 from aishark_panel.wire.packets import Texts
 from aishark_panel.wire.schema import Layer
 
@@ -23,24 +23,15 @@ def _ascii(text: str) -> int:
 
 _HTTP: Final = _ascii("HTTP")
 _HOST: Final = _ascii("host")
-_METHODS: Final = np.array(
-    [
-        _ascii(method[:4])
-        for method in ("GET ", "POST", "HEAD", "PUT ", "DELE", "OPTI", "PATC", "CONN", "TRAC", "PROP")
-        + ("REPO", "NOTI", "M-SE", "SUBS", "UNSU")
-    ],
-    np.int64,
-)
+_METHODS: Final = np.frombuffer(b"GET POSTHEADPUT DELEOPTIPATCCONNTRACPROPREPONOTIM-SESUBSUNSU", ">u4").astype(np.int64)
 """First four bytes of the methods recognised in a request line that goes on in a later segment."""
 
 _REQUEST_BIT: Final = int(Layer.HTTP_REQUEST)
 _RESPONSE_BIT: Final = int(Layer.HTTP_RESPONSE)
 
 
-@lean_kernel
-def http(
-    data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int
-) -> bool:
+@kernel_part
+def http(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> bool:
     """The message that starts at `pos`; False where none does."""
     if end - pos < 4:
         return False
@@ -49,7 +40,7 @@ def http(
     return _request(data, pos, end, wire_end, row, texts, seed)
 
 
-@lean_kernel
+@kernel_part
 def _response(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> bool:
     """A status line: HTTP/1.1 200 OK."""
     if end - pos < 12:
@@ -69,10 +60,8 @@ def _response(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> bool:
     return True
 
 
-@lean_kernel
-def _request(
-    data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int
-) -> bool:
+@kernel_part
+def _request(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> bool:
     """A request line, GET /path HTTP/1.1, and the Host header after it."""
     method_end = pos
     limit = min(end, pos + _MAX_METHOD_BYTES)
@@ -98,7 +87,7 @@ def _request(
     return True
 
 
-@lean_kernel
+@kernel_part
 def _is_known_method(start: int) -> bool:
     for method in _METHODS:
         if start == method:
@@ -106,7 +95,7 @@ def _is_known_method(start: int) -> bool:
     return False
 
 
-@lean_kernel
+@kernel_part
 def _host(data: Bytes, pos: int, end: int) -> tuple[int, int, bool]:
     """(start, stop, True) of the Host header's value among the lines from `pos` on; (0, 0, were all of them there?)."""
     while pos < end:
@@ -126,7 +115,7 @@ def _host(data: Bytes, pos: int, end: int) -> tuple[int, int, bool]:
     return 0, 0, False
 
 
-@lean_kernel
+@kernel_part
 def _find(data: Bytes, pos: int, end: int, byte: int) -> int:
     """Position of the first such byte in data[pos:end]; `end` if there is none."""
     ones = np.uint64(0x0101010101010101)

@@ -10,7 +10,7 @@ import numpy as np
 
 from aishark_panel.dissect.load import Bytes, note_short, u8, u16, u32, word
 from aishark_panel.dissect.row import Row
-from aishark_panel.jit import lean_kernel
+from aishark_panel.jit import kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.schema import Layer
 
@@ -32,14 +32,14 @@ _IP_ID_BIT: Final = int(Layer.IP_ID)
 _FRAGMENT_BIT: Final = int(Layer.FRAGMENT)
 
 
-@lean_kernel
+@kernel_part
 def _mapped(data: Bytes, pos: int) -> np.uint64:
     """Second half of the IPv4 address at `pos` as ::ffff:a.b.c.d; the first half is 0."""
     address = u8(data, pos) | u8(data, pos + 1) << 8 | u8(data, pos + 2) << 16 | u8(data, pos + 3) << 24
     return np.uint64(address) << np.uint64(32) | np.uint64(0xFFFF0000)
 
 
-@lean_kernel
+@kernel_part
 def arp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> None:
     """ARP (RFC 826) and RARP; the layer counts as seen only where it is about IPv4 addresses."""
     if end - pos < 8:
@@ -57,7 +57,7 @@ def arp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> None:
     row.dst_ip_1 = _mapped(data, pos + 12 + 2 * hardware_len)
 
 
-@lean_kernel
+@kernel_part
 def ipv4(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Transport:
     """IPv4 (RFC 791). A total length of 0 means "to the end of the frame": segmentation left to the network card."""
     row.protocol = protocols.IPV4
@@ -97,7 +97,7 @@ def ipv4(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Transport:
     return proto if offset == 0 else NO_TRANSPORT, pos, end, wire_end
 
 
-@lean_kernel
+@kernel_part
 def ipv6(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Transport:
     """IPv6 (RFC 8200). A payload length of 0 before a header means "to the end of the frame": a jumbogram (RFC 2675)
     or segmentation left to the network card."""
@@ -129,7 +129,7 @@ def ipv6(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Transport:
     return proto, pos, end, wire_end
 
 
-@lean_kernel
+@kernel_part
 def _extensions(data: Bytes, pos: int, end: int, wire_end: int, proto: int, row: Row) -> Transport:
     """Step over IPv6 extension headers (each is 8 bytes at least, so the frame's end bounds the loop)."""
     while proto in _EXTENSIONS:

@@ -6,9 +6,9 @@ ether_type 0 where nothing known follows. Link types are LINKTYPE numbers (tcpdu
 
 from typing import Final
 
-from aishark_panel.dissect.load import Bytes, note_short, u8, u16, u32, u48
+from aishark_panel.dissect.load import Bytes, mac, note_short, u8, u16, u32
 from aishark_panel.dissect.row import Row
-from aishark_panel.jit import lean_kernel
+from aishark_panel.jit import kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.schema import Layer
 
@@ -40,7 +40,7 @@ _ETH_BIT: Final = int(Layer.ETH)
 _VLAN_BIT: Final = int(Layer.VLAN)
 
 
-@lean_kernel
+@kernel_part
 def link(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row) -> Following:
     """Dissect the link layer of the frame data[pos:end]; of unknown link types nothing is known."""
     if link_type == ETHERNET:
@@ -53,15 +53,15 @@ def link(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Ro
     return _between(data, following, row)
 
 
-@lean_kernel
+@kernel_part
 def _ethernet(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
     """Ethernet II, IEEE 802.1Q and 802.1ad tags, IEEE 802.3 with LLC."""
     row.protocol = protocols.ETHERNET
     if end - pos < 14:
         note_short(row, end, wire_end)
         return 0, pos, end, wire_end
-    row.eth_dst = u48(data, pos)
-    row.eth_src = u48(data, pos + 6)
+    row.eth_dst = mac(data, pos)
+    row.eth_src = mac(data, pos + 6)
     layers = _ETH_BIT
     ether_type = u16(data, pos + 12)
     pos += 14
@@ -83,7 +83,7 @@ def _ethernet(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Follo
     return ether_type, pos, end, wire_end
 
 
-@lean_kernel
+@kernel_part
 def _llc(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
     """IEEE 802.2 LLC; with SNAP an EtherType follows (RFC 1042)."""
     row.protocol = protocols.LLC
@@ -98,7 +98,7 @@ def _llc(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
     return 0, pos, end, wire_end
 
 
-@lean_kernel
+@kernel_part
 def _other(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row) -> Following:
     """Every link type but Ethernet."""
     if link_type == _IPV4:
@@ -127,7 +127,7 @@ def _other(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: 
     return 0, pos, end, wire_end
 
 
-@lean_kernel
+@kernel_part
 def _four_bytes(data: Bytes, pos: int, end: int, wire_end: int, link_type: int) -> Following:
     """Link layers with a header of about four bytes, which the caller has seen to be there."""
     if link_type == _C_HDLC:
@@ -143,7 +143,7 @@ def _four_bytes(data: Bytes, pos: int, end: int, wire_end: int, link_type: int) 
     return _ppp(u16(data, pos)), pos + 2, end, wire_end
 
 
-@lean_kernel
+@kernel_part
 def _between(data: Bytes, following: Following, row: Row) -> Following:
     """Name what is not IP, and step over PPPoE sessions (RFC 2516) and MPLS labels (RFC 3032)."""
     ether_type, pos, end, wire_end = following
@@ -173,7 +173,7 @@ def _between(data: Bytes, following: Following, row: Row) -> Following:
     return following
 
 
-@lean_kernel
+@kernel_part
 def _by_version(data: Bytes, pos: int) -> int:
     """EtherType by the first four bits of an IP header."""
     version = u8(data, pos) >> 4
@@ -182,9 +182,11 @@ def _by_version(data: Bytes, pos: int) -> int:
     return ETHERTYPE_IPV6 if version == 6 else 0
 
 
-@lean_kernel
+@kernel_part
 def _ppp(protocol: int) -> int:
     """EtherType of a PPP protocol number."""
     if protocol == 0x0021:
         return ETHERTYPE_IPV4
+    if protocol == 0x0281:
+        return _MPLS[0]
     return ETHERTYPE_IPV6 if protocol == 0x0057 else 0

@@ -18,35 +18,35 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from aishark_panel.dissect.row import Row
-from aishark_panel.jit import lean_kernel
+from aishark_panel.jit import kernel_part
 
-__all__ = ["Bytes", "note_short", "prefetch", "u8", "u16", "u24", "u32", "u48", "word"]
+__all__ = ["Bytes", "mac", "note_short", "prefetch", "u8", "u16", "u24", "u32", "word"]
 
 Bytes = npt.NDArray[np.uint8]
 
 _ONE, _TWO, _THREE, _FOUR = (np.uint64(n) for n in (1, 2, 3, 4))
 
 
-@lean_kernel
+@kernel_part
 def u8(data: Bytes, pos: int) -> int:
     """The byte at `pos`."""
     return np.int64(data[np.uint64(pos)])  # type: ignore[return-value]
 
 
-@lean_kernel
+@kernel_part
 def u16(data: Bytes, pos: int) -> int:
     """The big-endian 16-bit integer at `pos`."""
     p = np.uint64(pos)
     return np.int64(data[p]) << 8 | np.int64(data[p + _ONE])  # type: ignore[return-value]
 
 
-@lean_kernel
+@kernel_part
 def u24(data: Bytes, pos: int) -> int:
     """The big-endian 24-bit integer at `pos`."""
     return u8(data, pos) << 16 | u16(data, pos + 1)
 
 
-@lean_kernel
+@kernel_part
 def u32(data: Bytes, pos: int) -> int:
     """The big-endian 32-bit integer at `pos`."""
     p = np.uint64(pos)
@@ -54,13 +54,19 @@ def u32(data: Bytes, pos: int) -> int:
     return high | np.int64(data[p + _TWO]) << 8 | np.int64(data[p + _THREE])  # type: ignore[return-value]
 
 
-@lean_kernel
-def u48(data: Bytes, pos: int) -> int:
-    """The big-endian 48-bit integer at `pos`: a MAC address."""
-    return u16(data, pos) << 32 | u32(data, pos + 2)
+@kernel_part
+def mac(data: Bytes, pos: int) -> np.uint64:
+    """The MAC address at `pos`. Eight bytes are read, as one machine word: two more than it has must be there."""
+    p = np.uint64(pos)
+    high = np.uint64(data[p]) << np.uint64(24) | np.uint64(data[p + _ONE]) << np.uint64(16)
+    high |= np.uint64(data[p + _TWO]) << np.uint64(8) | np.uint64(data[p + _THREE])
+    p += _FOUR
+    low = np.uint64(data[p]) << np.uint64(24) | np.uint64(data[p + _ONE]) << np.uint64(16)
+    low |= np.uint64(data[p + _TWO]) << np.uint64(8) | np.uint64(data[p + _THREE])
+    return (high << np.uint64(32) | low) >> np.uint64(16)
 
 
-@lean_kernel
+@kernel_part
 def word(data: Bytes, pos: int) -> np.uint64:
     """Eight bytes as they lie in memory (first byte least significant): half an IPv6 address, or text to compare."""
     p = np.uint64(pos)
@@ -72,7 +78,7 @@ def word(data: Bytes, pos: int) -> np.uint64:
     return low | high << np.uint64(32)
 
 
-@lean_kernel
+@kernel_part
 def note_short(row: Row, end: int, wire_end: int) -> None:
     """A header does not fit: truncated where the capture cut the bytes off, malformed where they never were."""
     if end < wire_end:
@@ -85,9 +91,9 @@ def prefetch(data: Bytes, pos: int) -> None:
     """Ask the CPU to bring the cache line of `pos` in; never faults. (As plain Python it does nothing.)"""
 
 
-@intrinsic  # type: ignore[misc]
-def _prefetch(typing_context: Any, data: types.Array, pos: types.Integer) -> tuple[Any, Callable[..., Any]]:  # noqa: ANN401
-    def lower(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Constant:  # noqa: ANN401
+@intrinsic
+def _prefetch(typing_context: Any, data: types.Array, pos: types.Integer) -> tuple[Any, Callable[..., Any]]:
+    def lower(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Constant:
         array = context.make_array(data)(context, builder, args[0])
         address = builder.gep(array.data, [args[1]])
         address = builder.bitcast(address, ir.IntType(8).as_pointer())
@@ -104,6 +110,6 @@ def _prefetch(typing_context: Any, data: types.Array, pos: types.Integer) -> tup
 @overload(prefetch)
 def _compiled_prefetch(data: Bytes, pos: int) -> Callable[[Bytes, int], None]:
     def implementation(data: Bytes, pos: int) -> None:
-        _prefetch(data, pos)
+        _prefetch(data, pos)  # type: ignore[call-arg, arg-type]
 
     return implementation

@@ -1,7 +1,4 @@
-"""The driver: one kernel call dissects one run of frames into rows of a block, layer by layer.
-
-Every column of a row is blanked first and filled by the layers found, because blocks are used again.
-"""
+"""The driver: one kernel call dissects one run of frames into rows of a block, layer by layer."""
 
 from typing import Any, Final
 
@@ -15,18 +12,18 @@ from aishark_panel.dissect.load import Bytes, prefetch
 from aishark_panel.dissect.row import Row, store
 from aishark_panel.dissect.texts import has_room
 from aishark_panel.dissect.transport import OVER_TCP, OVER_UDP, conversation, transport
-from aishark_panel.jit import lean_kernel
+from aishark_panel.jit import kernel_part, lean_kernel
 from aishark_panel.wire import protocols
 from aishark_panel.wire.packets import Columns, Texts
 
-__all__ = ["dissect_rows"]
+__all__ = ["CHUNK_ROWS", "dissect_rows"]
 
 _PREFETCH_FRAMES: Final = 8
 """How many frames ahead the first cache lines are asked for: dissecting is bound by waiting for them."""
 
 _CACHE_LINE_BYTES: Final = 64
 
-_CHUNK_ROWS: Final = 64
+CHUNK_ROWS: Final = 64
 """Rows under construction at a time; their records stay in the first-level cache (32 KiB)."""
 
 
@@ -48,37 +45,39 @@ def dissect_rows(
     rows: npt.NDArray[Any],
     words: npt.NDArray[np.uint64],
 ) -> int:
-    """Dissect frames [start, start + count) into rows from first_row on; returns how many until the texts are full."""
+    """Dissect frames [start, start + count) into rows from first_row on; returns how many until the texts are full.
+
+    `rows` is scratch memory for CHUNK_ROWS records, and `words` the same memory.
+    """
     last = offsets.size - 1
     done = 0
-    while done < count:
-        chunk = min(_CHUNK_ROWS, count - done)
-        words[:] = 0
-        for i in range(chunk):
-            if not has_room(texts):
-                store(rows, i, columns, first_row + done)
-                return done + i
-            frame = start + done + i
+    full = False
+    while done < count and not full:
+        chunk = min(CHUNK_ROWS, count - done)
+        kept = 0
+        words[:] = 0  # whatever a layer does not fill is absent
+        while kept < chunk and has_room(texts):
+            frame = start + done + kept
             ahead = offsets[min(frame + _PREFETCH_FRAMES, last)]
             prefetch(data, ahead)
             prefetch(data, ahead + _CACHE_LINE_BYTES)
             pos, end = np.int64(offsets[frame]), np.int64(offsets[frame + 1])
             wire_end = pos + max(np.int64(orig_len[frame]), end - pos)
-            row = rows[i]
+            row = rows[kept]
             row.ts = ts[frame]
             row.iface = iface_codes[iface[frame]]
             row.orig_len = orig_len[frame]
             row.cap_len = end - pos
             _layers(data, pos, end, wire_end, link_types[iface[frame]], row, texts, seed)
-        store(rows, chunk, columns, first_row + done)
-        done += chunk
+            kept += 1
+        store(rows, kept, columns, first_row + done)
+        done += kept
+        full = kept < chunk
     return done
 
 
-@lean_kernel
-def _layers(
-    data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row, texts: Texts, seed: int
-) -> None:
+@kernel_part
+def _layers(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row, texts: Texts, seed: int) -> None:
     """Dissect one frame from its link layer up."""
     ether_type, pos, end, wire_end = link(data, pos, end, wire_end, link_type, row)
     if ether_type == ETHERTYPE_IPV4:
@@ -92,7 +91,7 @@ def _layers(
         return
     if proto != NO_TRANSPORT:
         pos, kind = transport(data, pos, end, wire_end, proto, row)
-        wire_end = min(wire_end, pos + np.int64(row.payload_len))
+        wire_end = min(wire_end, pos + row.payload_len)
         end = min(end, wire_end)
         if pos < end:
             if kind == OVER_TCP:

@@ -9,14 +9,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from aishark_panel.jit import lean_kernel
+from aishark_panel.jit import kernel_part
 from aishark_panel.wire.packets import Columns
 from aishark_panel.wire.schema import COLUMNS, Kind
 
 __all__ = ["ROW_TYPE", "ROW_WORDS", "Row", "store"]
 
 Row = Any
-"""A record of ROW_TYPE: fields are named as the columns; src_ip and dst_ip are two words each, src_ip_0 and src_ip_1."""
+"""A record of ROW_TYPE. Its fields are named as the columns; an address is two words: src_ip_0, src_ip_1."""
 
 
 def _fields() -> list[tuple[str, str]]:
@@ -34,7 +34,7 @@ ROW_WORDS: Final = ROW_TYPE.itemsize // 8
 """Size of a record in 8-byte words."""
 
 
-@lean_kernel
+@kernel_part
 def store(rows: npt.NDArray[Any], count: int, columns: Columns, first: int) -> None:
     """Write records rows[:count] to rows [first, first + count) of the columns, all but `frame_pos`."""
     for i in range(count):

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from aishark_panel.dissect.load import Bytes, u8, word
-from aishark_panel.jit import lean_kernel
+from aishark_panel.jit import kernel_part
 from aishark_panel.wire.packets import MAX_TEXT_BYTES, PACKET_TEXT_BYTES, Texts
 
 __all__ = ["has_room", "intern", "intern_slice", "lower", "put"]
@@ -26,26 +26,26 @@ _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 assert _PACKET_TEXTS * MAX_TEXT_BYTES + _WORD_BYTES <= PACKET_TEXT_BYTES  # hashing reads whole words
 
 
-@lean_kernel
+@kernel_part
 def has_room(texts: Texts) -> bool:
     """Does the pool take the texts of any one packet?"""
     enough_codes = texts.counts[0] + _PACKET_TEXTS < texts.ends.size
-    return enough_codes and texts.counts[1] + PACKET_TEXT_BYTES <= texts.data.size
+    return bool(enough_codes and texts.counts[1] + PACKET_TEXT_BYTES <= texts.data.size)
 
 
-@lean_kernel
+@kernel_part
 def put(texts: Texts, index: int, byte: int) -> None:
     """Write byte `index` (0 to MAX_TEXT_BYTES - 1) of the staged text."""
     texts.data[np.uint64(texts.counts[1] + index)] = byte
 
 
-@lean_kernel
+@kernel_part
 def lower(byte: int) -> int:
     """ASCII lower case of a byte."""
     return byte | 0x20 if 0x41 <= byte <= 0x5A else byte
 
 
-@lean_kernel
+@kernel_part
 def intern(texts: Texts, length: int, seed: int) -> int:
     """Code of the staged text of `length` bytes; 0 for an empty one."""
     if length == 0:
@@ -68,7 +68,7 @@ def intern(texts: Texts, length: int, seed: int) -> int:
     return code  # type: ignore[no-any-return]
 
 
-@lean_kernel
+@kernel_part
 def intern_slice(texts: Texts, data: Bytes, pos: int, end: int, to_lower: bool, seed: int) -> int:
     """Code of the text data[pos:end], cut at MAX_TEXT_BYTES, in lower case if asked for."""
     length = min(end - pos, MAX_TEXT_BYTES)
@@ -78,7 +78,7 @@ def intern_slice(texts: Texts, data: Bytes, pos: int, end: int, to_lower: bool, 
     return intern(texts, length, seed)
 
 
-@lean_kernel
+@kernel_part
 def _hash(data: Bytes, start: int, length: int, seed: int) -> np.uint64:
     """Hash of data[start:start + length]; up to seven bytes after it are read and ignored."""
     h = np.uint64(seed) ^ np.uint64(length)
@@ -93,7 +93,7 @@ def _hash(data: Bytes, start: int, length: int, seed: int) -> np.uint64:
     return h
 
 
-@lean_kernel
+@kernel_part
 def _equal(data: Bytes, first: int, second: int, length: int) -> bool:
     """Are the `length` bytes at two places of the pool the same?"""
     for i in range(length):

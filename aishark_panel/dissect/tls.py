@@ -9,7 +9,7 @@ from typing import Final
 from aishark_panel.dissect.load import Bytes, u8, u16
 from aishark_panel.dissect.row import Row
 from aishark_panel.dissect.texts import intern_slice
-from aishark_panel.jit import lean_kernel
+from aishark_panel.jit import kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.packets import Texts
 from aishark_panel.wire.schema import Layer
@@ -18,7 +18,9 @@ __all__ = ["tls"]
 
 _RECORD_HEADER_BYTES: Final = 5
 _MAX_RECORD_BYTES: Final = 16_384 + 2_048
-_HANDSHAKE, _LAST_CONTENT_TYPE = 22, 24
+_HELLO_START_BYTES: Final = 6
+"""type, length and version of a hello; an encrypted message seldom has a hello's type and the major version 3"""
+_CHANGE_CIPHER_SPEC, _HANDSHAKE, _LAST_CONTENT_TYPE = 20, 22, 24
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2
 _SERVER_NAME, _SUPPORTED_VERSIONS = 0, 43
 _TLS_1_0, _TLS_1_1, _TLS_1_2, _TLS_1_3 = 0x0301, 0x0302, 0x0303, 0x0304
@@ -28,10 +30,8 @@ _ABSENT: Final = -1
 _TLS_BIT: Final = int(Layer.TLS)
 
 
-@lean_kernel
-def tls(
-    data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int
-) -> bool:
+@kernel_part
+def tls(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> bool:
     """The records at `pos`, whose first byte is a content type; False where these are no TLS records."""
     if end - pos < _RECORD_HEADER_BYTES:
         return False
@@ -41,8 +41,13 @@ def tls(
     row.layers |= _TLS_BIT
     row.tls_version = version
     row.protocol = protocols.TLS if version >= _TLS_1_2 else _named(version)
-    if content_type == _HANDSHAKE and end - pos > _RECORD_HEADER_BYTES:
-        pos += _RECORD_HEADER_BYTES
+    if content_type == _CHANGE_CIPHER_SPEC:  # which a client sends before its second hello (RFC 8446 appendix D.4)
+        pos += _RECORD_HEADER_BYTES + length
+        if end - pos <= _RECORD_HEADER_BYTES:
+            return True
+        content_type, length = u8(data, pos), u16(data, pos + 3)
+    pos += _RECORD_HEADER_BYTES
+    if content_type == _HANDSHAKE and end - pos >= _HELLO_START_BYTES and u8(data, pos + 4) == 3:
         message = u8(data, pos)
         if message in (_CLIENT_HELLO, _SERVER_HELLO):
             wire_end = min(wire_end, pos + length)
@@ -50,7 +55,7 @@ def tls(
     return True
 
 
-@lean_kernel
+@kernel_part
 def _named(version: int) -> int:
     """Protocol name of a negotiated version."""
     if version == _TLS_1_2:
@@ -64,7 +69,7 @@ def _named(version: int) -> int:
     return protocols.SSL if version == _SSL_3 else protocols.TLS
 
 
-@lean_kernel
+@kernel_part
 def _hello(
     data: Bytes,
     pos: int,
@@ -95,7 +100,7 @@ def _hello(
         row.truncated = 1
 
 
-@lean_kernel
+@kernel_part
 def _extensions(data: Bytes, pos: int, end: int, from_client: bool) -> int:
     """Where a hello's list of extensions starts; absent where the bytes run out before."""
     at = pos + 38  # type 1, length 3, version 2, random 32
@@ -114,7 +119,7 @@ def _extensions(data: Bytes, pos: int, end: int, from_client: bool) -> int:
     return at if at <= end else _ABSENT
 
 
-@lean_kernel
+@kernel_part
 def _extension(data: Bytes, at: int, end: int, wanted: int) -> tuple[int, int, bool]:
     """(start, stop, True) of the wanted extension's content; (absent, 0, was the whole list there?)."""
     if end - at < 2:

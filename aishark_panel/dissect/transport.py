@@ -10,7 +10,7 @@ import numpy as np
 
 from aishark_panel.dissect.load import Bytes, note_short, u8, u16, u32
 from aishark_panel.dissect.row import Row
-from aishark_panel.jit import lean_kernel
+from aishark_panel.jit import kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.schema import Layer
 
@@ -51,7 +51,7 @@ _ICMP_BIT: Final = int(Layer.ICMP)
 _FRAGMENT_BIT: Final = int(Layer.FRAGMENT)
 
 
-@lean_kernel
+@kernel_part
 def transport(data: Bytes, pos: int, end: int, wire_end: int, proto: int, row: Row) -> Payload:
     """Dissect the header of IP protocol `proto` (0-255) at `pos`."""
     name = _NAMES[proto]
@@ -75,14 +75,14 @@ def transport(data: Bytes, pos: int, end: int, wire_end: int, proto: int, row: R
     return pos, OVER_NOTHING
 
 
-@lean_kernel
+@kernel_part
 def _note_short(row: Row, end: int, wire_end: int) -> None:
     """As load.note_short, but a first fragment may rightly end inside the transport header."""
     if end < wire_end or not row.layers & _FRAGMENT_BIT:
         note_short(row, end, wire_end)
 
 
-@lean_kernel
+@kernel_part
 def _ports(data: Bytes, pos: int, end: int, wire_end: int, header_len: int, row: Row) -> bool:
     """Read the ports, which TCP, UDP and SCTP have in the same place; is the whole header there?"""
     if end - pos >= 4:
@@ -95,7 +95,7 @@ def _ports(data: Bytes, pos: int, end: int, wire_end: int, header_len: int, row:
     return True
 
 
-@lean_kernel
+@kernel_part
 def _tcp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Payload:
     """TCP (RFC 9293)."""
     if not _ports(data, pos, end, wire_end, 20, row):
@@ -117,7 +117,7 @@ def _tcp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Payload:
     return pos + header_len, OVER_TCP
 
 
-@lean_kernel
+@kernel_part
 def _udp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Payload:
     """UDP (RFC 768); a length of 0 means "to the end of the IP payload" (RFC 2675 section 4)."""
     if not _ports(data, pos, end, wire_end, 8, row):
@@ -125,13 +125,13 @@ def _udp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Payload:
     row.layers |= _UDP_BITS
     length = u16(data, pos + 4)
     available = wire_end - pos
-    if length and (length < 8 or length > available and not row.layers & _FRAGMENT_BIT):
+    if length and (length < 8 or (length > available and not row.layers & _FRAGMENT_BIT)):
         row.malformed = 1
     row.payload_len = (min(length, available) if length >= 8 else available) - 8
     return pos + 8, OVER_UDP
 
 
-@lean_kernel
+@kernel_part
 def _mix(x: np.uint64) -> np.uint64:
     """The finaliser of splitmix64: every bit of the input changes every bit of the output with probability 1/2."""
     x ^= x >> np.uint64(30)
@@ -141,12 +141,12 @@ def _mix(x: np.uint64) -> np.uint64:
     return x ^ x >> np.uint64(31)
 
 
-@lean_kernel
+@kernel_part
 def _endpoint(high: np.uint64, low: np.uint64, port: int) -> np.uint64:
     return _mix(_mix(high + np.uint64(port) * np.uint64(0x9E3779B97F4A7C15)) ^ low)
 
 
-@lean_kernel
+@kernel_part
 def conversation(row: Row) -> np.uint64:
     """Hash of a dissected row's two endpoints and IP protocol; a sum, so that both directions give the same."""
     source = _endpoint(row.src_ip_0, row.src_ip_1, row.src_port)

@@ -4,6 +4,7 @@ A file appears under its name when it is whole, never before: it is written besi
 at the end. After an error nothing is left of it.
 """
 
+import contextlib
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -31,24 +32,25 @@ __all__ = ["SUFFIXES", "TEXT_COLUMNS", "Writer", "check_suffix", "open_writer"]
 TEXT_COLUMNS: Final = ("number", "ts", "src_ip", "dst_ip", "protocol", "orig_len", "info")
 """columns of text for people, where none are asked for"""
 
-_TABLES: Final[dict[str, Callable[[Sink, Sequence[Interface], Sequence[str]], "_Format"]]] = {
+
+class _Format(Protocol):
+    def write(self, packets: Packets, rows: Rows) -> None: ...
+    def close(self) -> None: ...
+
+
+_TABLES: Final[dict[str, Callable[[Sink, Sequence[Interface], Sequence[str]], _Format]]] = {
     ".parquet": ParquetTable,
     ".arrow": ArrowTable,
     ".csv": CsvTable,
     ".json": JsonTable,
     ".txt": TextTable,
 }
-_CAPTURES: Final[dict[str, Callable[[Sink, Described], "_Format"]]] = {
+_CAPTURES: Final[dict[str, Callable[[Sink, Described], _Format]]] = {
     ".pcap": PcapExport,
     ".pcapng": PcapngExport,
 }
 SUFFIXES: Final = (*_TABLES, *_CAPTURES)
 """Formats, by the suffix of their files."""
-
-
-class _Format(Protocol):
-    def write(self, packets: Packets, rows: Rows) -> None: ...
-    def close(self) -> None: ...
 
 
 def check_suffix(suffix: str) -> str:
@@ -95,47 +97,59 @@ class Writer:
         """packets written so far"""
         self._path: Path | None = None
         self._file: BinaryIO | None = None
-        sink: Sink
         if isinstance(target, str | os.PathLike):
             self._path = Path(target)
             self._part = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.part")
             try:
-                sink = self._file = self._part.open("xb")
+                self._file = self._part.open("xb")
             except OSError as error:
                 raise ConfigError(f"cannot write {self._path}: {error.strerror}") from error
+            self._outlet = _Outlet(self._file)
         else:
-            sink = target
+            self._outlet = _Outlet(target)
+        self._format: _Format | None = None
         try:
-            self._format = make_format(sink)
+            self._format = make_format(self._outlet)
         except BaseException:
             self.discard()
             raise
 
     def write(self, packets: Packets, rows: Rows) -> None:
         """Write these rows of a block, in this order. Raises ConfigError where the format cannot hold them."""
+        if self._format is None:
+            raise ValueError("the writer is closed")
         if len(rows):
             try:
                 self._format.write(packets, rows)
             except OSError as error:
-                raise self._write_error(error) from error
+                raise self._explained(error) from error
             self.packets += len(rows)
 
     def close(self) -> None:
         """Complete the file and give it its name. Raises ConfigError where the disk does not let us."""
+        if self._format is None:
+            return
         try:
             self._format.close()
+            self._format = None
             if self._file is not None and self._path is not None:
                 self._file.close()
                 self._part.replace(self._path)
                 self._file = None
         except OSError as error:
             self.discard()
-            raise self._write_error(error) from error
+            raise self._explained(error) from error
 
     def discard(self) -> None:
-        """Give up; what was written to a path is removed."""
+        """Give up: what was written to a path is removed, and no more goes to a sink."""
+        self._outlet.shut()
+        if self._format is not None:
+            with contextlib.suppress(OSError, ValueError):  # what the format holds back goes nowhere
+                self._format.close()
+            self._format = None
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk says so again
+                self._file.close()
             self._part.unlink(missing_ok=True)
             self._file = None
 
@@ -150,6 +164,26 @@ class Writer:
         else:
             self.discard()
 
-    def _write_error(self, error: OSError) -> Exception:
+    def _explained(self, error: OSError) -> Exception:
         # To a sink of the caller's (a pipe, a response) the error is the caller's to handle: BrokenPipeError, say.
         return error if self._path is None else ConfigError(f"cannot write {self._path}: {error.strerror or error}")
+
+
+class _Outlet:
+    """The sink as formats see it, with the little more that pyarrow asks of a file; once shut, bytes go nowhere."""
+
+    closed = False
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink: Sink | None = sink
+
+    def write(self, data: bytes, /) -> int:
+        if self._sink is not None:
+            self._sink.write(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    def shut(self) -> None:
+        self._sink = None

@@ -81,7 +81,7 @@ class _Compiler:
     def _logic(self, node: syntax.Logic, wanted: bool) -> Test:
         if _is_number(node):
             return self._decide(compare_quantities(">", _quantity(node), constant(0)), wanted)
-        if node.operator in "&|" and any(_is_number(term) for term in node.terms):
+        if node.operator in "&|" and any(_is_number(term) or _compares_numbers(term) for term in node.terms):
             raise ExpressionError(_BRACKETS, node.position)
         tests = [self.condition(term, wanted) for term in node.terms]
         return _all(tests) if (node.operator in ("and", "&")) is wanted else _either(tests)
@@ -214,6 +214,11 @@ def _is_number(node: syntax.Node) -> bool:
             sure or isinstance(term, syntax.Name) for sure, term in zip(certain, node.terms, strict=True)
         )
     return isinstance(node, syntax.Number | syntax.Negative | syntax.Arithmetic)
+
+
+def _compares_numbers(node: syntax.Node) -> bool:
+    """The right side of `tcp.flags & 2 == 2`, whose author meant other brackets."""
+    return isinstance(node, syntax.Comparison) and all(isinstance(n, syntax.Number) for n in node.operands)
 
 
 def _subjects(node: syntax.Node) -> Sequence[Field | Quantity]:

@@ -12,11 +12,10 @@ from aishark_panel.errors import ExpressionError
 from aishark_panel.query import syntax
 from aishark_panel.query.tokens import Token, tokenize
 
-__all__ = ["FUNCTIONS", "MAX_DEPTH", "MAX_SET_ITEMS", "parse"]
+__all__ = ["FUNCTIONS", "MAX_DEPTH", "parse"]
 
 MAX_DEPTH: Final = 50
 """How deep brackets and negations may nest."""
-MAX_SET_ITEMS: Final = 1_000
 
 FUNCTIONS: Final = {
     "has": "has(tcp_flags, 'SYN', ...): all these flags are set",
@@ -190,8 +189,6 @@ class _Parser:
         members: list[syntax.Literal | syntax.Range] = []
         while not self._sees(closing):
             members.append(self._member())
-            if len(members) > MAX_SET_ITEMS:
-                raise ExpressionError(f"a set has at most {MAX_SET_ITEMS:,} members", members[-1].position)
             if not self._accept(","):
                 break
         self._expect(closing, opening)

@@ -30,8 +30,8 @@ _SPECIAL: Final = re.compile(r"[\\^$.|?*+()\[\]{}]")
 
 def ordered(operator: str, text: str) -> Decision:
     """Compare with one text, by code points as Python does."""
-    decide, scalar = getattr(pc, _ORDERS[operator]), pa.scalar(text, pa.string())
-    return lambda strings: decide(strings, scalar)
+    decide, (other,) = getattr(pc, _ORDERS[operator]), _strings([text])
+    return lambda strings: decide(strings, other)
 
 
 def among(texts: Sequence[str]) -> Decision:
@@ -112,7 +112,7 @@ def _gather(verdicts: Mask, codes: Any) -> Mask:
 
 
 def _strings(texts: Sequence[str]) -> pa.Array:
-    """Arrow strings; `pa.array` would import pandas."""
+    """Arrow strings; `pa.array` and `pa.scalar` would import pandas, which a hub does without."""
     encoded = [text.encode("utf-8", "replace") for text in texts]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     return pa.Array.from_buffers(pa.string(), len(texts), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))])

@@ -16,7 +16,7 @@ from aishark_panel.errors import ExpressionError
 __all__ = ["MAX_TEXT_CHARS", "Token", "tokenize"]
 
 MAX_TEXT_CHARS: Final = 2_000
-"""Longest expression accepted."""
+"""Longest expression accepted; so a set has fewer than 1,000 members, and all conditions together are few."""
 _MAX_NUMBER_CHARS: Final = 40
 _MAX_INTEGER: Final = 2**64 - 1
 

@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from aishark_panel.dissect import warm_up
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.streams.ingest import Ingest
-from aishark_panel.streams.session import DEFAULT_RING_BYTES, AgentRun, Session
+from aishark_panel.streams.session import DEFAULT_RING_BYTES, AgentRun, Session, rehearse
 from aishark_panel.wire.messages import Hello, StartCapture, StopCapture, encode_control
 
 __all__ = ["Hub", "Ticket"]
@@ -59,17 +60,37 @@ class Hub:
         self._tickets: dict[str, Ticket] = {}
         self.ingest_pool = ThreadPoolExecutor(1, thread_name_prefix="ingest")
         self.query_pool = ThreadPoolExecutor(2, thread_name_prefix="query")
-        self._ticker: asyncio.Task[None] | None = None
+        self._preparing = ""
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin work: make the default session and keep the rates."""
+        """Begin work: make the default session, keep the rates, and get the kernels ready in the background."""
         self.create_session(DEFAULT_SESSION)
-        self._ticker = asyncio.create_task(self._tick(), name="rates")
+        self._tasks = [
+            asyncio.create_task(self._tick(), name="rates"),
+            asyncio.create_task(self._warm_up(), name="warm up"),
+        ]
+
+    async def _warm_up(self) -> None:
+        """Load or compile every kernel of the hot path on the ingest thread: packets that come meanwhile wait."""
+        loop = asyncio.get_running_loop()
+
+        def say(what: str) -> None:
+            self._preparing = what
+            for live in self._live.values():
+                live.session.preparing = what
+
+        def work() -> None:
+            warm_up(lambda what: loop.call_soon_threadsafe(say, f"Getting ready: {what}."))
+            rehearse()
+
+        await loop.run_in_executor(self.ingest_pool, work)
+        say("")
 
     async def close(self) -> None:
         """End all sessions and threads."""
-        if self._ticker:
-            self._ticker.cancel()
+        for task in self._tasks:
+            task.cancel()
         for live in self._live.values():
             await live.ingest.close()
         self.ingest_pool.shutdown(wait=True, cancel_futures=True)
@@ -90,6 +111,7 @@ class Hub:
         if len(self._live) >= MAX_SESSIONS:
             raise ConfigError(f"this hub holds {MAX_SESSIONS} sessions, its most; delete one first")
         session = Session(secrets.token_hex(6), name, ring_bytes=self._ring_bytes)
+        session.preparing = self._preparing
         self._live[session.id] = _Live(session, Ingest(session, self.ingest_pool))
         return session
 

@@ -19,7 +19,7 @@ from aishark_panel.dissect import dissect
 from aishark_panel.wire.frames import MAX_FRAME_BYTES, Frames
 from aishark_panel.wire.packets import Packets
 
-__all__ = ["BlockView", "Ring"]
+__all__ = ["MIN_LIMIT_BYTES", "BlockView", "Ring"]
 
 _PIECE_BITS: Final = 22
 _SMALL_PIECE_BITS: Final = 20

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from aishark_panel.dissect import warm_up
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
+from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.streams.handlers import MAX_BODY_BYTES, make_application
 from aishark_panel.streams.hub import Hub
 from aishark_panel.streams.session import DEFAULT_RING_BYTES
@@ -58,6 +58,7 @@ async def serve_hub(config: HubConfig) -> None:
                 f"Port {config.port} on {config.host} is in use. Choose another with --port, or 0 for any free one."
             ) from error
         raise ConfigError(f"Cannot listen on {config.host} port {config.port}: {error.strerror}.") from error
+    reuse_freed_memory()
     hub = Hub(config.token, ring_bytes=config.ring_bytes)
     hub.start()
     server = HTTPServer(make_application(hub), max_body_size=MAX_BODY_BYTES)
@@ -65,14 +66,12 @@ async def serve_hub(config: HubConfig) -> None:
     host, port = sockets[0].getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     _announce(url, config)
-    warming = asyncio.create_task(asyncio.to_thread(warm_up), name="warm up")
     try:
         await until_told_to_stop(with_parent=config.embedded)
     finally:
         server.stop()
         await asyncio.wait_for(server.close_all_connections(), 5)
         await hub.close()
-        await asyncio.gather(warming, return_exceptions=True)
 
 
 def _announce(url: str, config: HubConfig) -> None:

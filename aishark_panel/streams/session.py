@@ -14,14 +14,14 @@ import numpy.typing as npt
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.conversations import Conversations
 from aishark_panel.streams.matches import Matches
-from aishark_panel.streams.ring import BlockView, Ring
+from aishark_panel.streams.ring import MIN_LIMIT_BYTES, BlockView, Ring
 from aishark_panel.streams.rollups import Rollups
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import Hello, InterfaceInfo
+from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo
 from aishark_panel.wire.packets import Interface
 from aishark_panel.wire.pcapheaders import CaptureInterface
 
-__all__ = ["DEFAULT_RING_BYTES", "AgentRun", "Session", "SessionState"]
+__all__ = ["DEFAULT_RING_BYTES", "AgentRun", "Session", "SessionState", "rehearse"]
 
 DEFAULT_RING_BYTES: Final = 512 * 2**20
 MAX_INTERFACES: Final = 4_096
@@ -66,6 +66,8 @@ class Session:
         self.capture_interfaces: list[CaptureInterface] = []
         """what capture files say of each of `interfaces`"""
         self.runs: dict[str, AgentRun] = {}
+        self.preparing = ""
+        """what the hub must do before it can take packets, in words"""
         self.wanted = True
         """whether the user wants packets (start and stop)"""
         self.packets = 0
@@ -177,6 +179,8 @@ class Session:
         runs = list(self.runs.values())
         if not self.wanted:
             return "Stopped. Packets seen so far are kept; start to go on."
+        if self.preparing and not self.packets:
+            return self.preparing
         if not runs:
             return "Waiting for an agent to connect."
         active = [r for r in runs if r.connected and not r.ended]
@@ -246,3 +250,20 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
         "rejected_batches": run.rejected_batches,
         "round_trip_ms": run.round_trip_ns / 1e6,
     }
+
+
+def rehearse() -> None:
+    """Take one packet into a session that is thrown away, so that every kernel of the hot path is loaded."""
+    session = Session("", "", ring_bytes=MIN_LIMIT_BYTES)
+    hello = Hello(
+        protocol=PROTOCOL_VERSION,
+        agent="rehearsal",
+        run="0" * 32,
+        version="",
+        host="",
+        source="replay",
+        interfaces=(InterfaceInfo(name="none", link_type=1),),
+    )
+    frame = bytes(12) + b"\x08\x00\x45" + bytes(60)
+    message = Frames.from_list([frame], [0]).to_message()
+    session.ingest(session.attach(hello), Frames.from_message(message), 1, {})

@@ -2,4 +2,6 @@
 
 from aishark_panel.views.page import open_page
 
+__all__: list[str] = []
+
 open_page()

@@ -20,7 +20,8 @@ class Bandwidth(View):
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
         names = [family.name for family in FAMILIES]
-        self.source = ColumnDataSource({name: np.zeros(0, np.float32) for name in ("x", *names, "total")})
+        self._columns = ("x", *names, "total")
+        self.source = ColumnDataSource({name: np.zeros(0, np.float32) for name in self._columns})
         self.figure = fig = chart(ticks=5, height=200)
         fig.varea_stack(names, x="x", source=self.source, color=[f.chart for f in FAMILIES], fill_alpha=0.85)
         # The hover needs marks of its own: an area is hit only inside its polygon.
@@ -30,8 +31,9 @@ class Bandwidth(View):
                 renderers=[top],
                 mode="vline",
                 line_policy="nearest",
+                show_arrow=False,
                 formatters={"@x": "datetime"},
-                tooltips=[("UTC", "@x{%H:%M:%S}"), ("total", "@total{0.00 a}bit/s")]
+                tooltips=[("UTC", "@x{%F %H:%M:%S}"), ("total", "@total{0.00 a}bit/s")]
                 + [(n, f"@{n}{{0.00 a}}bit/s") for n in reversed(names)],
             )
         )
@@ -41,7 +43,7 @@ class Bandwidth(View):
     def paint(self) -> None:
         span = self.feed.span
         if span is None:
-            self.source.data = {name: np.zeros(0, np.float32) for name in self.source.data}
+            self.source.data = {name: np.zeros(0, np.float32) for name in self._columns}
             return
         _, volume = stack(self.feed.bins, span)
         rates = volume * (8000 / span.bar_ms)
@@ -52,4 +54,5 @@ class Bandwidth(View):
         self.source.data = data
         self.figure.x_range.update(start=span.start_ms, end=span.end_ms)
         self.figure.y_range.update(end=nice_ceiling(float(total.max(initial=0)) * 1.05))
-        self._heading.show("bit/s by protocol, UTC", f"peak {quantity(float(total.max(initial=0)), 'bit/s')}")
+        scope = "; the display filter does not apply" if self.feed.where else ""
+        self._heading.show(f"bit/s by protocol, UTC{scope}", f"peak {quantity(float(total.max(initial=0)), 'bit/s')}")

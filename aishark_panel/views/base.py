@@ -35,7 +35,7 @@ class View(Viewer):
     root: Viewable
 
     def __init__(self, feed: Feed) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.feed = feed
 
     def paint(self) -> None:
@@ -53,8 +53,8 @@ class View(Viewer):
 class Element(JSComponent):
     """A view's root drawn by plain JavaScript: it shows `state` and sends messages, which go to `receive`.
 
-    An AisharkError that `receive` raises is shown to the person as a notification. The name of a subclass must not start
-    with an underscore: Bokeh tells browsers of no such model.
+    An AisharkError that `receive` raises is shown to the person as a notification. The name of a subclass must not
+    start with an underscore: Bokeh tells browsers of no such model.
     """
 
     state = param.Dict(default={}, doc="What to show; JSON values only.")
@@ -62,7 +62,7 @@ class Element(JSComponent):
     __abstract = True
 
     def __init__(self, receive: Receive, css: str, **params: Any) -> None:
-        super().__init__(stylesheets=[style(css)], **params)  # type: ignore[no-untyped-call]
+        super().__init__(stylesheets=[style(css)], **params)
         self._receive = receive
 
     async def _handle_msg(self, data: Any) -> None:  # type: ignore[override]  # Panel runs both kinds
@@ -70,7 +70,7 @@ class Element(JSComponent):
             await self._receive(data)
         except AisharkError as error:
             if pn.state.notifications:
-                pn.state.notifications.error(str(error), duration=8000)  # type: ignore[no-untyped-call]
+                pn.state.notifications.error(str(error), duration=8000)
 
     def draw(self, **state: Any) -> None:
         """Set `state`; the browser hears of it only where it differs."""
@@ -92,10 +92,8 @@ def card(heading: Viewable, body: Viewable, name: str) -> pn.Column:
 def run(feed: Feed, views: Sequence[View], period_ms: int = REFRESH_MS) -> PeriodicCallback:
     """Refresh `views` of one page on a timer until it closes; a tick that is still under way skips the next."""
     pulse = _Pulse(feed, views)
-    timer = PeriodicCallback(  # type: ignore[no-untyped-call]
-        callback=pulse.tick, period=period_ms, log=False, background=True
-    )
-    timer.start()  # type: ignore[no-untyped-call]
+    timer = PeriodicCallback(callback=pulse.tick, period=period_ms, log=False, background=True)
+    timer.start()
     return timer
 
 

@@ -6,7 +6,7 @@ more than MAX_BARS bars or TOP_PROTOCOLS + 1 slices, however long the capture an
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ __all__ = ["MAX_BARS", "RESOLUTIONS_MS", "TOP_PROTOCOLS", "WINDOWS", "Bins", "Sh
 
 MAX_BARS: Final = 600
 """Most bars in one chart: one for each pixel or two of a wide screen."""
+MIN_BARS: Final = 20
+"""Fewest bars in a window, however young the capture: fewer look like blocks."""
 TOP_PROTOCOLS: Final = 8
 """Slices of the donut; the tail is one more, 'other'."""
 RESOLUTIONS_MS: Final = (100, 1000, 60_000)
@@ -27,6 +29,7 @@ WINDOWS: Final = {"1 min": (100, 600, 5), "5 min": (1000, 300, 1)}
 """Windows that end now: (bin width in ms, bins, bins per bar). The window 'all' covers the whole capture instead."""
 
 Int64 = npt.NDArray[np.int64]
+Number = TypeVar("Number", bound=np.integer[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ class Bins:
         start, stop = np.searchsorted(self.bin, [keep_from, new_bin.min()])
         stop = max(start, stop)
 
-        def joined(old: npt.NDArray[np.generic], new: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-            return np.concatenate([old[start:stop], new[order].astype(old.dtype)])
+        def joined(old: npt.NDArray[Number], new: npt.NDArray[Number]) -> npt.NDArray[Number]:
+            return np.concatenate([old[start:stop], new[order]])
 
         return Bins(
             self.resolution_ms,
@@ -126,9 +129,11 @@ def plan(window: str, first_ts: int, end_ts: int, *, growing: bool) -> Span:
         resolution_ms = next((r for r in RESOLUTIONS_MS if span_ms // r < MAX_BARS - 1), RESOLUTIONS_MS[-1])
         bins = span_ms // resolution_ms + 2
         step = -(-bins // (MAX_BARS - 1))
-    last_bar = end_ts // (resolution_ms * 1_000_000 * step)
-    end = (last_bar if growing else last_bar + 1) * step
-    first = first_ts // (resolution_ms * 1_000_000 * step) * step if window not in WINDOWS else end - bins
+    bar_ns = resolution_ms * 1_000_000 * step
+    end = (end_ts // bar_ns + (0 if growing else 1)) * step
+    first = first_ts // bar_ns * step
+    if window in WINDOWS:  # a young capture fills its chart from the first seconds on
+        first = max(end - bins, min(first, end - MIN_BARS * step))
     return Span(resolution_ms=resolution_ms, first=first, end=max(end, first + step), step=step)
 
 
@@ -139,7 +144,7 @@ def stack(bins: Bins, span: Span) -> tuple[Int64, npt.NDArray[np.float64]]:
     packets = np.bincount(bar, bins.packets[rows], span.bars).astype(np.int64)
     family = np.array([family_of(name) for name in bins.names], np.int64)[bins.protocol[rows]] if len(bar) else bar
     cells = np.bincount(family * span.bars + bar, bins.bytes[rows], len(FAMILIES) * span.bars)
-    return packets, cells.reshape(len(FAMILIES), span.bars)
+    return packets, cells.reshape(len(FAMILIES), span.bars).astype(np.float64)
 
 
 def shares(bins: Bins, span: Span) -> list[Share]:
@@ -192,7 +197,8 @@ def _rows(bins: Bins, span: Span) -> slice:
 
 
 def _int64(batch: pa.RecordBatch, name: str) -> Int64:
-    return batch.column(name).to_numpy(zero_copy_only=False).astype(np.int64)
+    values: Int64 = batch.column(name).to_numpy(zero_copy_only=False).astype(np.int64)
+    return values
 
 
 def _names(column: pa.Array, known: tuple[str, ...]) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:

@@ -5,6 +5,7 @@ it. The views then paint from here; only the packet list and the detail ask the 
 A page that is paused goes on reading the statistics and leaves everything else as it was.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from aishark_panel.client import HubClient
-from aishark_panel.errors import AisharkError, HubUnreachableError, NotFoundError
+from aishark_panel.errors import AisharkError, HubError, HubUnreachableError, NotFoundError
 from aishark_panel.views.columns import WINDOWS, Bins, Span, plan
 
 __all__ = ["Extent", "Feed"]
@@ -48,6 +49,7 @@ class Feed:
         self.problem = ""
         """why the page shows nothing new, in a sentence; '' when it does"""
         self.where = ""
+        self._pulling = asyncio.Lock()  # a tick must not mix what it asked before a change with what it asked after
         self.epoch = 0
         """changes when the rows of the list change their meaning: another session, another filter, cleared"""
         self._forget()
@@ -55,6 +57,7 @@ class Feed:
     def _forget(self) -> None:
         self.stats: dict[str, Any] = {}
         self.bins = Bins.empty(0)
+        self._bins_from = 0  # bins before this one were never asked for, or forgotten
         self.span: Span | None = None
         self.extent = Extent()
         self._last_ts = (0, 0.0)
@@ -74,40 +77,45 @@ class Feed:
 
     async def choose(self, session: str) -> None:
         """Show another session; the display filter stays."""
-        if session != self.session:
-            self.session = session
-            self._forget()
-            await self.pull()
+        async with self._pulling:
+            if session != self.session:
+                self.session = session
+                self._forget()
+        await self.pull()
 
     async def filter(self, where: str) -> None:
         """Use a display filter from now on. ExpressionError leaves the one in use in place."""
         where = where.strip()
         if where:
             await self.client.rows(self.session, 0, 1, where, ["number"])
-        if where != self.where:
-            self.where, self.extent = where, Extent()
-            self.epoch += 1
+        async with self._pulling:
+            if where != self.where:
+                self.where, self.extent = where, Extent()
+                self.epoch += 1
         await self.pull()
 
     async def pull(self) -> None:
         """Ask the hub for what is new. What stands in the way becomes `problem`; nothing is raised for it."""
-        try:
-            self.sessions = await self.client.sessions()
-            if self.session not in (s["id"] for s in self.sessions):
-                if not self.sessions:
-                    self._forget()
-                    self.problem = "The hub has no capture session. Start an agent, or open a capture file."
-                    return
-                self.session = self.sessions[-1]["id"]
-                self._forget()
-            await self._pull_session()
-            self.problem = ""
-        except NotFoundError:
-            self._forget()  # it ended between two questions; the next tick chooses another
-        except HubUnreachableError as error:
-            self.problem = self.client.reason or str(error)
-        except AisharkError as error:
-            self.problem = str(error)
+        async with self._pulling:
+            try:
+                await self._pull()
+                self.problem = ""
+            except NotFoundError:
+                self._forget()  # it ended between two questions; the next tick chooses another
+            except HubUnreachableError as error:
+                self.problem = self.client.reason or str(error)
+            except AisharkError as error:
+                self.problem = str(error)
+
+    async def _pull(self) -> None:
+        self.sessions = await self.client.sessions()
+        if not self.sessions:
+            self._forget()
+            raise HubError("The hub has no capture session. Start an agent, or open a capture file.")
+        if self.session not in (s["id"] for s in self.sessions):
+            self.session = self.sessions[-1]["id"]
+            self._forget()
+        await self._pull_session()
 
     async def _pull_session(self) -> None:
         before, self.stats = self.stats, await self.client.stats(self.session)
@@ -124,11 +132,12 @@ class Feed:
             return
         now_ns = self._now_ns()
         self.span = span = plan(self.window, self.stats["first_ts"], now_ns, growing=self.live)
-        if span.resolution_ms != self.bins.resolution_ms or (self.bins.bin.size and span.first < self.bins.bin[0]):
+        if span.resolution_ms != self.bins.resolution_ms or span.first < self._bins_from:
             self.bins = Bins.empty(span.resolution_ms)
         since = max(self.bins.cursor, span.first)
         batch: pa.RecordBatch = await self.client.rollup(self.session, span.resolution_ms, since)
         self.bins = self.bins.merge(batch, keep_from=span.first)
+        self._bins_from = span.first
 
     async def _pull_extent(self) -> None:
         if self.where:

@@ -4,7 +4,14 @@ import html
 from typing import Any, Final
 
 import panel as pn
-from bokeh.models import BasicTicker, CustomJSTickFormatter, DatetimeTicker, DatetimeTickFormatter, InlineStyleSheet, Range1d
+from bokeh.models import (
+    BasicTicker,
+    CustomJSTickFormatter,
+    DatetimeTicker,
+    DatetimeTickFormatter,
+    InlineStyleSheet,
+    Range1d,
+)
 from bokeh.plotting import figure
 
 from aishark_panel.views.theme import FIGURE_CSS, style
@@ -24,9 +31,10 @@ def chart(*, ticks: int, **options: Any) -> figure:
     """An empty figure over time (x in ms since 1970, shown in UTC) in the page's colours; `ticks` on its y axis."""
     fig = figure(
         x_axis_type="datetime",
-        x_range=Range1d(0, 1),
-        y_range=Range1d(0, 1),
+        x_range=Range1d(start=0, end=1),
+        y_range=Range1d(start=0, end=1),
         sizing_mode="stretch_both",
+        tools="",
         toolbar_location=None,
         background_fill_alpha=0,
         border_fill_alpha=0,
@@ -57,7 +65,7 @@ def chart(*, ticks: int, **options: Any) -> figure:
 
 def pane(fig: figure) -> pn.pane.Bokeh:
     """The figure as a part of a page, as big as its place."""
-    return pn.pane.Bokeh(fig, sizing_mode="stretch_both", margin=0)  # type: ignore[no-untyped-call]
+    return pn.pane.Bokeh(fig, sizing_mode="stretch_both", margin=0)
 
 
 class Heading:
@@ -77,12 +85,10 @@ class Heading:
 
 def quantity(value: float, unit: str) -> str:
     """Three figures with an SI prefix: quantity(84_200_000, 'bit/s') is '84.2 Mbit/s'."""
-    for prefix in ("", "k", "M", "G"):
-        if value < 999.5:
-            break
+    prefixes = ["", "k", "M", "G", "T"]
+    while value >= 999.5 and len(prefixes) > 1:
         value /= 1000
-    else:
-        prefix = "T"
-    if not prefix:
+        prefixes.pop(0)
+    if prefixes[0] == "":
         return f"{value:.0f} {unit}"
-    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {prefix}{unit}"
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {prefixes[0]}{unit}"

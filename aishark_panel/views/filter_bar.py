@@ -22,6 +22,8 @@ class FilterBarElement(Element):
 class FilterBar(View):
     """The one place where the display filter is kept; other views add to it with `add`."""
 
+    root: FilterBarElement
+
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
         self._error: dict[str, Any] | None = None
@@ -60,7 +62,7 @@ class FilterBar(View):
         match message:
             case {"where": str(where)}:
                 await self.apply(where)
-            case {"window": str(window)}:
+            case {"window": str(window)} if window in (*WINDOWS, "all"):
                 self.feed.window_choice = window
                 await self.feed.pull()
                 self.paint()

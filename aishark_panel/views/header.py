@@ -27,6 +27,8 @@ class HeaderElement(Element):
 class Header(View):
     """Session, state, counters, capture filters and actions."""
 
+    root: HeaderElement
+
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
         self.root = HeaderElement(

@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
-import scapy.layers.dhcp
+import scapy.layers.dhcp  # each of these imports registers the layers of a protocol
 import scapy.layers.dhcp6
 import scapy.layers.dns
 import scapy.layers.dot11
@@ -22,9 +22,8 @@ import scapy.layers.netbios
 import scapy.layers.ntp
 import scapy.layers.ppp
 import scapy.layers.sctp
-import scapy.layers.vrrp  # each of these imports registers the layers of a protocol
+import scapy.layers.vrrp  # noqa: F401
 from scapy.config import conf
-from scapy.fields import BitField
 from scapy.packet import NoPayload, Packet, Padding, Raw
 
 if find_spec("cryptography"):  # scapy's TLS cannot be imported without it; then TLS is shown as data
@@ -66,14 +65,12 @@ def _node(layer: Packet, frame_len: int) -> Node:
     if isinstance(layer, Raw | Padding):
         return _plain("Padding" if isinstance(layer, Padding) else "Data", f"{length:,} bytes", start, length)
     present = [f for f in layer.fields_desc if not hasattr(f, "_evalcond") or f._evalcond(layer)]
-    fields: list[Node] = [
-        {"name": f.name, "value": _text(f.i2repr(layer, layer.getfieldval(f.name)))} for f in present
-    ]
+    fields: list[Node] = [{"name": f.name, "value": _text(f.i2repr(layer, layer.getfieldval(f.name)))} for f in present]
     for node, place in zip(fields, _places(layer, present, length), strict=False):
         node["start"], node["length"] = start + place[0], place[1]
-    summary = layer.mysummary()
+    summary: Any = layer.mysummary()  # some layers answer (text, layers it speaks for)
     text = summary[0] if isinstance(summary, tuple) else summary
-    return {"name": str(layer.name), "summary": _text(text or ""), "start": start, "length": length, "fields": fields}
+    return {"name": str(layer.name), "summary": _text(text), "start": start, "length": length, "fields": fields}
 
 
 def _places(layer: Packet, fields: list[Any], length: int) -> list[tuple[int, int]]:
@@ -86,9 +83,10 @@ def _places(layer: Packet, fields: list[Any], length: int) -> list[tuple[int, in
         inner = getattr(field, "fld", field)
         value = layer.getfieldval(field.name)
         try:
-            width = inner.size if isinstance(inner, BitField) else 8 * len(inner.addfield(layer, b"", value))
+            built = inner.addfield(layer, b"", value)
         except Exception:  # a field that cannot be built again has no place we could tell
             return []
+        width = inner.size if isinstance(built, tuple) else 8 * len(built)  # a tuple: bits of a byte not yet full
         places.append((bit // 8, (bit + width + 7) // 8 - bit // 8))
         bit += width
     return places if bit == 8 * length else []

@@ -1,7 +1,7 @@
 // One packet: layer tree and hex. state: {} or {number, problem} or {number, time, protocol, family, orig_len,
 // cap_len, info, layers, hex, filters}. Fields and bytes light each other up.
 
-const PER_LINE = 16;
+const NARROW_PX = 440;
 
 export function render({ model }) {
   const title = h("b");
@@ -15,7 +15,7 @@ export function render({ model }) {
   const content = h("div", { class: "content" }, filters, tree, note, hex);
   const root = h("section", { class: "root", "aria-label": "Packet" },
     h("div", { class: "heading" }, title, subtitle, close), hint, content);
-  const closed = new Set();
+  const opened = new Map();
   let lines = [];
   let lit = [];
   let pinned = null;
@@ -45,22 +45,26 @@ export function render({ model }) {
     return element;
   }
 
-  function layer(node) {
-    const details = h("details", { open: !closed.has(node.name), role: "treeitem" },
+  function layer(node, index, layers) {
+    // As it was left, else the highest layer that has fields: the others say enough in one line.
+    const highest = layers.findLastIndex((each) => each.fields.length);
+    const details = h("details", { open: opened.get(node.name) ?? index === highest, role: "treeitem" },
       part(h("summary", {}, h("b", {}, node.name), h("span", { class: "muted" }, node.summary)), node),
       ...node.fields.map((field) => part(h("div", { class: "field" },
         h("span", { class: "muted" }, field.name), h("span", { class: "mono" }, field.value)), field)));
-    details.addEventListener("toggle", () => (details.open ? closed.delete(node.name) : closed.add(node.name)));
+    details.firstChild.addEventListener("click", () => opened.set(node.name, !details.open));
     return details;
   }
 
   function bytes(text) {
     lines = [];
     const rows = [];
-    for (let at = 0; at < text.length; at += 2 * PER_LINE) {
+    const perLine = root.clientWidth < NARROW_PX ? 8 : 16;
+    hex.style.setProperty("--per-line", perLine);
+    for (let at = 0; at < text.length; at += 2 * perLine) {
       const left = h("span", { class: "bytes" });
       const right = h("span", { class: "ascii" });
-      for (let k = at; k < Math.min(at + 2 * PER_LINE, text.length); k += 2) {
+      for (let k = at; k < Math.min(at + 2 * perLine, text.length); k += 2) {
         const pair = text.slice(k, k + 2);
         const code = parseInt(pair, 16);
         const cells = [h("i", {}, pair), h("i", {}, code > 32 && code < 127 ? String.fromCharCode(code) : "·")];
@@ -96,7 +100,7 @@ export function render({ model }) {
     const cut = s.hex.length / 2 < s.cap_len ? `The first ${count(s.hex.length / 2)} bytes are shown.` : "";
     put(note, kept + cut);
     note.hidden = !note.textContent;
-    content.scrollTop = 0;
+    tree.scrollTop = hex.scrollTop = 0;
   }
 
   model.on("state", paint);

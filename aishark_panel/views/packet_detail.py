@@ -25,6 +25,8 @@ class PacketDetailElement(Element):
 class PacketDetail(View):
     """One packet in full. `on_filter(condition, exclude)` hears what should join the display filter."""
 
+    root: PacketDetailElement
+
     def __init__(self, feed: Feed, on_filter: Add | None = None) -> None:
         super().__init__(feed)
         self._on_filter = on_filter
@@ -96,7 +98,9 @@ def _filters(packet: dict[str, Any]) -> list[dict[str, str]]:
     found = []
     for name, column in (("source", "src_ip"), ("destination", "dst_ip")):
         if packet.get(column):
-            found.append({"name": name, "text": str(packet[column]), "condition": f"ip.addr == {packet[column]}"})
+            address = packet[column]
+            condition = f'(src_ip == "{address}" or dst_ip == "{address}")'
+            found.append({"name": name, "text": address, "condition": condition})
     if packet.get("dst_port") is not None:
         port = min(packet["src_port"], packet["dst_port"])
         found.append({"name": "port", "text": str(port), "condition": f"(src_port == {port} or dst_port == {port})"})

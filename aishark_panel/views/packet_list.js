@@ -30,10 +30,12 @@ export function render({ model }) {
   let current = null;
   let known = new Map();
   let asked = 0;
+  let barren = false;
   let pool = [];
   let scheduled = 0;
   let settling = 0;
   let placed = -1;
+  let painted = 0;
   let choosing = 0;
 
   const height = () => body.clientHeight;
@@ -90,9 +92,12 @@ export function render({ model }) {
     choose(Math.min(Math.max(to, first), end - 1));
   });
 
-  layer.addEventListener("click", (event) => {
+  layer.addEventListener("pointerdown", (event) => {
     const line = event.target.closest(".row");
-    if (line) choose(Number(line.dataset.index));
+    if (!line || event.button !== 0) return;
+    // What is under the pointer is what was painted; rows may have come since.
+    top = painted;
+    choose(Number(line.dataset.index));
   });
 
   layer.addEventListener("mouseover", ({ target }) => {
@@ -120,7 +125,7 @@ export function render({ model }) {
   }
 
   function ask(from, to) {
-    if (asked && performance.now() - asked < ANSWER_MS) return;
+    if (barren || (asked && performance.now() - asked < ANSWER_MS)) return;
     while (from < to && known.has(from)) from += 1;
     while (to > from && known.has(to - 1)) to -= 1;
     if (from >= to) return;
@@ -136,7 +141,8 @@ export function render({ model }) {
       (rows.number ?? []).forEach((_, k) => {
         known.set(answer.first + k, Object.fromEntries(Object.entries(rows).map(([name, values]) => [name, values[k]])));
       });
-      // A range that has been evicted meanwhile answers with nothing; the next tick moves `first`.
+      // Rows that were evicted meanwhile: asking again is of no use before the next tick has moved `first`.
+      barren = !rows.number?.length;
     }
     draw();
   });
@@ -170,6 +176,7 @@ export function render({ model }) {
 
   function paint() {
     scheduled = 0;
+    painted = top;
     const from = Math.max(first, Math.floor(top));
     const to = Math.min(end, Math.ceil(top + fits()) + 1);
     const size = Math.max(0, to - from);
@@ -199,6 +206,7 @@ export function render({ model }) {
     }
     first = s.first ?? 0;
     end = s.end ?? 0;
+    barren = false;
     if (following) {
       seen = end;
       top = last();

@@ -31,6 +31,8 @@ class PacketListElement(Element):
 class PacketList(View):
     """The list of packets the display filter leaves. `on_select(number)` hears which one is looked at."""
 
+    root: PacketListElement
+
     def __init__(self, feed: Feed, on_select: Select | None = None) -> None:
         super().__init__(feed)
         self._on_select = on_select

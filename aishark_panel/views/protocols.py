@@ -20,6 +20,8 @@ class ProtocolsElement(Element):
 class Protocols(View):
     """Shares by protocol, biggest first; the tail is 'other'. `on_choose(filter, exclude)` hears clicks."""
 
+    root: ProtocolsElement
+
     def __init__(self, feed: Feed, on_choose: Choose | None = None) -> None:
         super().__init__(feed)
         self._on_choose = on_choose

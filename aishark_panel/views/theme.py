@@ -1,9 +1,9 @@
 """How the page looks: one colour per protocol family and one set of CSS variables for both colour schemes.
 
-A *family* is the group of protocols that share a colour (TLSv1.2 and TLSv1.3 are both TLS). Colours are told apart by
-people who do not see red or green, and each family has three: `chart` is a middle tone that stands out from a white and from a
-black ground (canvas glyphs do not follow CSS), `light` and `dark` are the text tints of the two schemes (contrast of
-4.5:1 and more on the page's grounds).
+A *family* is the group of protocols that share a colour (TLSv1.2 and TLSv1.3 are both TLS). Neighbours in a stack
+differ in lightness too, for people who do not see red or green. Each family has three tones: `chart` stands out from
+a white and from a black ground (canvas glyphs do not follow CSS), `light` and `dark` are the text tints of the schemes
+(contrast of 4.5:1 and more on the page's grounds).
 
 Everything follows the system's scheme by `prefers-color-scheme`; Python never knows which one is in use. Bokeh reads
 the `--bk-*` variables when it paints, so figures follow it too.
@@ -118,7 +118,8 @@ FIGURE_CSS: Final = (
     VARIABLES
     + ":host{"
     + "".join(f"--bk-{name}:var(--{ours});" for name, ours in _BOKEH.items())
-    + "--tooltip-color:var(--raised);--tooltip-text:var(--text);--tooltip-border:var(--line)}"
+    + "--background-color:var(--raised);--color:var(--text);--divider-color:var(--line)}"
+    ".bk-events:focus{outline:none}"
 )
 """Stylesheet of a Bokeh figure: its canvas takes the page's colours."""
 

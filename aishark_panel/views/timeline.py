@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import panel as pn
-from bokeh.events import SelectionGeometry
+from bokeh.events import Event, SelectionGeometry
 from bokeh.models import BoxSelectTool, ColumnDataSource, HoverTool
 
 from aishark_panel.views.base import View, card
@@ -30,13 +30,23 @@ class Timeline(View):
         self._on_range = on_range
         self.source = ColumnDataSource({"x": np.zeros(0), "right": np.zeros(0), "packets": np.zeros(0, np.float32)})
         self.figure = fig = chart(ticks=2, height=80)
-        fig.quad(left="x", right="right", top="packets", bottom=0, source=self.source, color="#3d84f5", line_color=None,
-                 nonselection_fill_alpha=0.35)  # fmt: skip
-        fig.add_tools(
-            HoverTool(tooltips=[("UTC", "@x{%H:%M:%S.%3N}"), ("packets", "@packets{0,0}")], formatters={"@x": "datetime"},
-                      mode="vline"),
-            BoxSelectTool(dimensions="width"),
-        )  # fmt: skip
+        fig.quad(
+            left="x",
+            right="right",
+            top="packets",
+            bottom=0,
+            source=self.source,
+            color="#3d84f5",
+            line_color=None,
+            nonselection_fill_alpha=0.35,
+        )
+        hover = HoverTool(
+            tooltips=[("UTC", "@x{%F %H:%M:%S.%3N}"), ("packets", "@packets{0,0}")],
+            formatters={"@x": "datetime"},
+            mode="vline",
+            show_arrow=False,
+        )
+        fig.add_tools(hover, BoxSelectTool(dimensions="width"))
         fig.on_event(SelectionGeometry, self._select)
         self._heading = Heading("Timeline")
         self.root = card(self._heading.root, pane(fig), "timeline")
@@ -54,8 +64,9 @@ class Timeline(View):
         self.figure.y_range.update(end=nice_ceiling(float(packets.max(initial=0))))
         self._heading.show(f"packets per {duration(span.bar_ms)}, UTC; drag to filter")
 
-    def _select(self, event: SelectionGeometry) -> None:
-        geometry: dict[str, Any] = event.geometry
+    def _select(self, event: Event) -> None:
+        assert isinstance(event, SelectionGeometry)
+        geometry = cast(dict[str, Any], event.geometry)
         if not event.final or self._on_range is None or "x0" not in geometry:
             return
         first, last = (datetime.fromtimestamp(geometry[k] / 1000, UTC) for k in ("x0", "x1"))

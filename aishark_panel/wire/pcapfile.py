@@ -171,10 +171,10 @@ class CaptureReader:
         """
         size = self._fed + len(self._piece)
         if size == 0:
-            raise CaptureFileError("the file is empty")
+            raise CaptureFileError("it is empty")
         problem = self._damage
         if not problem and (self._split or self._skip):
-            problem = f"the file ends at byte {size:,}, in the middle of a record"
+            problem = f"it ends at byte {size:,}, in the middle of a record"
         if not problem:
             return None
         if self.packets == 0:
@@ -261,23 +261,16 @@ class CaptureReader:
         start = data[:PCAP_HEADER_BYTES].tobytes()
         if len(start) < 4:
             return at, _MORE, 4
-        if not self._order and PcapHeader.magic(start):
-            if len(start) < PCAP_HEADER_BYTES:
-                return at, _MORE, PCAP_HEADER_BYTES
-            self._pcap = PcapHeader.parse(start)
-            self._order = self._pcap.order
-            self.interfaces.append(self._pcap.interface)
-            return at + PCAP_HEADER_BYTES, _HEADER, 0
+        is_section = struct.unpack("<I", start[:4])[0] == SECTION_TYPE
+        if not self._order and not is_section:
+            return self._read_pcap_header(start, at)
         if len(start) < 12:
             return at, _MORE, 12
         order = self._order
-        is_section = struct.unpack("<I", start[:4])[0] == SECTION_TYPE
         if is_section:
             order = next((o for o in "<>" if struct.unpack(o + "I", start[8:12])[0] == BYTE_ORDER_MAGIC), "")
-        if not order:
-            if self._order:
-                raise CaptureFileError("a pcapng section after the first starts with no known byte order")
-            raise CaptureFileError(f"the file is neither pcap nor pcapng (it starts with {start[:4].hex(' ')})")
+            if not order:
+                raise CaptureFileError(f"a pcapng section has no byte-order mark, but {start[8:12].hex(' ')}")
         length = struct.unpack(order + "I", start[4:8])[0]
         if length % 4 or not (28 if is_section else 20) <= length <= MAX_BLOCK_BYTES:
             raise CaptureFileError(f"a pcapng header block has the impossible length of {length:,} bytes")
@@ -293,6 +286,19 @@ class CaptureReader:
         else:
             self._add_interface(parse_interface(block, order))
         return at + length, _HEADER, 0
+
+    def _read_pcap_header(self, start: bytes, at: int) -> tuple[int, int, int]:
+        if not PcapHeader.magic(start):
+            raise CaptureFileError(
+                f"it is neither pcap nor pcapng (it starts with {start[:4].hex(' ')}); "
+                "if Wireshark opens it, convert it with: editcap -F pcapng FILE NEW"
+            )
+        if len(start) < PCAP_HEADER_BYTES:
+            return at, _MORE, PCAP_HEADER_BYTES
+        self._pcap = PcapHeader.parse(start)
+        self._order = self._pcap.order
+        self.interfaces.append(self._pcap.interface)
+        return at + PCAP_HEADER_BYTES, _HEADER, 0
 
     def _add_interface(self, interface: CaptureInterface) -> None:
         index = len(self.interfaces)

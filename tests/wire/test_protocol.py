@@ -108,7 +108,9 @@ def test_each_side_insists_on_the_order_of_greetings() -> None:
 
 def test_another_protocol_version_is_refused_in_words() -> None:
     with pytest.raises(ProtocolError, match="speaks protocol 2"):
-        HubEnd().receive(AgentEnd(Hello(**{**{f: getattr(HELLO, f) for f in HELLO.__struct_fields__}, "protocol": 2})).open())
+        HubEnd().receive(
+            AgentEnd(Hello(**{**{f: getattr(HELLO, f) for f in HELLO.__struct_fields__}, "protocol": 2})).open()
+        )
     agent = AgentEnd(HELLO)
     with pytest.raises(ProtocolError, match="speaks protocol 9"):
         agent.receive(encode_control(Welcome(protocol=9, session="s", next_sequence=1, window_bytes=1)))

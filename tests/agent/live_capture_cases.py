@@ -1,0 +1,348 @@
+"""What live capture does on real interfaces. test_capture.py runs this in a network namespace of its own."""
+
+import contextlib
+import fcntl
+import itertools
+import os
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import Dot1Q, Ether
+
+from aishark_panel.agent.capture import LiveCapture, LocalInterface, list_interfaces
+from aishark_panel.agent.tpacket import BLOCK_BYTES
+from aishark_panel.errors import CaptureError, ConfigError, FilterError
+
+EXPERIMENTAL = 0x88B5
+"""EtherType for local experiments (IEEE Std 802)"""
+ONLY_OURS = "not ip6"
+"""What the kernel itself sends on a new interface is IPv6."""
+
+
+class Link(NamedTuple):
+    """Two interfaces joined by a cable."""
+
+    near: str
+    far: str
+    sender: socket.socket
+    """sends frames from `near` to `far`"""
+
+    def send(self, *frames: bytes) -> None:
+        for frame in frames:
+            self.sender.send(frame)
+
+
+class Packet(NamedTuple):
+    frame: bytes
+    ts: int
+    orig_len: int
+    iface: int
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loopback() -> None:
+    ip("link", "set", "lo", "up")
+
+
+@pytest.fixture(scope="module")
+def make_link() -> Iterator[Callable[[], Link]]:
+    with contextlib.ExitStack() as opened:
+        numbers = itertools.count()
+
+        def make() -> Link:
+            near, far = f"near{next(numbers)}", f"far{next(numbers)}"
+            ip("link", "add", near, "type", "veth", "peer", "name", far)
+            for name in (near, far):
+                ip("link", "set", name, "addrgenmode", "none", "up")
+            sender = opened.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+            sender.bind((near, 0))
+            return Link(near, far, sender)
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def link(make_link: Callable[[], Link]) -> Link:
+    return make_link()
+
+
+def frame_of(payload: bytes = b"") -> bytes:
+    return bytes(Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01", type=EXPERIMENTAL)) + payload
+
+
+def received(capture: LiveCapture, count: int) -> list[Packet]:
+    """The next `count` packets, fewer where they do not come within 5 s, more where more come."""
+    packets: list[Packet] = []
+    deadline = time.monotonic() + 5
+    while len(packets) < count and time.monotonic() < deadline:
+        frames = capture.read(0.2)
+        for i in range(len(frames) if frames else 0):
+            assert frames
+            packets.append(Packet(frames.frame(i), int(frames.ts[i]), int(frames.orig_len[i]), int(frames.iface[i])))
+    return packets
+
+
+def test_frames_are_those_that_were_sent(link: Link) -> None:
+    sent = [frame_of(os.urandom(n)) for n in (0, 1, 3, 46, 47, 200, 1000, 1500)]
+    with contextlib.closing(LiveCapture(link.far, ONLY_OURS)) as capture:
+        link.send(*sent)
+        packets = received(capture, len(sent))
+        assert capture.counters() == {"matched": len(sent), "kernel_dropped": 0}
+    assert [p.frame for p in packets] == sent
+    assert [p.orig_len for p in packets] == [len(f) for f in sent]
+    assert {p.iface for p in packets} == {0}
+    [interface] = capture.interfaces
+    assert (interface.name, interface.link_type, interface.filter) == (link.far, 1, ONLY_OURS)
+
+
+def test_outgoing_frames_are_captured_too(link: Link) -> None:
+    with contextlib.closing(LiveCapture(link.near, ONLY_OURS)) as capture:
+        link.send(frame_of(b"out"))
+        assert [p.frame for p in received(capture, 1)] == [frame_of(b"out")]
+
+
+def test_times_are_the_kernels_in_nanoseconds(link: Link) -> None:
+    with contextlib.closing(LiveCapture(link.far, ONLY_OURS)) as capture:
+        before_ns = time.time_ns()
+        link.send(*[frame_of(b"t")] * 50)
+        after_ns = time.time_ns()
+        times = [p.ts for p in received(capture, 50)]
+    assert len(times) == 50
+    assert before_ns <= times[0]
+    assert times[-1] <= after_ns
+    assert times == sorted(times)
+    assert any(t % 1000 for t in times)
+
+
+def test_packets_arrive_promptly(link: Link) -> None:
+    with contextlib.closing(LiveCapture(link.far, ONLY_OURS)) as capture:
+        link.send(frame_of(b"now"))
+        [packet] = received(capture, 1)
+        assert time.time_ns() - packet.ts < 200_000_000
+
+
+def test_a_ring_turned_many_times_loses_and_repeats_nothing(link: Link) -> None:
+    rounds, burst = 12, 300
+    with contextlib.closing(LiveCapture(link.far, ONLY_OURS, buffer_bytes=4 * BLOCK_BYTES)) as capture:
+        packets = []
+        for turn in range(rounds):
+            link.send(*[frame_of(struct.pack("!I", turn * burst + n) + bytes(1200)) for n in range(burst)])
+            packets += received(capture, burst)
+        counters = capture.counters()
+    assert [struct.unpack_from("!I", p.frame, 14)[0] for p in packets] == list(range(rounds * burst))
+    assert counters == {"matched": rounds * burst, "kernel_dropped": 0}
+
+
+@pytest.mark.parametrize("tpid", [0x8100, 0x88A8])
+def test_a_vlan_tag_the_kernel_moved_is_put_back(link: Link, tpid: int) -> None:
+    tagged = bytes(Ether(dst="02:00:00:00:00:02", type=tpid) / Dot1Q(vlan=10, prio=5, type=EXPERIMENTAL) / b"tagged")
+    double = bytes(Ether(dst="02:00:00:00:00:02", type=tpid) / Dot1Q(vlan=10) / Dot1Q(vlan=20) / IP() / UDP())
+    with contextlib.closing(LiveCapture(link.far, ONLY_OURS)) as capture:
+        link.send(tagged, double)
+        packets = received(capture, 2)
+    assert [p.frame for p in packets] == [tagged, double]
+    assert [p.orig_len for p in packets] == [len(tagged), len(double)]
+
+
+def test_frames_are_cut_to_the_snaplen(link: Link) -> None:
+    plain = frame_of(bytes(range(200)))
+    tagged = bytes(Ether(dst="02:00:00:00:00:02") / Dot1Q(vlan=10, type=EXPERIMENTAL) / bytes(range(200)))
+    with contextlib.closing(LiveCapture(link.far, ONLY_OURS, snaplen=64)) as capture:
+        link.send(plain, tagged)
+        packets = received(capture, 2)
+    assert [p.frame for p in packets] == [plain[:64], tagged[:64]]
+    assert [p.orig_len for p in packets] == [len(plain), len(tagged)]
+
+
+def test_on_the_loopback_no_packet_is_seen_twice() -> None:
+    with (
+        contextlib.closing(LiveCapture("lo", "udp dst port 9999")) as capture,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        for n in range(5):
+            sender.sendto(bytes([n]), ("127.0.0.1", 9999))
+        packets = received(capture, 6)
+        assert capture.counters() == {"matched": 5, "kernel_dropped": 0}
+    assert [p.frame[-1] for p in packets] == [0, 1, 2, 3, 4]
+
+
+def test_only_what_the_filter_names_is_captured(link: Link) -> None:
+    wanted = bytes(Ether() / IP(dst="10.0.0.2") / UDP(dport=53))
+    other = bytes(Ether() / IP(dst="10.0.0.2") / UDP(dport=54))
+    with contextlib.closing(LiveCapture(link.far, "udp and\n  (dst port 53)")) as capture:
+        link.send(other, wanted, other, wanted)
+        assert [p.frame for p in received(capture, 2)] == [wanted] * 2
+        assert capture.counters()["matched"] == 2
+
+
+def test_a_vlan_filter_finds_tags_the_kernel_moved(link: Link) -> None:
+    frames = {vlan: bytes(Ether() / Dot1Q(vlan=vlan) / IP() / UDP(dport=53)) for vlan in (10, 11)}
+    with contextlib.closing(LiveCapture(link.far, "vlan 10 and udp port 53")) as capture:
+        link.send(frames[11], frames[10])
+        assert [p.frame for p in received(capture, 1)] == [frames[10]]
+
+
+def test_nothing_unfiltered_slips_in_while_a_capture_starts(link: Link) -> None:
+    done = threading.Event()
+
+    def flood() -> None:
+        while not done.is_set():
+            link.send(frame_of(b"unwanted"))
+
+    flooder = threading.Thread(target=flood)
+    flooder.start()
+    try:
+        for _ in range(5):
+            with contextlib.closing(LiveCapture(link.far, "udp")) as capture:
+                assert capture.read(0.05) is None
+                assert capture.counters()["matched"] == 0
+    finally:
+        done.set()
+        flooder.join()
+
+
+@pytest.mark.parametrize("expression", ["", "tcp or udp"])
+def test_own_connections_are_not_captured(expression: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hub, socket.create_server(("127.0.0.1", 0)) as other:
+        own, foreign = hub.getsockname(), other.getsockname()
+        with contextlib.closing(LiveCapture("lo", expression, exclude=[own])) as capture:
+            for server in (hub, other):
+                with socket.create_connection(server.getsockname()) as client:
+                    client.sendall(b"hello")
+            packets = received(capture, 4)
+    ports = [{p[TCP].sport, p[TCP].dport} for p in (Ether(packet.frame) for packet in packets) if TCP in p]
+    assert len(ports) >= 4
+    assert all(foreign[1] in pair and own[1] not in pair for pair in ports)
+
+
+def test_own_connections_are_not_captured_in_a_vlan_either(link: Link) -> None:
+    def tcp(vlan: bool, port: int) -> bytes:
+        tag = Dot1Q(vlan=10) / IP() if vlan else IP()
+        tag.src, tag.dst = "10.0.0.1", "10.0.0.2"
+        return bytes(Ether() / tag / TCP(sport=40_000, dport=port))
+
+    wanted = [tcp(True, 80), tcp(False, 80)]
+    with contextlib.closing(LiveCapture(link.far, "tcp or vlan", exclude=[("10.0.0.2", 8765)])) as capture:
+        link.send(tcp(True, 8765), wanted[0], tcp(False, 8765), wanted[1])
+        assert [p.frame for p in received(capture, 2)] == wanted
+
+
+def test_packets_the_ring_has_no_room_for_are_counted(link: Link) -> None:
+    sent = 3000
+    with contextlib.closing(LiveCapture(link.far, ONLY_OURS, buffer_bytes=2 * BLOCK_BYTES)) as capture:
+        link.send(*[frame_of(bytes(1000))] * sent)
+        first = capture.counters()
+        read = len(received(capture, sent - first["kernel_dropped"]))
+        assert first["kernel_dropped"] > 0
+        assert capture.counters() == first == {"matched": sent, "kernel_dropped": sent - read}
+    assert capture.counters() == first
+
+
+def test_a_waiting_read_can_be_woken(link: Link) -> None:
+    with contextlib.closing(LiveCapture(link.far, "udp")) as capture:
+        alarm = threading.Timer(0.1, capture.wake)
+        alarm.start()
+        started = time.monotonic()
+        assert capture.read(30) is None
+        assert time.monotonic() - started < 5
+        alarm.join()
+        assert capture.read(0.01) is None
+
+
+def test_closing_twice_and_waking_after_it_do_no_harm(link: Link) -> None:
+    capture = LiveCapture(link.far)
+    capture.close()
+    capture.close()
+    capture.wake()
+    assert capture.counters()["kernel_dropped"] == 0
+
+
+def test_when_the_interface_goes_down_what_was_captured_is_read_first(make_link: Callable[[], Link]) -> None:
+    link = make_link()
+    with contextlib.closing(LiveCapture(link.far, ONLY_OURS)) as capture:
+        link.send(frame_of(b"last"))
+        ip("link", "set", link.far, "down")
+        assert [p.frame for p in received(capture, 1)] == [frame_of(b"last")]
+        with pytest.raises(CaptureError, match=f"interface {link.far} went down"):
+            capture.read(5)
+
+
+def test_when_the_interface_is_removed_the_error_says_so(make_link: Callable[[], Link]) -> None:
+    link = make_link()
+    with contextlib.closing(LiveCapture(link.far, ONLY_OURS)) as capture:
+        ip("link", "delete", link.near)
+        with pytest.raises(CaptureError, match=f"interface {link.far} is gone"):
+            capture.read(5)
+
+
+def test_an_unknown_interface_is_answered_with_those_there_are(link: Link) -> None:
+    with pytest.raises(CaptureError, match=f"there is no interface 'eth77' here; there are: lo, .*{link.near}"):
+        LiveCapture("eth77")
+
+
+def test_an_interface_that_is_down_is_refused(make_link: Callable[[], Link]) -> None:
+    link = make_link()
+    ip("link", "set", link.far, "down")
+    with pytest.raises(CaptureError, match=f"ip link set {link.far} up"):
+        LiveCapture(link.far)
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("tcp prot 80", "syntax error"),
+        ("tcp) or (udp", "parentheses that do not pair"),
+        ("port 80\0", "not printable"),
+        ("port 99999", "99999"),
+    ],
+)
+def test_a_filter_that_does_not_compile_is_answered_with_the_reason(expression: str, reason: str) -> None:
+    with pytest.raises(FilterError, match=reason):
+        LiveCapture("lo", expression)
+
+
+def test_a_filter_too_long_for_the_kernel_is_refused() -> None:
+    with pytest.raises(FilterError, match="lo"):
+        LiveCapture("lo", " or ".join(f"host 10.{n // 256}.{n % 256}.1" for n in range(3000)))
+
+
+@pytest.mark.parametrize("options", [{"snaplen": 15}, {"snaplen": 262_145}, {"buffer_bytes": BLOCK_BYTES}])
+def test_sizes_out_of_range_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="must be"):
+        LiveCapture("lo", **options)  # type: ignore[arg-type]
+
+
+def test_a_ring_larger_than_memory_is_refused_with_a_way_out() -> None:
+    with pytest.raises(CaptureError, match="smaller capture buffer"):
+        LiveCapture("lo", buffer_bytes=1 << 44)
+
+
+def test_the_interfaces_of_the_host_are_listed(link: Link) -> None:
+    ip("address", "add", "10.77.0.1/24", "dev", link.near)
+    found = {interface.name: interface for interface in list_interfaces()}
+    assert found["lo"] == LocalInterface("lo", up=True, link_type=1, addresses=("127.0.0.1", "::1"))
+    assert found[link.near] == LocalInterface(link.near, up=True, link_type=1, addresses=("10.77.0.1",))
+
+
+def test_an_interface_without_link_layer_gives_ip_packets() -> None:
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        pytest.skip("/dev/net/tun cannot be opened")
+    packet = bytes(IP(src="10.66.0.2", dst="10.66.0.1") / UDP(dport=53) / b"in a tunnel")
+    with open("/dev/net/tun", "r+b", buffering=0) as tunnel:
+        fcntl.ioctl(tunnel, 0x400454CA, struct.pack("16sH22x", b"tunnel0", 0x1001))  # TUNSETIFF, IFF_TUN | IFF_NO_PI
+        ip("link", "set", "tunnel0", "up")
+        with contextlib.closing(LiveCapture("tunnel0", "udp port 53")) as capture:
+            tunnel.write(packet)
+            assert [p.frame for p in received(capture, 1)] == [packet]
+            assert capture.interfaces[0].link_type == 101

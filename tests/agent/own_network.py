@@ -1,0 +1,52 @@
+"""Runs a file of test cases inside a network namespace of its own, where a test may make interfaces and capture.
+
+An ordinary user gets one by having a user namespace too. Where the system allows neither, the cases are skipped.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import pytest
+
+__all__ = ["AS_ROOT", "Outcome", "case_names", "run_cases"]
+
+ROOT = Path(__file__).resolve().parents[2]
+AS_ROOT = ("unshare", "--user", "--map-root-user", "--net")
+"""A namespace in which the caller is root, whoever he is outside."""
+
+
+class Outcome(NamedTuple):
+    """How one case ended there."""
+
+    kind: str
+    """passed, failed or skipped"""
+    text: str
+
+
+def case_names(cases: Path) -> list[str]:
+    """The test functions of a file, in order."""
+    return re.findall(r"^def (test_\w+)", cases.read_text("utf-8"), re.MULTILINE)
+
+
+def run_cases(cases: Path, folder: Path, unshare: tuple[str, ...]) -> dict[str, Outcome]:
+    """Run all cases in one new namespace; `folder` is for the report."""
+    allowed = subprocess.run([*unshare, "true"], capture_output=True, text=True)
+    if allowed.returncode:
+        pytest.skip(f"no network namespace can be made here: {allowed.stderr.strip()}")
+    report = folder / "report.xml"
+    command = [*unshare, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    run = subprocess.run([*command, str(cases)], cwd=ROOT, capture_output=True, text=True, timeout=110)
+    if not report.exists():
+        pytest.fail(f"{cases.name} did not run:\n{run.stdout}\n{run.stderr}")
+    return {case.get("name", ""): _outcome(case) for case in ElementTree.parse(report).iter("testcase")}
+
+
+def _outcome(case: ElementTree.Element) -> Outcome:
+    for tag, kind in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
+        if (found := case.find(tag)) is not None:
+            return Outcome(kind, f"{found.get('message')}\n{found.text}")
+    return Outcome("passed", "")

@@ -1,0 +1,36 @@
+"""Live capture. The cases are in live_capture_cases.py and run in a network of their own; no privilege is needed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.agent.own_network import AS_ROOT, ROOT, Outcome, case_names, run_cases
+
+CASES = Path(__file__).with_name("live_capture_cases.py")
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    return run_cases(CASES, tmp_path_factory.mktemp("capture"), AS_ROOT)
+
+
+@pytest.mark.parametrize("case", case_names(CASES))
+def test_live_capture(case: str, outcomes: dict[str, Outcome]) -> None:
+    outcome = outcomes[case]
+    if outcome.kind == "skipped":
+        pytest.skip(outcome.text)
+    assert outcome.kind == "passed", outcome.text
+
+
+def test_without_the_right_to_capture_the_error_says_how_to_get_it() -> None:
+    # In a user namespace of its own, a process has no capability over the network outside of it: not even root.
+    program = "from aishark_panel.agent.capture import LiveCapture; LiveCapture('lo')"
+    command = ["unshare", "--user", sys.executable, "-c", program]
+    if subprocess.run([*command[:2], "true"], capture_output=True).returncode:
+        pytest.skip("no user namespace can be made here")
+    error = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stderr.splitlines()[-1]
+    assert error.startswith("aishark_panel.errors.CapturePermissionError: capturing on lo needs")
+    assert "AmbientCapabilities=CAP_NET_RAW" in error
+    assert "--ambient-caps=+net_raw aishark agent" in error

@@ -1,0 +1,80 @@
+"""`aishark demo` as a person starts it, and a real browser that may reach nothing but it."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Address with the start token, as the demo prints it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aishark_panel", "demo", "--no-browser", "--port", "0", "--rate", "1000"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if found := re.search(r"http://\S+", line):
+                yield found[0]
+                break
+        else:
+            pytest.fail("the demo ended before it printed its address")
+    finally:
+        process.terminate()
+        process.wait(20)
+        if process.stdout:
+            process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def browser(require_tool: Callable[[str], str]) -> Iterator[Browser]:
+    path = require_tool("chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=_ARGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What a page asked of another host, and what its console called an error; empty at the end of every test."""
+    return []
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str, complaints: list[str]) -> Iterator[OpenPage]:
+    """`open_page(width=, height=, **context options)` logs in and waits for the first packets."""
+    origin = address.split("/login")[0]
+    contexts = []
+
+    def watch(page: Page) -> None:
+        local = (origin, "data:", "blob:", origin.replace("http", "ws"))
+        page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(local) else None)
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    def start(width: int = 1440, height: int = 900, log_in: bool = True, **options: Any) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        watch(page)
+        page.goto(address if log_in else origin)
+        if log_in:
+            page.locator(".packet-list .layer .row .number").first.wait_for(timeout=30_000)
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -1,0 +1,200 @@
+"""The page in a real browser, on the demo's traffic."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, WebSocket, expect
+
+from tests.browser.conftest import OpenPage
+
+TICK_S = 0.4
+
+
+def counter(page: Page) -> int:
+    return int(page.locator(".figure.total b").inner_text().replace(",", ""))
+
+
+def numbers(page: Page) -> list[int]:
+    """Packet numbers of the rows in sight, top first."""
+    script = """rows => rows.filter(r => !r.hidden && r.children[0].textContent)
+        .map(r => [r.getBoundingClientRect().top, Number(r.children[0].textContent.replaceAll(",", ""))])
+        .sort((a, b) => a[0] - b[0]).map(([_, number]) => number)"""
+    found: list[int] = page.locator(".packet-list .layer .row").evaluate_all(script)
+    return found
+
+
+def apply_filter(page: Page, text: str) -> None:
+    box = page.get_by_label("Display filter", exact=True)
+    box.fill(text)
+    box.press("Enter")
+
+
+def test_the_token_leaves_the_address_for_a_cookie_scripts_cannot_read(open_page: OpenPage) -> None:
+    page = open_page()
+    assert "token" not in page.url
+    (cookie,) = [c for c in page.context.cookies() if c.get("name") == "aishark_token"]
+    assert cookie.get("httpOnly")
+    assert cookie.get("sameSite") == "Strict"
+    assert page.evaluate("document.cookie") == ""
+
+
+def test_without_a_token_there_is_a_login_card_and_nothing_else(open_page: OpenPage, address: str) -> None:
+    page = open_page(log_in=False)
+    token = page.get_by_label("Start token")
+    token.wait_for()
+    assert page.locator(".packet-list").count() == 0
+    token.fill("wrong")
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("heading")).to_have_text("That token was not accepted")
+    token.fill(address.split("token=")[1])
+    page.get_by_role("button", name="Open").click()
+    page.locator(".packet-list .layer .row").first.wait_for()
+
+
+def test_packets_move_by_themselves(open_page: OpenPage) -> None:
+    page = open_page()
+    expect(page.locator(".state")).to_have_text("live")
+    expect(page.locator(".badge")).to_have_text("synthetic traffic")
+    before, rows = counter(page), numbers(page)
+    expect(page.locator(".figure.total b")).not_to_have_text(f"{before:,}")
+    page.wait_for_timeout(2 * TICK_S * 1000)
+    after = numbers(page)
+    assert after[-1] > rows[-1]
+    assert after == list(range(after[0], after[0] + len(after)))
+    assert page.locator(".protocols .row").count() > 2
+
+
+def test_scrolling_up_stops_the_list_and_the_pill_brings_it_back(open_page: OpenPage) -> None:
+    page = open_page()
+    page.locator(".packet-list .body").hover()
+    page.mouse.wheel(0, -600)
+    pill = page.locator(".packet-list .pill")
+    expect(pill).to_contain_text("new packets")
+    held = numbers(page)
+    page.wait_for_timeout(3 * TICK_S * 1000)
+    assert numbers(page) == held
+    pill.click()
+    expect(pill).to_be_hidden()
+    page.wait_for_timeout(2 * TICK_S * 1000)
+    assert numbers(page)[-1] > held[-1]
+
+
+def test_the_list_obeys_the_keyboard_and_shows_the_packet(open_page: OpenPage) -> None:
+    page = open_page()
+    page.locator(".packet-list .body").focus()
+    current = page.locator(".packet-list .row.current .number")
+    for key, number in (("Home", "1"), ("ArrowDown", "2"), ("ArrowDown", "3"), ("ArrowUp", "2")):
+        page.keyboard.press(key)
+        expect(current).to_have_text(number)
+    detail = page.locator(".packet-detail")
+    expect(detail.locator(".heading b")).to_have_text("Packet 2", timeout=20_000)
+    expect(detail.locator("summary b").first).to_have_text("Ethernet")
+    detail.locator("summary").first.hover()
+    assert detail.locator(".hex .lit").count() == 2 * 14
+    page.keyboard.press("End")
+    expect(current).not_to_have_text("2")
+
+
+def test_a_display_filter_narrows_the_list(open_page: OpenPage) -> None:
+    page = open_page()
+    apply_filter(page, "dns")
+    expect(page.locator(".filter-bar .status")).to_contain_text(re.compile(r"[\d,]+ of [\d,]+"))
+    expect(page.locator(".packet-list .layer .row:not([hidden]) .protocol").first).to_have_text(re.compile("DNS"))
+    shown = set(page.locator(".packet-list .layer .row:not([hidden]) .protocol").all_inner_texts()) - {""}
+    assert shown <= {"DNS", "MDNS", "LLMNR"}
+    page.keyboard.press("Escape")
+
+
+def test_a_wrong_filter_is_explained_where_it_is_wrong(open_page: OpenPage) -> None:
+    page = open_page()
+    apply_filter(page, "src_prt == 80")
+    expect(page.locator(".filter-bar .problem")).to_contain_text("src_port")
+    expect(page.locator(".filter-bar mark")).to_be_visible()
+    page.get_by_role("button", name="Clear the display filter").click()
+    expect(page.locator(".filter-bar .problem")).to_be_hidden()
+
+
+def test_a_click_on_a_protocol_filters_to_it(open_page: OpenPage) -> None:
+    page = open_page()
+    name = page.locator(".protocols .row .name").first.inner_text()
+    page.locator(".protocols .row").first.click()
+    expect(page.get_by_label("Display filter", exact=True)).to_have_value(f'protocol == "{name}"')
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"), [("pcapng", b"\x0a\x0d\x0d\x0a"), ("pcap", b""), ("parquet", b"PAR1"), ("csv", b"number,")]
+)
+def test_packets_can_be_taken_home(open_page: OpenPage, tmp_path: Path, name: str, magic: bytes) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Export packets to a file").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name, exact=True).click()
+    file = tmp_path / "file"
+    download.value.save_as(file)
+    assert download.value.suggested_filename.endswith(f".{name}")
+    assert file.read_bytes().startswith(magic)
+    assert file.stat().st_size > 1000
+
+
+def test_wireshark_gets_a_command_to_paste(open_page: OpenPage) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Open in Wireshark").click()
+    expect(page.locator(".command")).to_have_text(re.compile(r"^curl -s 'http://\S+' \| wireshark -k -i -$"))
+
+
+def test_pause_holds_this_page_and_stop_the_capture(open_page: OpenPage) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Pause this page").click()
+    expect(page.locator(".state")).to_have_text("paused by you")
+    held = numbers(page)
+    page.wait_for_timeout(3 * TICK_S * 1000)
+    assert numbers(page) == held
+    page.get_by_role("button", name="Show what is new again").click()
+    page.get_by_role("button", name="Stop the capture").click()
+    expect(page.locator(".state")).to_have_text("stopped")
+    expect(page.locator(".reason")).to_contain_text("Stopped")
+    page.get_by_role("button", name="Start the capture").click()
+    expect(page.locator(".state")).to_have_text("live")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (400, 800)])
+def test_the_page_fits_its_screen_in_both_schemes(open_page: OpenPage, scheme: str, width: int, height: int) -> None:
+    page = open_page(width, height, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) > 3 * 128) == (scheme == "light")
+    for name in ("header", "filter-bar", "timeline", "bandwidth", "protocols", "packet-list"):
+        box = page.locator(f".{name}").first.bounding_box()
+        assert box is not None
+        assert box["height"] >= 30
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+
+
+def test_a_page_costs_little_and_one_message_a_tick(open_page: OpenPage) -> None:
+    received: list[int] = []
+    patches: list[float] = []
+
+    def listen(socket: WebSocket) -> None:
+        def frame(data: str | bytes) -> None:
+            received.append(len(data))
+            if '"PATCH-DOC"' in str(data)[:200]:
+                patches.append(time.monotonic())
+
+        socket.on("framereceived", frame)
+
+    page = open_page()
+    page.on("websocket", listen)
+    page.reload()
+    page.locator(".packet-list .layer .row .number").first.wait_for()
+    page.wait_for_timeout(2000)
+    received.clear()
+    patches.clear()
+    seconds = 4
+    page.wait_for_timeout(seconds * 1000)
+    assert sum(received) / seconds < 200_000
+    # Each tick sends one patch of the views and one answer to the list.
+    assert 1 <= len(patches) <= 2 * seconds / TICK_S + 2

@@ -1,0 +1,100 @@
+"""TCP, UDP, SCTP, ICMP and the conversation hash, against frames made by scapy."""
+
+import itertools
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
+from scapy.layers.l2 import Ether
+from scapy.layers.sctp import SCTP, SCTPChunkData
+
+from aishark_panel.wire.schema import Layer
+from tests.dissect.rows import dissect_frames, layers, row_of
+
+
+def test_tcp_header_fields_are_read() -> None:
+    header = TCP(sport=443, dport=51234, flags="SA", seq=0xFEDCBA98, ack=5, window=64240, options=[("MSS", 1460)])
+    values = row_of(Ether() / IP() / header)
+    assert (values["src_port"], values["dst_port"], values["tcp_flags"]) == (443, 51234, 0x12)
+    assert (values["tcp_seq"], values["tcp_ack"], values["tcp_window"], values["payload_len"]) == (0xFEDCBA98, 5, 64240, 0)
+    assert values["protocol"] == "TCP"
+
+
+@pytest.mark.parametrize("bit", range(9))
+def test_each_tcp_flag_has_its_bit(bit: int) -> None:
+    frame = bytearray(bytes(Ether() / IP() / TCP(flags=0)))
+    frame[46:48] = (0x5000 | 1 << bit).to_bytes(2, "big")
+    assert row_of(frame)["tcp_flags"] == 1 << bit
+
+
+@pytest.mark.parametrize("words", [0, 4, 15])
+def test_a_tcp_header_shorter_than_its_minimum_or_longer_than_its_packet_is_malformed(words: int) -> None:
+    values = row_of(Ether() / IP() / TCP(sport=5, dataofs=words) / bytes(8))
+    assert (values["malformed"], values["src_port"]) == (True, 5)
+
+
+def test_tcp_options_cut_off_by_the_capture_leave_the_length_known() -> None:
+    frame = bytes(Ether() / IP() / TCP(options=[("Timestamp", (1, 2))]) / bytes(100))
+    values = row_of(frame[:56], orig_len=len(frame))
+    assert (values["truncated"], values["payload_len"]) == (True, 100)
+
+
+def test_udp_length_counts_and_not_what_follows() -> None:
+    values = row_of(Ether() / IP() / UDP(sport=5, dport=6, len=12) / bytes(20))
+    assert (values["payload_len"], values["malformed"], values["protocol"]) == (4, False, "UDP")
+
+
+@pytest.mark.parametrize("length", [1, 7, 29])
+def test_an_impossible_udp_length_is_malformed(length: int) -> None:
+    values = row_of(Ether() / IP() / UDP(len=length) / bytes(20))
+    assert (values["malformed"], values["payload_len"]) == (True, 20)
+
+
+def test_sctp_ports_are_read() -> None:
+    values = row_of(Ether() / IP() / SCTP(sport=5, dport=6) / SCTPChunkData(data=b"1234"))
+    assert (values["src_port"], values["dst_port"], values["payload_len"], values["protocol"]) == (5, 6, 20, "SCTP")
+
+
+def test_icmp_type_and_code_are_read() -> None:
+    values = row_of(Ether() / IP() / ICMP(type=3, code=1) / bytes(28))
+    assert (values["icmp_type"], values["icmp_code"], values["src_port"], values["protocol"]) == (3, 1, None, "ICMP")
+    values = row_of(Ether() / IPv6() / ICMPv6ND_NS())
+    assert (values["icmp_type"], values["icmp_code"], values["protocol"]) == (135, 0, "ICMPv6")
+
+
+@pytest.mark.parametrize(("proto", "name"), [(2, "IGMP"), (47, "GRE"), (50, "ESP"), (89, "OSPF"), (112, "VRRP")])
+def test_protocols_without_ports_are_named(proto: int, name: str) -> None:
+    packets = dissect_frames(Ether() / IP(proto=proto) / bytes(20))
+    assert row_of(Ether() / IP(proto=proto) / bytes(20))["protocol"] == name
+    assert not layers(packets) & Layer.PORTS
+
+
+def test_a_conversation_is_the_same_in_both_directions_and_no_other() -> None:
+    hosts = [("10.0.0.1", "10.0.0.2"), ("10.0.0.1", "10.0.0.3"), ("10.0.0.2", "10.0.0.3")]
+    ports = [(1, 2), (2, 1), (1, 3)]
+    ids = set()
+    for (a, b), (p, q), transport in itertools.product(hosts, ports, (TCP, UDP)):
+        there = row_of(Ether() / IP(src=a, dst=b) / transport(sport=p, dport=q))["conversation_id"]
+        back = row_of(Ether() / IP(src=b, dst=a) / transport(sport=q, dport=p))["conversation_id"]
+        assert there == back
+        ids.add(there)
+    assert len(ids) == 18
+
+
+def test_conversation_ids_never_change() -> None:
+    frames = (
+        Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=1234, dport=80),
+        Ether() / IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP(sport=1234, dport=53),
+        Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / ICMP(),
+    )
+    expected = [EXPECTED]
+    assert [row_of(frame)["conversation_id"] for frame in frames] == expected
+
+
+def test_conversation_ids_of_neighbouring_addresses_and_ports_spread_over_all_bits() -> None:
+    frames = [Ether() / IP(dst=f"10.0.{i}.{j}") / UDP(sport=k) for i in range(4) for j in range(16) for k in range(16)]
+    ids = dissect_frames(*frames).values("conversation_id")
+    assert len(set(ids.tolist())) == 1024
+    for bit in range(64):
+        share = sum(int(i) >> bit & 1 for i in ids) / 1024
+        assert 0.4 < share < 0.6, f"bit {bit} is set in {share:.0%} of them"

@@ -1,0 +1,248 @@
+"""The hub's routes: who gets in, what they get, and what hostile peers get."""
+
+import asyncio
+import contextlib
+import json
+import re
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.websocket import WebSocketClosedError, websocket_connect
+
+from aishark_panel.client import EmbeddedHub, HubClient
+from aishark_panel.errors import ExpressionError, NotAuthorizedError, NotFoundError
+from aishark_panel.streams.handlers import ROUTES
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import Batch, Hello, InterfaceInfo
+from aishark_panel.wire.protocol import AgentEnd
+from tests.arrow import read_stream
+from tests.integration.conftest import ask, run_agent, session_of, stats_when
+from tests.traffic import frames
+
+HELLO = Hello(
+    protocol=1,
+    agent="by hand",
+    run="ab" * 16,
+    version="1",
+    host="h",
+    source="replay",
+    session="by hand",
+    interfaces=(InterfaceInfo(name="f", link_type=1),),
+)
+
+
+def call(hub: EmbeddedHub, method: str, path: str, body: object = None, token: str | None = None) -> tuple[int, bytes]:
+    """One HTTP request; `token` None: the right one, "": none at all."""
+    token = hub.token if token is None else token
+    request = urllib.request.Request(
+        hub.url + path,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+@pytest.fixture(scope="module")
+def session(hub: EmbeddedHub, capture_file: Path) -> str:
+    """A session that holds the numbered capture file."""
+    run_agent(hub, "-r", str(capture_file), "--speed", "max", "--session", "file", "--name", "edge")
+    return session_of(hub, "file")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("path", [*(pattern for pattern, _ in ROUTES), "/", "/nowhere", "/static/x.js", "/favicon.ico"])
+@pytest.mark.parametrize("token", ["", "wrong"])
+def test_every_route_refuses_who_has_no_token(hub: EmbeddedHub, path: str, method: str, token: str) -> None:
+    status, body = call(hub, method, re.sub(r"\(.*?\)", "0123456789ab", path), token=token)
+    assert status == 401
+    assert json.loads(body)["error"]["kind"] == "NotAuthorizedError"
+
+
+def test_a_page_of_another_site_cannot_open_a_socket(hub: EmbeddedHub) -> None:
+    async def open_socket() -> None:
+        headers = {"Authorization": f"Bearer {hub.token}", "Origin": "http://evil.example"}
+        await websocket_connect(HTTPRequest("ws" + hub.url[4:] + "/api/clients/ws", headers=headers))
+
+    with pytest.raises(HTTPClientError, match="403"):
+        asyncio.run(open_socket())
+
+
+def test_a_client_with_a_wrong_token_is_told(hub: EmbeddedHub) -> None:
+    with pytest.raises(NotAuthorizedError, match="token"):
+        asyncio.run(HubClient(hub.url, "wrong").connect())
+
+
+def test_sessions_are_started_read_and_deleted_over_rest(hub: EmbeddedHub) -> None:
+    status, body = call(hub, "POST", "/api/stream/start", {"name": "over rest"})
+    session = json.loads(body)["id"]
+    assert (status, json.loads(body)["state"]) == (201, "waiting")
+    assert call(hub, "POST", "/api/stream/start", {"id": session})[0] == 200
+    assert json.loads(call(hub, "GET", f"/api/stream/{session}/stats")[1])["name"] == "over rest"
+    assert session in [s["id"] for s in json.loads(call(hub, "GET", "/api/stream")[1])["sessions"]]
+    assert call(hub, "DELETE", f"/api/stream/{session}")[0] == 204
+    assert call(hub, "GET", f"/api/stream/{session}/stats")[0] == 404
+    assert call(hub, "DELETE", f"/api/stream/{session}")[0] == 404
+
+
+@pytest.mark.parametrize("body", [[1], {"name": 5}, {"id": 5}, {"name": "x" * 300}])
+def test_a_body_that_makes_no_sense_is_refused(hub: EmbeddedHub, body: object) -> None:
+    status, answer = call(hub, "POST", "/api/stream/start", body)
+    assert status == 400
+    assert json.loads(answer)["error"]["kind"] == "ConfigError"
+
+
+def test_errors_of_expressions_carry_their_place(hub: EmbeddedHub, session: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        ask(hub, lambda c: c.rows(session, 0, 10, where="src_port == 1 and src_prt == 2"))
+    assert caught.value.position == 18
+    status, body = call(hub, "GET", f"/api/stream/{session}/export?where=src_prt")
+    assert (status, json.loads(body)["error"]["position"]) == (400, 0)
+
+
+def test_an_exported_pcapng_is_what_tshark_reads(
+    hub: EmbeddedHub, session: str, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    status, body = call(hub, "GET", f"/api/stream/{session}/export?format=pcapng")
+    assert status == 200
+    (tmp_path / "out.pcapng").write_bytes(body)
+    fields = ["frame.time_epoch", "frame.len", "frame.interface_name", "udp.srcport", "data"]
+    command = [require_tool("tshark"), "-n", "-r", str(tmp_path / "out.pcapng"), "-T", "fields"]
+    text = subprocess.run(
+        [*command, *(a for f in fields for a in ("-e", f))], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split("\t") for line in text.splitlines()]
+    expected = frames(10_000)
+    assert len(rows) == 10_000
+    for i in range(0, 10_000, 501):
+        seconds, nanoseconds = divmod(int(expected.ts[i]), 10**9)
+        frame = expected.frame(i)
+        assert rows[i] == [
+            f"{seconds}.{nanoseconds:09d}",
+            str(len(frame)),
+            "edge/numbered.pcap",
+            str(10_000 + i % 250),
+            frame[42:].hex(),
+        ]
+
+
+def test_a_filtered_export_to_parquet_holds_the_matches(hub: EmbeddedHub, session: str) -> None:
+    _, body = call(hub, "GET", f"/api/stream/{session}/export?format=parquet&where=src_port%3D%3D10006")
+    table = pq.read_table(pa.BufferReader(body))
+    assert table.num_rows == 40
+    assert set(table.column("src_ip").to_pylist()) == {"10.0.0.7"}
+    assert table.column("number").to_pylist() == list(range(7, 10_000, 250))
+
+
+def test_a_ticket_opens_one_export_once(hub: EmbeddedHub, session: str) -> None:
+    ticket = ask(hub, lambda c: c.export_ticket(session, "csv", "number <= 3"))
+    status, body = call(hub, "GET", f"/api/export/{ticket}", token="")
+    assert status == 200
+    assert len(body.decode().splitlines()) == 4
+    assert call(hub, "GET", f"/api/export/{ticket}", token="")[0] == 401
+
+
+def test_a_subscriber_gets_arrow_and_one_that_never_reads_harms_nobody(hub: EmbeddedHub, capture_file: Path) -> None:
+    session = json.loads(call(hub, "POST", "/api/stream/start", {"name": "subscribed"})[1])["id"]
+
+    async def run() -> int:
+        headers = {"Authorization": f"Bearer {hub.token}"}
+        url = "ws" + hub.url[4:] + f"/api/stream/{session}/ws?columns=number,src_ip&start=oldest"
+        idle = await websocket_connect(HTTPRequest(url, headers=headers), max_message_size=10)
+        reader = await websocket_connect(HTTPRequest(url, headers=headers))
+        options = ["-r", str(capture_file), "--speed", "max", "--session", "subscribed"]
+        agent = asyncio.create_task(asyncio.to_thread(run_agent, hub, *options))
+        seen = 0
+        while seen < 10_000:
+            message = await asyncio.wait_for(reader.read_message(), 20)
+            assert isinstance(message, bytes)
+            seen += read_stream(message).num_rows
+        assert (await agent).returncode == 0
+        idle.close()
+        reader.close()
+        return seen
+
+    assert asyncio.run(run()) == 10_000
+
+
+async def hostile(hub: EmbeddedHub, *messages: str | bytes, greet: bool = True) -> tuple[int | None, str | None]:
+    """Say these messages to the agents' socket; the close code and reason that come back."""
+    request = HTTPRequest("ws" + hub.url[4:] + "/api/agents/ws", headers={"Authorization": f"Bearer {hub.token}"})
+    socket = await websocket_connect(request)
+    if greet:
+        await socket.write_message(AgentEnd(HELLO).open())
+        await socket.read_message()
+    for message in messages:
+        with contextlib.suppress(WebSocketClosedError):
+            await socket.write_message(message, binary=isinstance(message, bytes))
+    while await asyncio.wait_for(socket.read_message(), 10) is not None:
+        pass
+    socket.close()
+    return socket.close_code, socket.close_reason
+
+
+GOOD = Batch.pack(1, Frames.from_list([b"x" * 60], [1]), "none", {})
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([b"junk"], "cut"),
+        (["junk"], "not understood"),
+        ([GOOD[:-9]], "disagree"),
+        ([Batch.pack(2, Frames.from_list([b"x"], [1]), "none", {})], "came after"),
+        ([Batch.pack(1, Frames.from_list([b"x"], [1], iface=9), "none", {})], "not declared"),
+        ([GOOD[:-70] + b"\xff" * 70], "batch"),
+        ([AgentEnd(HELLO).open()], "twice"),
+    ],
+)
+def test_a_hostile_agent_is_closed_with_a_reason_and_others_go_on(
+    hub: EmbeddedHub, session: str, messages: list[str | bytes], reason: str
+) -> None:
+    code, said = asyncio.run(hostile(hub, *messages))
+    assert code == 1008
+    assert reason in (said or "")
+    assert ask(hub, lambda c: c.stats(session))["packets"] == 10_000
+
+
+def test_an_oversized_message_is_refused_before_it_is_read(hub: EmbeddedHub) -> None:
+    code, _ = asyncio.run(hostile(hub, bytes(10 * 2**20)))
+    assert code in (1009, None)
+
+
+def test_asking_for_what_is_not_there(hub: EmbeddedHub, session: str) -> None:
+    with pytest.raises(NotFoundError, match="packet 99,999"):
+        ask(hub, lambda c: c.packet(session, 99_999))
+    with pytest.raises(NotFoundError, match="no session"):
+        ask(hub, lambda c: c.stats("nonsense"))
+
+
+def test_clearing_a_session_is_counted(hub: EmbeddedHub, capture_file: Path) -> None:
+    run_agent(hub, "-r", str(capture_file), "--speed", "max", "--session", "cleared")
+    session = session_of(hub, "cleared")
+    ask(hub, lambda c: c.clear(session))
+    stats = stats_when(hub, session, lambda s: s["cleared"] == 10_000, "clear")
+    assert (stats["first"], stats["end"], stats["packets"]) == (10_001, 10_001, 10_000)
+
+
+def test_rollups_and_conversations_add_up(hub: EmbeddedHub, session: str) -> None:
+    async def both(client: HubClient) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        return await client.rollup(session, 1_000), await client.conversations(session, 1_000)
+
+    rollup, conversations = ask(hub, both)
+    expected = frames(10_000)
+    assert sum(rollup.column("packets").to_pylist()) == 10_000
+    assert sum(rollup.column("bytes").to_pylist()) == expected.captured_bytes
+    assert conversations.num_rows == 250
+    assert sum(conversations.column("packets_ab").to_pylist()) == 10_000

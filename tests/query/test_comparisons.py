@@ -1,0 +1,57 @@
+import ipaddress
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aishark_panel.query import compile_expression
+from aishark_panel.wire.schema import Layer
+from tests.query.blocks import SAMPLE, TCP, fill
+
+PORTS = [0, 1, 79, 80, 81, 443, 8_000, 65_534, 65_535]
+SEQS = [*PORTS, 65_536, 2**31, 2**32 - 2, 2**32 - 1]
+edge = st.sampled_from([-1, *SEQS, 2**32, 2**63, 2**64 - 1]) | st.integers(-10, 70_000)
+interval = st.tuples(edge, edge).map(sorted)
+
+SEQ_PACKETS = fill([{**SAMPLE[0], "src_port": seq & 0xFFFF, "tcp_seq": seq} for seq in SEQS])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(interval, min_size=1, max_size=8))
+def test_a_set_of_numbers_holds_its_members_whatever_their_order_and_overlap(intervals: list[list[int]]) -> None:
+    members = ", ".join(f"{low}..{high}" if low != high else str(low) for low, high in intervals)
+    for name, values in (("tcp_seq", SEQS), ("src_port", [seq & 0xFFFF for seq in SEQS])):
+        mask = compile_expression(f"{name} in {{{members}}}").mask(SEQ_PACKETS, 0, len(SEQS))
+        assert mask.tolist() == [any(low <= value <= high for low, high in intervals) for value in values]
+
+
+v4 = st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address)
+v6 = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address)
+near_v4 = st.integers(0x0A000000, 0x0A00FFFF).map(ipaddress.IPv4Address)
+near_v6 = st.integers(0, 0xFFFF).map(lambda n: ipaddress.IPv6Address((0x20010DB8 << 96) + (n << 56)))
+mapped = near_v4.map(lambda address: ipaddress.IPv6Address(f"::ffff:{address}"))
+address = st.one_of(v4, v6, near_v4, near_v6, mapped)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(address, min_size=1, max_size=10), st.data())
+def test_networks_hold_what_the_standard_library_says(
+    addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address], data: st.DataObject
+) -> None:
+    chosen = data.draw(st.sampled_from(addresses))
+    prefix = data.draw(st.integers(0, chosen.max_prefixlen))
+    network = ipaddress.ip_network(f"{chosen}/{prefix}", strict=False)
+    layers = {4: TCP, 6: TCP & ~Layer.IPV4 | Layer.IPV6}
+    packets = fill({**SAMPLE[0], "layers": layers[a.version], "src_ip": str(a)} for a in addresses)
+    for text in (f"src_ip == {network}", f"in_net(src_ip, '{network}')", f"src_ip in ['{network}', '{network}']"):
+        mask = compile_expression(text).mask(packets, 0, packets.length)
+        assert mask.tolist() == [a.version == network.version and a in network for a in addresses]
+        mask = compile_expression(f"not ({text})").mask(packets, 0, packets.length)
+        assert mask.tolist() == [a.version != network.version or a not in network for a in addresses]
+
+
+def test_two_address_columns_are_equal_when_all_their_bytes_are() -> None:
+    rows = [
+        {**SAMPLE[3], "src_ip": "2001:db8::1", "dst_ip": other}
+        for other in ("2001:db8::1", "2001:db8::2", "2001:db9::1")
+    ]
+    assert compile_expression("ip.src == ip.dst").mask(fill(rows), 0, 3).tolist() == [True, False, False]

@@ -1,0 +1,113 @@
+"""A hub in memory: a real session and the real query methods, without the sockets between."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from scapy.layers.dns import DNS, DNSQR
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet, Raw
+
+from aishark_panel.errors import HubUnreachableError
+from aishark_panel.streams.queries import METHODS
+from aishark_panel.streams.session import Session
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import Hello, InterfaceInfo
+
+T = TypeVar("T")
+
+START_NS = 1_700_000_000_000_000_000
+SECOND_NS = 1_000_000_000
+
+
+def frame(kind: str) -> bytes:
+    """One frame: tcp, dns or arp."""
+    ether = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+    packets: dict[str, Packet] = {
+        "tcp": ether / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=4000, dport=9999, flags="PA") / Raw(b"x" * 46),
+        "dns": ether / IP(src="10.0.0.1", dst="10.0.0.53") / UDP(sport=4001, dport=53) / DNS(qd=DNSQR(qname="a.test")),
+        "arp": ether / ARP(psrc="10.0.0.1", pdst="10.0.0.2"),
+    }
+    return bytes(packets[kind])
+
+
+class MemoryHub:
+    """What HubClient offers, over one session in this process."""
+
+    def __init__(self, source: str = "synthetic") -> None:
+        self.session = Session("5e55", "lab", ring_bytes=64 * 2**20)
+        self.url = "http://127.0.0.1:1"
+        self.connected = True
+        self.reason = ""
+        self.asked: list[str] = []
+        self.tickets: list[tuple[str, str, bool]] = []
+        self._sequence = 0
+        self.run = self.session.attach(
+            Hello(
+                protocol=1,
+                agent="edge",
+                run="0" * 32,
+                version="0",
+                host="edge.test",
+                source=source,  # type: ignore[arg-type]
+                interfaces=(InterfaceInfo(name="eth0", link_type=1, filter="not port 22"),),
+            )
+        )
+
+    def add(self, kinds: Sequence[str], start_ns: int = START_NS, every_ns: int = SECOND_NS) -> None:
+        """Packets of these kinds, `every_ns` apart."""
+        self._sequence += 1
+        times = [start_ns + k * every_ns for k in range(len(kinds))]
+        self.session.ingest(self.run, Frames.from_list([frame(k) for k in kinds], times), self._sequence, {})
+
+    def _ask(self, method: str, **params: object) -> tuple[Any, Any]:
+        self.asked.append(method)
+        if not self.connected:
+            raise HubUnreachableError(self.reason)
+        return METHODS[method](self.session, params)
+
+    async def _batch(self, method: str, **params: object) -> tuple[pa.RecordBatch, Any]:
+        info, body = self._ask(method, **params)
+        table = pa.ipc.open_stream(body).read_all().combine_chunks()
+        batches = table.to_batches()
+        return (batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)), info
+
+    async def sessions(self) -> list[dict[str, Any]]:
+        self._ask("stats")
+        return [{"id": self.session.id, "name": self.session.name}]
+
+    async def stats(self, session: str) -> dict[str, Any]:
+        return dict(self._ask("stats")[0])
+
+    async def rollup(self, session: str, resolution_ms: int, since: int = 0) -> pa.RecordBatch:
+        return (await self._batch("rollup", resolution_ms=resolution_ms, since=since))[0]
+
+    async def rows(
+        self, session: str, first: int, count: int, where: str = "", columns: Sequence[str] | None = None
+    ) -> tuple[pa.RecordBatch, dict[str, Any]]:
+        params: dict[str, object] = {"first": first, "count": count, "where": where}
+        return await self._batch("rows", **params, **({"columns": list(columns)} if columns else {}))
+
+    async def packet(self, session: str, number: int) -> dict[str, Any]:
+        values, body = self._ask("packet", number=number)
+        return {**values, "frame": bytes(body)}
+
+    async def start(self, session: str) -> None:
+        self.session.wanted = True
+
+    async def stop(self, session: str) -> None:
+        self.session.wanted = False
+
+    async def clear(self, session: str) -> None:
+        self.session.clear()
+
+    async def export_ticket(self, session: str, export_format: str, where: str = "", *, follow: bool = False) -> str:
+        self.tickets.append((export_format, where, follow))
+        return "ticket-1"
+
+
+def wait(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end."""
+    return asyncio.run(coroutine)

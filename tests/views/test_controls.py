@@ -1,0 +1,107 @@
+"""Header and filter bar: what they say, and what their buttons do."""
+
+from typing import Any
+
+import pytest
+
+from aishark_panel.views.feed import Feed
+from aishark_panel.views.filter_bar import FilterBar
+from aishark_panel.views.header import Header
+from tests.views.hub import MemoryHub, wait
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What was sent to the browser."""
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr("aishark_panel.views.base.Element.send", lambda self, message: sent.append(message))
+    return sent
+
+
+def test_the_header_says_what_moves(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    header = Header(feed)
+    wait(header.refresh())
+    state = header.root.state
+    assert (state["capture"], state["packets"], state["badge"]) == ("capturing", 2, "synthetic traffic")
+    assert state["agents"][0]["interfaces"] == [{"name": "eth0", "filter": "not port 22"}]
+
+
+def test_the_header_says_why_nothing_moves(hub: MemoryHub, feed: Feed) -> None:
+    header = Header(feed)
+    hub.run.connected, hub.run.reason = False, "Its connection was lost."
+    wait(header.refresh())
+    assert header.root.state["reason"] == "Agent edge is not connected. Its connection was lost."
+    hub.connected, hub.reason = False, "No hub answers."
+    wait(header.refresh())
+    assert (header.root.state["connected"], header.root.state["reason"]) == (False, "No hub answers.")
+
+
+def test_live_traffic_has_no_badge() -> None:
+    header = Header(Feed(MemoryHub("live")))  # type: ignore[arg-type]
+    wait(header.refresh())
+    assert header.root.state["badge"] == ""
+
+
+def test_buttons_start_stop_pause_and_clear(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"])
+    header = Header(feed)
+    wait(header.refresh())
+    press = header.root._handle_msg
+    wait(press({"capture": "stop"}))
+    assert not hub.session.wanted
+    wait(press({"capture": "start"}))
+    assert hub.session.wanted
+    wait(press({"pause": True}))
+    assert header.root.state["paused"]
+    wait(press({"pause": False}))
+    wait(press({"clear": True}))
+    assert header.root.state["kept"] == 0
+
+
+def test_an_export_is_a_ticket_for_what_is_shown(hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]) -> None:
+    hub.add(["tcp", "dns"])
+    header = Header(feed)
+    wait(feed.filter("dns"))
+    press = header.root._handle_msg
+    wait(press({"export": "parquet", "shown": True, "purpose": "download"}))
+    wait(press({"export": "pcapng", "shown": False, "purpose": "wireshark"}))
+    wait(press({"export": "exe", "shown": False, "purpose": "download"}))
+    assert hub.tickets == [("parquet", "dns", False), ("pcapng", "", True)]
+    assert answers[1] == {"wireshark": "http://127.0.0.1:1/api/export/ticket-1"}
+
+
+def test_the_filter_bar_counts_matches(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns", "dns"])
+    bar = FilterBar(feed)
+    wait(bar.root._handle_msg({"where": " dns "}))
+    state = bar.root.state
+    assert (state["where"], state["matched"], state["kept"], state["error"]) == ("dns", 2, 3, None)
+
+
+def test_the_filter_bar_shows_where_a_filter_is_wrong(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"])
+    bar = FilterBar(feed)
+    wait(bar.apply("tcp.port == 443 and"))
+    error = bar.root.state["error"]
+    assert error["text"] == "tcp.port == 443 and"
+    assert error["position"] == len(error["text"])
+    wait(bar.apply(""))
+    assert bar.root.state["error"] is None
+
+
+def test_conditions_are_added_to_the_filter(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns", "arp"])
+    bar = FilterBar(feed)
+    wait(bar.add("dns or arp"))
+    wait(bar.add("arp", exclude=True))
+    assert feed.where == "(dns or arp) and not (arp)"
+    assert feed.extent.count == 1
+
+
+def test_the_window_is_chosen_from_those_there_are(feed: Feed) -> None:
+    bar = FilterBar(feed)
+    wait(bar.root._handle_msg({"window": "5 min"}))
+    assert feed.window == "5 min"
+    wait(bar.root._handle_msg({"window": "a year"}))
+    assert feed.window == "5 min"

@@ -1,0 +1,97 @@
+"""A page pulls what is new, once a tick, and says what stands in the way."""
+
+import pytest
+
+from aishark_panel.errors import ExpressionError
+from aishark_panel.views.feed import Extent, Feed
+from tests.views.hub import SECOND_NS, START_NS, MemoryHub, wait
+
+
+def test_the_list_spans_what_the_ring_holds(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns", "arp"])
+    wait(feed.pull())
+    assert (feed.extent.first, feed.extent.end, feed.extent.count) == (1, 4, 3)
+    assert feed.problem == ""
+
+
+def test_a_display_filter_narrows_the_list(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns", "arp", "dns"])
+    wait(feed.filter("dns"))
+    assert feed.extent.count == 2
+    hub.add(["dns"], START_NS + 10 * SECOND_NS)
+    wait(feed.pull())
+    assert feed.extent.count == 3
+
+
+def test_a_wrong_filter_leaves_the_one_in_use(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    wait(feed.filter("dns"))
+    epoch = feed.epoch
+    with pytest.raises(ExpressionError):
+        wait(feed.filter("dns and"))
+    assert (feed.where, feed.epoch) == ("dns", epoch)
+
+
+def test_only_new_bins_are_asked_for(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"] * 5)
+    wait(feed.pull())
+    before = feed.bins
+    hub.add(["tcp"] * 2, START_NS + 5 * SECOND_NS)
+    wait(feed.pull())
+    assert feed.bins.packets.sum() == 7
+    assert len(feed.bins.bin) == len(before.bin) + 2
+
+
+def test_a_pause_stops_the_page_but_not_the_counters(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"])
+    wait(feed.pull())
+    feed.paused = True
+    hub.add(["tcp"], START_NS + SECOND_NS)
+    wait(feed.pull())
+    assert feed.extent.end == 2
+    assert feed.stats["packets"] == 2
+
+
+def test_clearing_makes_known_rows_worthless(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "tcp"])
+    wait(feed.pull())
+    epoch = feed.epoch
+    hub.session.clear()
+    wait(feed.pull())
+    assert feed.epoch > epoch
+    assert feed.extent.count == 0
+    assert feed.span is None
+
+
+def test_a_lost_hub_is_named_and_found_again(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"])
+    wait(feed.pull())
+    hub.connected, hub.reason = False, "The connection to the hub was lost; trying again."
+    wait(feed.pull())
+    assert feed.problem == hub.reason
+    assert feed.extent == Extent(first=1, end=2)
+    hub.connected = True
+    wait(feed.pull())
+    assert feed.problem == ""
+
+
+def test_files_are_shown_whole_and_live_traffic_by_the_minute() -> None:
+    file = Feed(MemoryHub("replay"))  # type: ignore[arg-type]
+    live = Feed(MemoryHub("live"))  # type: ignore[arg-type]
+    wait(file.pull())
+    wait(live.pull())
+    assert (file.window, live.window) == ("all", "1 min")
+    live.window_choice = "5 min"
+    assert live.window == "5 min"
+
+
+def test_a_quiet_line_moves_on_with_the_clock(hub: MemoryHub) -> None:
+    now = 0.0
+    feed = Feed(hub, clock=lambda: now)  # type: ignore[arg-type]
+    hub.add(["tcp"])
+    wait(feed.pull())
+    assert feed.span is not None
+    end_ms = feed.span.end_ms
+    now = 30.0
+    wait(feed.pull())
+    assert feed.span.end_ms == end_ms + 30_000

@@ -1,0 +1,123 @@
+"""One packet in full: layers, fields and their bytes, and nothing that hostile bytes could break."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aishark_panel.views.feed import Feed
+from aishark_panel.views.layers import MAX_VALUE_CHARS, layer_tree
+from aishark_panel.views.packet_detail import MAX_SHOWN_BYTES, PacketDetail
+from tests.views.hub import MemoryHub, frame, wait
+
+ETHERNET = 1
+
+
+def test_layers_cover_the_frame_from_end_to_end() -> None:
+    layers = layer_tree(frame("dns"), ETHERNET)
+    assert [layer["name"] for layer in layers] == ["Ethernet", "IP", "UDP", "DNS"]
+    at = 0
+    for layer in layers:
+        assert layer["start"] == at
+        at += layer["length"]
+    assert at == len(frame("dns"))
+
+
+def test_fields_know_their_bytes() -> None:
+    ip = layer_tree(frame("tcp"), ETHERNET)[1]
+    places = {field["name"]: (field["start"], field["length"], field["value"]) for field in ip["fields"]}
+    assert places["ttl"] == (22, 1, "64")
+    assert places["src"][:2] == (26, 4)
+    assert places["dst"] == (30, 4, "10.0.0.2")
+    assert places["version"][:2] == places["ihl"][:2] == (14, 1)
+
+
+def test_a_link_type_without_a_decoder_is_said() -> None:
+    (layer,) = layer_tree(b"\x01\x02", 65_000)
+    assert "65000" in layer["summary"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from(["tcp", "dns", "arp"]), st.integers(0, 60))
+def test_hostile_bytes_end_the_tree_and_nothing_else(noise: bytes, kind: str, keep: int) -> None:
+    data = frame(kind)[:keep] + noise
+    layers = layer_tree(data, ETHERNET)
+    for layer in layers:
+        assert 0 <= layer["start"] <= layer["start"] + layer["length"] <= len(data)
+        assert len(layer["summary"]) <= MAX_VALUE_CHARS + 40
+        for field in layer["fields"]:
+            assert len(field["value"]) <= MAX_VALUE_CHARS + 40
+            assert field.get("start", 0) + field.get("length", 0) <= len(data)
+
+
+def test_a_selected_packet_is_shown(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    wait(feed.pull())
+    detail = PacketDetail(feed)
+    wait(detail.look_at(2))
+    state = detail.root.state
+    assert (state["number"], state["protocol"], state["family"]) == (2, "DNS", "dns")
+    assert state["time"] == "2023-11-14 22:13:21.000000000 UTC"
+    assert bytes.fromhex(state["hex"]) == frame("dns")[:MAX_SHOWN_BYTES]
+
+
+def test_of_two_packets_asked_for_the_last_one_wins(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    wait(feed.pull())
+    detail = PacketDetail(feed)
+
+    async def both() -> None:
+        await asyncio.gather(detail.look_at(1), detail.look_at(2))
+
+    wait(both())
+    assert detail.root.state["number"] == 2
+
+
+def test_an_evicted_packet_is_said_to_be_gone(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"])
+    wait(feed.pull())
+    detail = PacketDetail(feed)
+    wait(detail.look_at(99))
+    assert "99" in detail.root.state["problem"]
+    wait(detail.root._handle_msg({"close": True}))
+    assert detail.root.state == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "condition", "matches"),
+    [
+        ("source", '(src_ip == "10.0.0.1" or dst_ip == "10.0.0.1")', [1, 2, 3]),
+        ("destination", '(src_ip == "10.0.0.53" or dst_ip == "10.0.0.53")', [2]),
+        ("port", "(src_port == 53 or dst_port == 53)", [2]),
+    ],
+)
+def test_what_a_packet_offers_as_filter_works(
+    hub: MemoryHub, feed: Feed, name: str, condition: str, matches: list[int]
+) -> None:
+    hub.add(["tcp", "dns", "arp"])
+    wait(feed.pull())
+    chosen: list[tuple[str, bool]] = []
+
+    async def add(text: str, exclude: bool) -> None:
+        chosen.append((text, exclude))
+
+    detail = PacketDetail(feed, add)
+    wait(detail.look_at(2))
+    wait(detail.root._handle_msg({"filter": name, "exclude": False}))
+    wait(detail.root._handle_msg({"filter": "no such offer", "exclude": False}))
+    assert chosen == [(condition, False)]
+    batch, _ = wait(hub.rows("", 0, 10, condition, ["number"]))
+    assert batch.column("number").to_pylist() == matches
+
+
+def test_the_conversation_filter_finds_its_packet(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    wait(feed.pull())
+    detail = PacketDetail(feed)
+    wait(detail.look_at(2))
+    offers: list[dict[str, Any]] = detail.root.state["filters"]
+    condition = next(o["condition"] for o in offers if o["name"] == "conversation")
+    batch, _ = wait(hub.rows("", 0, 10, condition, ["number"]))
+    assert batch.column("number").to_pylist() == [2]

@@ -1,0 +1,134 @@
+"""Routes beside the page let nobody pass without an accepted token, and pass files on as they come."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.httpserver import HTTPServer
+from tornado.simple_httpclient import HTTPStreamClosedError
+from tornado.testing import bind_unused_port
+from tornado.web import Application, RequestHandler
+
+from aishark_panel.views.access import TOKEN_COOKIE
+from aishark_panel.views.routes import ROUTES, Guarded
+from tests.views.hub import wait
+
+TOKEN = "a-token"
+FILE = bytes(range(256)) * 4096
+
+
+class HubStream(RequestHandler):
+    """The question that only an accepted token gets an answer to."""
+
+    def get(self) -> None:
+        self.set_status(200 if self.request.headers.get("Authorization") == f"Bearer {TOKEN}" else 401)
+
+
+class HubExport(RequestHandler):
+    """One good ticket, one that breaks off half way, and none else."""
+
+    async def get(self, ticket: str) -> None:
+        if ticket not in ("good", "broken"):
+            self.set_status(401)
+            return
+        self.set_header("Content-Type", "application/vnd.tcpdump.pcap")
+        self.set_header("Content-Disposition", 'attachment; filename="lab.pcapng"')
+        for k in range(0, len(FILE), 65_536):
+            self.write(FILE[k : k + 65_536])
+            await self.flush()
+            if ticket == "broken":
+                self.detach().close()
+                return
+
+
+Get = Callable[..., Awaitable[HTTPResponse]]
+
+
+@asynccontextmanager
+async def page_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Get]:
+    hub_socket, hub_port = bind_unused_port()
+    page_socket, page_port = bind_unused_port()
+    hub = HTTPServer(Application([(r"/api/stream", HubStream), (r"/api/export/(.*)", HubExport)]))
+    page = HTTPServer(Application(list(ROUTES)))
+    hub.add_socket(hub_socket)
+    page.add_socket(page_socket)
+    monkeypatch.setenv("AISHARK_HUB", f"http://127.0.0.1:{hub_port}")
+
+    async def get(path: str, **options: Any) -> HTTPResponse:
+        address = f"http://127.0.0.1:{page_port}{path}"
+        return await AsyncHTTPClient().fetch(address, raise_error=False, follow_redirects=False, **options)
+
+    try:
+        yield get
+    finally:
+        hub.stop()
+        page.stop()
+        await hub.close_all_connections()
+        await page.close_all_connections()
+
+
+def fetch(monkeypatch: pytest.MonkeyPatch, path: str, **options: Any) -> HTTPResponse:
+    async def run() -> HTTPResponse:
+        async with page_server(monkeypatch) as get:
+            return await get(path, **options)
+
+    return wait(run())
+
+
+COOKIE = {"Cookie": f"{TOKEN_COOKIE}={TOKEN}"}
+
+
+def test_every_route_inherits_the_guard() -> None:
+    assert all(issubclass(handler, Guarded) for _, handler, _ in ROUTES)
+
+
+@pytest.mark.parametrize("path", ["/login", "/login?token=", "/login?token=wrong", "/files/good"])
+def test_without_an_accepted_token_every_route_answers_401(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    response = fetch(monkeypatch, path)
+    assert response.code == 401
+    assert "Set-Cookie" not in response.headers
+
+
+def test_a_wrong_cookie_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fetch(monkeypatch, "/files/good", headers={"Cookie": f"{TOKEN_COOKIE}=wrong"}).code == 401
+
+
+def test_login_moves_the_token_from_the_address_to_a_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
+    response = fetch(monkeypatch, f"/login?token={TOKEN}")
+    assert (response.code, response.headers["Location"]) == (302, "./")
+    cookie = response.headers["Set-Cookie"]
+    assert cookie.startswith(f"{TOKEN_COOKIE}={TOKEN};")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_a_file_is_passed_on_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    response = fetch(monkeypatch, "/files/good", headers=COOKIE)
+    assert response.code == 200
+    assert response.body == FILE
+    assert response.headers["Content-Disposition"] == 'attachment; filename="lab.pcapng"'
+
+
+def test_a_used_ticket_is_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    response = fetch(monkeypatch, "/files/used", headers=COOKIE)
+    assert response.code == 404
+    assert "once" in response.reason
+
+
+def test_half_a_file_is_not_taken_for_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(HTTPStreamClosedError):
+        fetch(monkeypatch, "/files/broken", headers=COOKIE)
+
+
+def test_a_hub_that_is_gone_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> HTTPResponse:
+        async with page_server(monkeypatch) as get:
+            socket, port = bind_unused_port()
+            socket.close()
+            monkeypatch.setenv("AISHARK_HUB", f"http://127.0.0.1:{port}")
+            return await get("/files/good", headers=COOKIE)
+
+    assert wait(run()).code == 502
