@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from aishark_panel import __version__
-from aishark_panel.errors import AisharkError, ConfigError
+from aishark_panel.errors import AisharkError, ConfigError, ExpressionError
 
 __all__ = ["app", "main"]
 
@@ -203,9 +203,39 @@ def read(
     ] = None,
 ) -> None:
     """Turn a capture file into a table: text on standard output, or a file by its suffix."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     from aishark_panel.export.read import read_to
 
-    read_to(file, output, where=where, columns=[c.strip() for c in columns.split(",") if c.strip()])
+    terminal = Console(stderr=True)
+    chosen = [c.strip() for c in columns.split(",") if c.strip()]
+    quiet = not terminal.is_terminal or (output is None and sys.stdout.isatty())
+    try:
+        with Progress(console=terminal, transient=True, disable=quiet) as progress:
+            task = progress.add_task(f"Reading {file}", total=None)
+            warning = read_to(
+                file,
+                output,
+                where=where,
+                columns=chosen,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    except ExpressionError as error:
+        raise AisharkError(_pointed_at(where, error)) from error
+    except BrokenPipeError:
+        # Whoever read us (head, less) has seen enough; nothing more must be flushed into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if warning:
+        print(f"aishark: {warning}", file=sys.stderr)
+
+
+def _pointed_at(expression: str, error: ExpressionError) -> str:
+    """The error with the expression under it and a mark at its place."""
+    if error.position is None:
+        return str(error)
+    return f"{error}\n  {expression}\n  {' ' * error.position}^"
 
 
 def _run_dashboard(*, agent: list[str] | None = None, **options: Any) -> None:

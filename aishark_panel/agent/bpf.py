@@ -12,7 +12,7 @@ import cypcap
 
 from aishark_panel.errors import CaptureError, CapturePermissionError, FilterError
 
-__all__ = ["ETHERNET", "RAW_IP", "Endpoint", "compile_filter", "own_traffic_filter"]
+__all__ = ["ETHERNET", "MAX_FILTER_BYTES", "RAW_IP", "Endpoint", "compile_filter", "own_traffic_filter"]
 
 ETHERNET: Final = 1
 RAW_IP: Final = 101
@@ -21,10 +21,15 @@ RAW_IP: Final = 101
 Endpoint = tuple[str, int]
 """One side of a TCP connection: IP address as text, port."""
 
+MAX_FILTER_BYTES: Final = 2048
+"""Longest capture filter; with _MAX_UNOPTIMIZED it keeps compilation within a few seconds (4 kB of ports take 100)."""
+_MAX_UNOPTIMIZED: Final = 8192
+"""Most instructions libpcap's optimizer is given: the time it takes grows with the cube of their number."""
 _MAX_INSTRUCTIONS: Final = 4096
 """BPF_MAXINSNS of the kernel."""
 _RETURN: Final = 0x06
 """BPF_RET | BPF_K: keep k bytes of the frame."""
+_SHORTER: Final = "use ranges and networks instead of lists, or capture more and filter what is shown"
 
 
 def own_traffic_filter(expression: str, exclude: Iterable[Endpoint]) -> str:
@@ -58,16 +63,15 @@ def compile_filter(expression: str, *, interface: str, link_type: int, snaplen: 
         raise kind(f"cannot open {interface} to compile the capture filter: {error.msg}") from error
     try:
         # The netmask only serves `ip broadcast`; finding it out, cypcap 0.6 prints it to standard output.
-        program = list(handle.compile(expression, True, cypcap.NETMASK_UNKNOWN))
+        program = list(handle.compile(expression, False, cypcap.NETMASK_UNKNOWN))
+        if len(program) <= _MAX_UNOPTIMIZED:
+            program = list(handle.compile(expression, True, cypcap.NETMASK_UNKNOWN))
     except cypcap.Error as error:
         raise FilterError(f"capture filter {expression!r} on {interface}: {error.msg}") from error
     finally:
         handle.close()
     if len(program) > _MAX_INSTRUCTIONS:
-        raise FilterError(
-            f"capture filter on {interface} compiles to {len(program):,} instructions; "
-            f"the kernel takes {_MAX_INSTRUCTIONS:,}. Capture more and filter what is shown instead."
-        )
+        raise FilterError(f"the capture filter on {interface} is too long for the kernel; {_SHORTER}")
     return _pack(program)
 
 
@@ -99,6 +103,8 @@ def _either_direction(endpoint: Endpoint) -> str:
 def _check_text(expression: str) -> None:
     if not expression.isprintable() or not expression.isascii():
         raise FilterError(f"capture filter {expression!r} has characters that are not printable ASCII")
+    if len(expression) > MAX_FILTER_BYTES:
+        raise FilterError(f"the capture filter has {len(expression):,} characters of {MAX_FILTER_BYTES:,}; {_SHORTER}")
     depth = 0
     for character in expression:
         depth += (character == "(") - (character == ")")

@@ -30,10 +30,11 @@ from aishark_panel.agent.tpacket import BLOCK_BYTES, take_blocks
 from aishark_panel.errors import CaptureError, CapturePermissionError, ConfigError, FilterError
 from aishark_panel.wire.frames import MAX_FRAME_BYTES, Frames
 
-__all__ = ["DEFAULT_BUFFER_BYTES", "LiveCapture", "LocalInterface", "list_interfaces"]
+__all__ = ["DEFAULT_BUFFER_BYTES", "MAX_BUFFER_BYTES", "LiveCapture", "LocalInterface", "list_interfaces"]
 
 DEFAULT_BUFFER_BYTES: Final = 64 << 20
 """Ring of one capture: how long the agent may be held up before the kernel drops (0.1 s at 1 M packets of 600 B)."""
+MAX_BUFFER_BYTES: Final = 4 << 30
 RETIRE_MS: Final = 10
 """Age at which the kernel hands over a block that is not full."""
 MIN_SNAPLEN: Final = 16
@@ -123,8 +124,10 @@ class LiveCapture:
         _require_linux()
         if not MIN_SNAPLEN <= snaplen <= MAX_FRAME_BYTES:
             raise ConfigError(f"snaplen is {snaplen}; it must be {MIN_SNAPLEN} to {MAX_FRAME_BYTES} bytes")
-        if buffer_bytes < 2 * BLOCK_BYTES:
-            raise ConfigError(f"the capture buffer is {buffer_bytes} bytes; it must be at least {2 * BLOCK_BYTES}")
+        if not 2 * BLOCK_BYTES <= buffer_bytes <= MAX_BUFFER_BYTES:
+            raise ConfigError(
+                f"the capture buffer is {buffer_bytes} bytes; it must be {2 * BLOCK_BYTES} to {MAX_BUFFER_BYTES}"
+            )
         hardware = _check_interface(interface)
         link_type = _LINK_TYPES[hardware]
         self.interfaces = [SourceInterface(name=interface, link_type=link_type, snaplen=snaplen, filter=filter)]

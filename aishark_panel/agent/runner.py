@@ -107,7 +107,8 @@ class Agent:
                 link.result()
             failure = self._finished.exception()
             await self._drain(link)
-            reason = str(failure) if failure else f"{self._source.interfaces[0].name}: all packets sent"
+            names = ", ".join(i.name for i in self._source.interfaces) or "no interface"
+            reason = str(failure) if failure else f"{names}: all packets sent"
             self._connection.send(End(reason=reason, counters=self.counters()))
             await asyncio.sleep(0.2)  # let the end message leave before the socket closes
             if failure:

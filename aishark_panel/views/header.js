@@ -123,6 +123,7 @@ export function render({ model }) {
     put(state.lastChild, kind === "lost" ? "not connected" : kind === "paused" ? "paused by you" : STATES[kind] ?? kind);
     const said = s.paused && s.connected && s.capture === "capturing" ? "This page is paused; the capture goes on." : s.reason;
     put(reason, said ?? "");
+    reason.dataset.kind = kind;
     reason.hidden = !said;
     badge.hidden = !s.badge;
     put(badge, s.badge ?? "");
@@ -144,12 +145,12 @@ export function render({ model }) {
     const key = JSON.stringify(list);
     if (key === agents.dataset.key) return;
     agents.dataset.key = key;
-    agents.replaceChildren(...list.map((agent) => h("li", { class: agent.connected ? "" : "away", title: agent.reason },
+    agents.replaceChildren(...list.map((agent) => h("li", { class: agent.state, title: agent.reason },
       h("i", { class: "lamp" }), h("b", {}, agent.name),
       ...agent.interfaces.flatMap((i) => [h("span", { class: "mono" }, i.name),
         h("span", { class: "bpf", title: "Capture filter (BPF): what the agent takes at all" },
           h("span", {}, "capture filter"), h("code", {}, i.filter || "none"))]),
-      agent.connected ? "" : h("span", { class: "away" }, agent.reason || "not connected"))));
+      agent.state === "away" ? h("span", {}, "not connected") : "")));
   }
 
   function paint() {
@@ -169,6 +170,7 @@ export function render({ model }) {
     if (s.capture === "capturing") capture.set("stop", "Stop", "Stop the capture");
     else capture.set("record", "Start", "Start the capture");
     capture.classList.toggle("primary", s.capture === "stopped");
+    pause.disabled = s.capture === "ended" && !s.paused;
     capture.disabled = !s.connected || s.capture === "ended";
     for (const button of [clear, exportButton, wireshark]) button.disabled = !s.connected || !s.kept;
     if (formats.childElementCount !== (s.formats ?? []).length) {

@@ -90,7 +90,7 @@ def _agents(agents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "name": agent["name"],
-            "connected": agent["connected"],
+            "state": "connected" if agent["connected"] else "ended" if agent["ended"] else "away",
             "reason": agent["reason"],
             "interfaces": [{"name": i["name"], "filter": i["filter"]} for i in agent["interfaces"]],
         }

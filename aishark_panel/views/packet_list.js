@@ -36,6 +36,7 @@ export function render({ model }) {
   let settling = 0;
   let placed = -1;
   let painted = 0;
+  let goal = null;
   let choosing = 0;
 
   const height = () => body.clientHeight;
@@ -60,8 +61,22 @@ export function render({ model }) {
   function follow() {
     following = true;
     seen = end;
-    move(last());
+    goal = null;
+    chase();
+  }
+
+  /** Moves to the newest rows once they are here: until then the ones in sight stay, so that nothing flickers. */
+  function chase() {
+    const wanted = last();
+    if (ask(Math.floor(wanted), end)) goal = wanted;
+    else if (!asked) arrive(wanted);
+  }
+
+  function arrive(row) {
+    goal = null;
+    top = Math.min(Math.max(row, first), last());
     place();
+    draw();
   }
 
   body.addEventListener("scroll", () => {
@@ -125,12 +140,13 @@ export function render({ model }) {
   }
 
   function ask(from, to) {
-    if (barren || (asked && performance.now() - asked < ANSWER_MS)) return;
+    if (barren || (asked && performance.now() - asked < ANSWER_MS)) return false;
     while (from < to && known.has(from)) from += 1;
     while (to > from && known.has(to - 1)) to -= 1;
-    if (from >= to) return;
+    if (from >= to) return false;
     asked = performance.now();
     model.send_msg({ rows: [from, to - from], epoch });
+    return true;
   }
 
   model.on("msg:custom", (answer) => {
@@ -143,6 +159,10 @@ export function render({ model }) {
       });
       // Rows that were evicted meanwhile: asking again is of no use before the next tick has moved `first`.
       barren = !rows.number?.length;
+    }
+    if (following && goal !== null) {
+      arrive(goal);
+      chase();
     }
     draw();
   });
@@ -184,7 +204,7 @@ export function render({ model }) {
       fill(line(k), from + k);
     }
     for (let k = size; k < pool.length; k += 1) pool[k].element.hidden = true;
-    ask(following ? from : Math.max(first, from - size), following ? to : Math.min(end, to + size));
+    if (!following) ask(Math.max(first, from - size), Math.min(end, to + size));
     const fresh = end - seen;
     pill.hidden = following || fresh <= 0;
     if (!pill.hidden) put(pill, `${count(fresh)} new packets ↓`);
@@ -200,19 +220,19 @@ export function render({ model }) {
       epoch = s.epoch;
       known = new Map();
       asked = 0;
+      goal = null;
       current = null;
       following = true;
-      seen = s.end;
     }
     first = s.first ?? 0;
     end = s.end ?? 0;
     barren = false;
+    top = Math.min(Math.max(top, first), last());
     if (following) {
       seen = end;
-      top = last();
-    } else {
-      top = Math.min(Math.max(top, first), last());
+      chase();
     }
+    root.style.setProperty("--digits", Math.max(6, count(end).length));
     head.style.paddingRight = `${body.offsetWidth - body.clientWidth + 12}px`;
     body.setAttribute("aria-rowcount", end - first);
     empty.hidden = !s.empty;

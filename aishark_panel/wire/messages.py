@@ -142,6 +142,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat_reply"):
+    """Hub's answer to Heartbeat."""
+
     sent_ns: int
     """echo of the agent's clock"""
     hub_ns: int

@@ -172,7 +172,8 @@ def test_on_the_loopback_no_packet_is_seen_twice() -> None:
     ):
         for n in range(5):
             sender.sendto(bytes([n]), ("127.0.0.1", 9999))
-        packets = received(capture, 6)
+        packets = received(capture, 5)
+        assert capture.read(0.05) is None
         assert capture.counters() == {"matched": 5, "kernel_dropped": 0}
     assert [p.frame[-1] for p in packets] == [0, 1, 2, 3, 4]
 
@@ -313,19 +314,16 @@ def test_a_filter_that_does_not_compile_is_answered_with_the_reason(expression: 
 
 
 def test_a_filter_too_long_for_the_kernel_is_refused() -> None:
-    with pytest.raises(FilterError, match="lo"):
-        LiveCapture("lo", " or ".join(f"host 10.{n // 256}.{n % 256}.1" for n in range(3000)))
+    with pytest.raises(FilterError, match="filter on lo is too long for the kernel"):
+        LiveCapture("lo", "port 1" + "".join(f" or {n}" for n in range(2, 250)))
 
 
-@pytest.mark.parametrize("options", [{"snaplen": 15}, {"snaplen": 262_145}, {"buffer_bytes": BLOCK_BYTES}])
-def test_sizes_out_of_range_are_refused(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("snaplen", "buffer_bytes"), [(15, 1 << 20), (262_145, 1 << 20), (96, BLOCK_BYTES), (96, 1 << 33)]
+)
+def test_sizes_out_of_range_are_refused(snaplen: int, buffer_bytes: int) -> None:
     with pytest.raises(ConfigError, match="must be"):
-        LiveCapture("lo", **options)  # type: ignore[arg-type]
-
-
-def test_a_ring_larger_than_memory_is_refused_with_a_way_out() -> None:
-    with pytest.raises(CaptureError, match="smaller capture buffer"):
-        LiveCapture("lo", buffer_bytes=1 << 44)
+        LiveCapture("lo", snaplen=snaplen, buffer_bytes=buffer_bytes)
 
 
 def test_the_interfaces_of_the_host_are_listed(link: Link) -> None:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -46,35 +47,60 @@ def browser(require_tool: Callable[[str], str]) -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def complaints() -> list[str]:
-    """What a page asked of another host, and what its console called an error; empty at the end of every test."""
+    """What pages asked of another host, and what their consoles called an error."""
     return []
 
 
-@pytest.fixture
-def open_page(browser: Browser, address: str, complaints: list[str]) -> Iterator[OpenPage]:
-    """`open_page(width=, height=, **context options)` logs in and waits for the first packets."""
+@contextmanager
+def opener(browser: Browser, address: str, complaints: list[str]) -> Iterator[OpenPage]:
+    """`open_page(width=, height=, **context options)` logs in and waits for packets; all pages close at the end."""
     origin = address.split("/login")[0]
     contexts = []
 
-    def watch(page: Page) -> None:
+    def start(
+        width: int = 1440, height: int = 900, log_in: bool = True, wait_for_packets: bool = True, **options: Any
+    ) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
         local = (origin, "data:", "blob:", origin.replace("http", "ws"))
         page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(local) else None)
         page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-
-    def start(width: int = 1440, height: int = 900, log_in: bool = True, **options: Any) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        watch(page)
         page.goto(address if log_in else origin)
-        if log_in:
+        if log_in and wait_for_packets:
             page.locator(".packet-list .layer .row .number").first.wait_for(timeout=30_000)
         return page
 
     yield start
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str, complaints: list[str]) -> Iterator[OpenPage]:
+    """For tests that need a page of their own."""
+    with opener(browser, address, complaints) as open_one:
+        yield open_one
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def shared_page(browser: Browser, address: str, complaints: list[str]) -> Iterator[Page]:
+    with opener(browser, address, complaints) as open_one:
+        yield open_one()
+
+
+@pytest.fixture
+def page(shared_page: Page, complaints: list[str]) -> Iterator[Page]:
+    """A page on a desk, without filter and with the newest packets in sight; loading one for each test takes long."""
+    yield shared_page
+    if shared_page.get_by_label("Display filter", exact=True).input_value():
+        shared_page.get_by_label("Display filter", exact=True).press("Escape")
+    shared_page.keyboard.press("Escape")
+    pill = shared_page.locator(".packet-list .pill")
+    if pill.is_visible():
+        pill.click()
     assert complaints == []

@@ -14,9 +14,9 @@ __all__ = ["ETHERNET", "append", "dissect_frames", "layers", "row", "row_of"]
 ETHERNET = 1
 
 
-def append(packets: Packets, frames: Frames, link_type: int = ETHERNET) -> int:
-    """Dissect all frames into a block; how many it took."""
-    return dissect(frames, 0, np.array([link_type], np.int32), np.zeros(1, np.uint16), packets)
+def append(packets: Packets, frames: Frames, start: int = 0, link_type: int = ETHERNET) -> int:
+    """Dissect frames[start:] into a block; how many it took."""
+    return dissect(frames, start, np.array([link_type], np.int32), np.zeros(1, np.uint16), packets)
 
 
 def dissect_frames(*frames: object, link_type: int = ETHERNET, orig_len: int | None = None) -> Packets:
@@ -25,7 +25,7 @@ def dissect_frames(*frames: object, link_type: int = ETHERNET, orig_len: int | N
     lengths = None if orig_len is None else [orig_len] * len(content)
     packets = Packets(64 + len(content))
     batch = Frames.from_list(content, [1_000 + i for i in range(len(content))], lengths)
-    assert append(packets, batch, link_type) == len(content)
+    assert append(packets, batch, 0, link_type) == len(content)
     return packets
 
 

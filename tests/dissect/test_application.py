@@ -68,7 +68,15 @@ def test_a_tcp_segment_in_the_middle_of_a_message_is_named_by_its_port(port: int
 
 @pytest.mark.parametrize(
     ("port", "name"),
-    [(161, "SNMP"), (443, "QUIC"), (514, "Syslog"), (546, "DHCPv6"), (1900, "SSDP"), (4789, "VXLAN"), (51820, "WireGuard")],
+    [
+        (161, "SNMP"),
+        (443, "QUIC"),
+        (514, "Syslog"),
+        (546, "DHCPv6"),
+        (1900, "SSDP"),
+        (4789, "VXLAN"),
+        (51820, "WireGuard"),
+    ],
 )
 def test_a_udp_datagram_without_a_signature_is_named_by_its_port(port: int, name: str) -> None:
     assert row_of(over_udp(b"\x40\x81\x82\x83" + bytes(20), port))["protocol"] == name

@@ -33,7 +33,12 @@ def test_a_response_has_a_code_too() -> None:
 
 def test_a_response_without_a_question_has_no_name() -> None:
     values = row_of(dns_frame(DNS(qr=1, qd=[], an=DNSRR(rrname="x.local", rdata="1.2.3.4")), port=5353))
-    assert (values["protocol"], values["dns_query"], values["dns_qtype"], values["dns_rcode"]) == ("MDNS", None, None, 0)
+    assert (values["protocol"], values["dns_query"], values["dns_qtype"], values["dns_rcode"]) == (
+        "MDNS",
+        None,
+        None,
+        0,
+    )
 
 
 @pytest.mark.parametrize(("port", "name"), [(53, "DNS"), (5353, "MDNS"), (5355, "LLMNR")])

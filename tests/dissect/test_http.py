@@ -38,7 +38,9 @@ def test_a_request_line_that_goes_on_in_the_next_segment_needs_a_known_method() 
     assert row_of(frame(b"FOO /a/very/long/path"))["http_method"] is None
 
 
-@pytest.mark.parametrize("payload", [b"GET /x SMTP/1.1\r\n", b"GET\r\n", b"get / HTTP/1.1\r\n", b"AB / HTTP/1.1\r\n", b"GET /x\r\n"])
+@pytest.mark.parametrize(
+    "payload", [b"GET /x SMTP/1.1\r\n", b"GET\r\n", b"get / HTTP/1.1\r\n", b"AB / HTTP/1.1\r\n", b"GET /x\r\n"]
+)
 def test_what_only_looks_like_a_request_is_none(payload: bytes) -> None:
     assert row_of(frame(payload))["protocol"] == "TCP"
 
@@ -67,7 +69,7 @@ def test_headers_cut_by_the_capture_are_truncated(length: int) -> None:
 
 
 def test_ssdp_has_the_same_fields() -> None:
-    search = b"M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\n\r\n"
+    search = b'M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\n\r\n'
     values = row_of(Ether() / IP() / UDP(sport=40000, dport=1900) / search)
     assert (values["protocol"], values["http_method"], values["http_path"]) == ("SSDP", "M-SEARCH", "*")
     assert values["http_host"] == "239.255.255.250:1900"

@@ -48,7 +48,7 @@ def test_ipv4_options_are_stepped_over() -> None:
 
 def test_only_the_first_fragment_has_ports() -> None:
     datagram = IP(src="10.0.0.1", dst="10.0.0.2", id=7) / UDP(sport=5, dport=6) / bytes(2000)
-    packets = dissect_frames(*(Ether() / piece for piece in fragment(datagram, fragsize=1000)))
+    packets = dissect_frames(*(Ether() / piece for piece in fragment(datagram, fragsize=1000)))  # type: ignore[no-untyped-call]
     first, second = row(packets, 0), row(packets, 1)
     assert (first["ip_frag_offset"], first["src_port"], first["payload_len"], first["malformed"]) == (0, 5, 992, False)
     assert (second["ip_frag_offset"], second["src_port"], second["protocol"]) == (125, None, "IPv4")
@@ -125,7 +125,12 @@ def test_ipv6_fragments_have_offset_and_identification_and_only_the_first_a_tran
     )
     first, second = row(packets, 0), row(packets, 1)
     assert (first["ip_frag_offset"], first["ip_id"], first["src_port"], first["ip_proto"]) == (0, 0x12345678, 5, 17)
-    assert (second["ip_frag_offset"], second["ip_id"], second["src_port"], second["ip_proto"]) == (6, 0x12345678, None, 17)
+    assert (second["ip_frag_offset"], second["ip_id"], second["src_port"], second["ip_proto"]) == (
+        6,
+        0x12345678,
+        None,
+        17,
+    )
     assert not first["malformed"]
     assert not second["malformed"]
 

@@ -100,6 +100,8 @@ def test_mpls_labels_and_pppoe_sessions_are_stepped_over(payload: object) -> Non
     assert row_of(Ether(type=0x8864) / session)["src_ip"] == expected
 
 
-@pytest.mark.parametrize(("ether_type", "name"), [(0x88CC, "LLDP"), (0x888E, "EAPOL"), (0x8863, "PPPoED"), (0x1234, "Ethernet")])
+@pytest.mark.parametrize(
+    ("ether_type", "name"), [(0x88CC, "LLDP"), (0x888E, "EAPOL"), (0x8863, "PPPoED"), (0x1234, "Ethernet")]
+)
 def test_what_is_not_ip_is_named(ether_type: int, name: str) -> None:
     assert row_of(bytes(Ether(type=ether_type)) + bytes(46))["protocol"] == name

@@ -81,7 +81,9 @@ def test_other_records_name_only_the_versions_that_no_later_one_pretends_to_be(v
     assert (values["protocol"], values["tls_version"]) == (name, version)
 
 
-@pytest.mark.parametrize("payload", [b"\x16\x03\x05\x00\x10", b"\x16\x02\x00\x00\x10", b"\x16\x03\x03\xff\xff", b"\x16\x03\x03\0\0"])
+@pytest.mark.parametrize(
+    "payload", [b"\x16\x03\x05\x00\x10", b"\x16\x02\x00\x00\x10", b"\x16\x03\x03\xff\xff", b"\x16\x03\x03\0\0"]
+)
 def test_what_only_starts_like_a_record_is_none(payload: bytes) -> None:
     values = row_of(frame(payload + bytes(20)))
     assert (values["protocol"], values["tls_version"]) == ("TCP", None)
