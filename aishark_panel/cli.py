@@ -7,6 +7,7 @@ the commands, so that `--help` is quick and an agent's host needs no dashboard p
 import asyncio
 import logging
 import os
+import platform
 import secrets
 import sys
 from pathlib import Path
@@ -135,7 +136,7 @@ def agent(
         codec=codec_for(compression, hub_url),
         limits=BatchLimits(max_rows=batch_rows, max_age_s=batch_age_ms / 1000),
         max_retries=max_retries,
-        **({"name": name} if name else {}),
+        name=name or platform.node(),
     )
     print(asyncio.run(launch(config, make_source, with_parent=with_parent)), file=sys.stderr)
 

@@ -1,8 +1,8 @@
 """Make the C heap keep what a process of ours frees, because it will ask for the same again at once.
 
-glibc gives memory of 128 kB and more straight back to the kernel when it is freed. Agent and hub move megabyte messages,
-so each one then costs a page fault per 4 kB: measured 3 to 5 times the whole cost of sending or receiving it
-(docs/design.md). With these settings freed messages are reused; memory above `_KEPT_BYTES` still goes back.
+glibc gives memory of 128 kB and more straight back to the kernel when it is freed. Agent and hub move megabyte
+messages, so each one then costs a page fault per 4 kB: measured 3 to 5 times the whole cost of sending or receiving
+it (docs/design.md). With these settings freed messages are reused; memory above `_KEPT_BYTES` still goes back.
 """
 
 import ctypes

@@ -28,9 +28,9 @@ from aishark_panel.agent.replay import ReplaySource
 from aishark_panel.agent.synthetic import make_trace
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.query import compile_expression
+from aishark_panel.streams.conversations import Conversations
 from aishark_panel.streams.ring import Ring
 from aishark_panel.streams.rollups import Rollups
-from aishark_panel.streams.conversations import Conversations
 from aishark_panel.wire.messages import Batch, CodecName
 from aishark_panel.wire.pcapwrite import PcapWriter
 

@@ -1,4 +1,4 @@
-"""Small hand-made traffic for tests: real Ethernet frames, built from bytes so that nothing of ours is its own oracle."""
+"""Small hand-made traffic for tests: real Ethernet frames, built from bytes, so no code of ours is its own oracle."""
 
 import socket
 import struct
@@ -21,9 +21,8 @@ def tcp_frame(source: str, destination: str, sport: int, dport: int, payload: by
 
 
 def _ipv4(source: str, destination: str, protocol: int, body: bytes) -> bytes:
-    head = struct.pack(
-        ">BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 1, 0, 64, protocol, 0, socket.inet_aton(source), socket.inet_aton(destination)
-    )  # fmt: skip
+    addresses = socket.inet_aton(source) + socket.inet_aton(destination)
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0, 64, protocol, 0) + addresses
     return bytes.fromhex("020000000002020000000001") + b"\x08\x00" + head + body
 
 

@@ -74,6 +74,7 @@ class Connection:
         self._on_wanted = on_wanted
         self._max_retries = max_retries
         self._new_batch = asyncio.Event()
+        self._released = asyncio.Event()
         self._socket: WebSocketClientConnection | None = None
         self._end: AgentEnd | None = None
         self._heard_s = 0.0
@@ -90,10 +91,11 @@ class Connection:
                 sent = self._socket.write_message(encode_control(message))
                 sent.add_done_callback(lambda future: future.exception())
 
-    @property
-    def drained(self) -> bool:
-        """Whether the hub holds every batch."""
-        return self._outbox.next_sequence == self._outbox.first_sequence
+    async def drained(self) -> None:
+        """Wait until the hub holds every batch."""
+        while self._outbox.next_sequence > self._outbox.first_sequence:
+            self._released.clear()
+            await self._released.wait()
 
     async def run(self) -> None:
         """Stay connected until cancelled. Raises NotAuthorizedError, ProtocolError, or HubUnreachableError when the hub
@@ -106,7 +108,7 @@ class Connection:
             except (OSError, StreamClosedError, WebSocketClosedError, TimeoutError, HTTPClientError) as error:
                 if isinstance(error, HTTPClientError) and error.code == 401:
                     raise NotAuthorizedError(
-                        f"The hub at {self._hub} refused the token. Set AISHARK_TOKEN to the one it printed at its start."
+                        f"The hub at {self._hub} refused the token. Set AISHARK_TOKEN to the one it printed."
                     ) from error
                 log.info("connection to %s: %s", self._hub, error)
             welcomed = self._end is not None and self._end.welcome is not None
@@ -115,7 +117,7 @@ class Connection:
             self._socket = self._end = None
             if not ever_welcomed and 0 <= self._max_retries < failures:
                 raise HubUnreachableError(
-                    f"No hub answers at {self._hub}. Start one there with 'aishark hub', or give its address with --hub."
+                    f"No hub answers at {self._hub}. Start one with 'aishark hub', or give its address with --hub."
                 )
             delay_s = min(RECONNECT_MAX_S, RECONNECT_S * 2 ** min(failures, 10))
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
@@ -154,11 +156,11 @@ class Connection:
             event = self._end.receive(message)
             match event:
                 case Welcome():
-                    self._outbox.release(event.next_sequence - 1)
+                    self._release(event.next_sequence - 1)
                     self._on_wanted(event.capture, "" if event.capture else "stopped by the user")
                     self._new_batch.set()
                 case Ack():
-                    self._outbox.release(event.durable)
+                    self._release(event.durable)
                     self._new_batch.set()
                 case HeartbeatReply():
                     self._round_trip_ns = max(0, time.time_ns() - event.sent_ns)
@@ -169,6 +171,10 @@ class Connection:
         if self._socket.close_code == 1008:
             raise ProtocolError(f"The hub closed the connection: {self._socket.close_reason}")
         raise WebSocketClosedError("the hub closed the connection")
+
+    def _release(self, durable: int) -> None:
+        self._outbox.release(durable)
+        self._released.set()
 
     async def _write(self) -> None:
         assert self._socket is not None
@@ -183,8 +189,6 @@ class Connection:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            self.send(
-                Heartbeat(sent_ns=time.time_ns(), counters=self._counters(), round_trip_ns=self._round_trip_ns)
-            )
+            self.send(Heartbeat(sent_ns=time.time_ns(), counters=self._counters(), round_trip_ns=self._round_trip_ns))
             if time.monotonic() - self._heard_s > DEAD_AFTER_S:
                 raise TimeoutError(f"the hub was silent for {DEAD_AFTER_S:.0f} s")

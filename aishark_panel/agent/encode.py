@@ -95,7 +95,9 @@ class Encoder:
         begin, end = int(frames.offsets[done]), int(frames.offsets[stop])
         used = int(self._offsets[self._rows])
         self._data[used : used + end - begin] = frames.data[begin:end]
-        self._offsets[self._rows + 1 : self._rows + 1 + stop - done] = frames.offsets[done + 1 : stop + 1] - (begin - used)
+        self._offsets[self._rows + 1 : self._rows + 1 + stop - done] = frames.offsets[done + 1 : stop + 1] - (
+            begin - used
+        )
         self._rows += stop - done
 
     def _close(self) -> Frames:

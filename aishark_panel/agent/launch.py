@@ -67,7 +67,9 @@ def source_maker(options: LiveOptions, *, file: str, speed: str, ssh: str, rate:
     if ssh and not options.interface:
         raise ConfigError("--ssh needs the interface to capture on there: add -i eth0.")
     if sum(asked) != 1:
-        raise ConfigError("Say what to capture: one of -i INTERFACE, -r FILE, --ssh USER@HOST -i INTERFACE, --synthetic.")
+        raise ConfigError(
+            "Say what to capture: one of -i INTERFACE, -r FILE, --ssh USER@HOST -i INTERFACE, --synthetic."
+        )
     if file:
         from aishark_panel.agent.replay import ReplaySource, parse_speed
 

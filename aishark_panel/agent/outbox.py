@@ -19,7 +19,9 @@ DEFAULT_OUTBOX_BYTES: Final = 64 * 2**20
 class Outbox:
     """Batches [first_sequence, next_sequence) of one agent's run."""
 
-    def __init__(self, codec: CodecName, *, limit_bytes: int = DEFAULT_OUTBOX_BYTES, compress_from_rows: int = 1) -> None:
+    def __init__(
+        self, codec: CodecName, *, limit_bytes: int = DEFAULT_OUTBOX_BYTES, compress_from_rows: int = 1
+    ) -> None:
         self._codec = codec
         self._limit_bytes = limit_bytes
         self._compress_from_rows = compress_from_rows
@@ -42,7 +44,7 @@ class Outbox:
         return self.size_bytes >= self._limit_bytes
 
     def put(self, frames: Frames, counters: dict[str, int]) -> None:
-        """Number and pack one batch. The caller looks at `is_full` first; the bound is exceeded by one batch at most."""
+        """Number and pack one batch; ask `is_full` first: the bound is exceeded by one batch at most."""
         codec: CodecName = self._codec if len(frames) >= self._compress_from_rows else "none"
         packed = Batch.pack(self.next_sequence, frames, codec, counters)
         with self._changed:

@@ -102,11 +102,9 @@ class Agent:
         link = asyncio.create_task(self._connection.run(), name="connection")
         thread.start()
         try:
-            done, _ = await asyncio.wait([link, self._finished], return_when=asyncio.FIRST_COMPLETED)
-            if link in done:
-                link.result()
+            await self._first_of(link, self._finished)
             failure = self._finished.exception()
-            await self._drain(link)
+            await self._first_of(link, asyncio.create_task(self._connection.drained(), name="drain"))
             names = ", ".join(i.name for i in self._source.interfaces) or "no interface"
             reason = str(failure) if failure else f"{names}: all packets sent"
             self._connection.send(End(reason=reason, counters=self.counters()))
@@ -123,10 +121,11 @@ class Agent:
             await asyncio.to_thread(thread.join, 5.0)
             self._source.close()
 
-    async def _drain(self, link: asyncio.Task[None]) -> None:
-        while not self._connection.drained and not link.done():
-            await asyncio.sleep(0.01)
+    async def _first_of(self, link: asyncio.Task[None], other: asyncio.Future[None]) -> None:
+        """Wait for `other`; a connection that gave up comes first and raises its error."""
+        await asyncio.wait([link, other], return_when=asyncio.FIRST_COMPLETED)
         if link.done():
+            other.cancel()
             link.result()
 
     def _hello(self) -> Hello:
@@ -199,8 +198,8 @@ class Agent:
             self._captured += len(frames)
             for batch in self._encoder.add(frames, now_s):
                 self._put(batch, loop)
-        if (batch := self._encoder.poll(now_s)) is not None:
-            self._put(batch, loop)
+        if (aged := self._encoder.poll(now_s)) is not None:
+            self._put(aged, loop)
         if frames is None:
             self._count()
 
@@ -210,9 +209,7 @@ class Agent:
             return
         if len(self._source.interfaces) > self._sent_interfaces:
             self._sent_interfaces = len(self._source.interfaces)
-            loop.call_soon_threadsafe(
-                self._connection.send, State(capturing=True, interfaces=self._interfaces())
-            )
+            loop.call_soon_threadsafe(self._connection.send, State(capturing=True, interfaces=self._interfaces()))
         self._count()
         self._outbox.put(batch, self._totals)
         loop.call_soon_threadsafe(self._connection.batch_added)

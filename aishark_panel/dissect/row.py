@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from aishark_panel.jit import kernel_part
 from aishark_panel.wire.packets import Columns
-from aishark_panel.wire.schema import COLUMNS, Kind
+from aishark_panel.wire.schema import COLUMNS, Kind, Layer
 
-__all__ = ["ROW_TYPE", "ROW_WORDS", "Row", "store"]
+__all__ = ["ROW_TYPE", "Row", "store"]
 
 Row = Any
 """A record of ROW_TYPE. Its fields are named as the columns; an address is two words: src_ip_0, src_ip_1."""
@@ -30,13 +30,25 @@ def _fields() -> list[tuple[str, str]]:
 
 
 ROW_TYPE: Final = np.dtype(_fields(), align=True)
-ROW_WORDS: Final = ROW_TYPE.itemsize // 8
-"""Size of a record in 8-byte words."""
+"""Its size is a multiple of 8 bytes, so records can be blanked word by word."""
+
+_RARE: Final = int(
+    Layer.VLAN
+    | Layer.FRAGMENT
+    | Layer.ICMP
+    | Layer.ARP
+    | Layer.DNS
+    | Layer.TLS
+    | Layer.HTTP_REQUEST
+    | Layer.HTTP_RESPONSE
+)
+"""Layers whose columns are stored only where one of them was seen."""
 
 
 @kernel_part
 def store(rows: npt.NDArray[Any], count: int, columns: Columns, first: int) -> None:
     """Write records rows[:count] to rows [first, first + count) of the columns, all but `frame_pos`."""
+    _blank_rare(columns, first, first + count)
     for i in range(count):
         row = rows[i]
         at = first + i
@@ -48,7 +60,6 @@ def store(rows: npt.NDArray[Any], count: int, columns: Columns, first: int) -> N
         columns.eth_src[at] = row.eth_src
         columns.eth_dst[at] = row.eth_dst
         columns.eth_type[at] = row.eth_type
-        columns.vlan_id[at] = row.vlan_id
         columns.ip_version[at] = row.ip_version
         columns.src_ip[at, 0] = row.src_ip_0
         columns.src_ip[at, 1] = row.src_ip_1
@@ -57,7 +68,6 @@ def store(rows: npt.NDArray[Any], count: int, columns: Columns, first: int) -> N
         columns.ip_proto[at] = row.ip_proto
         columns.ip_ttl[at] = row.ip_ttl
         columns.ip_id[at] = row.ip_id
-        columns.ip_frag_offset[at] = row.ip_frag_offset
         columns.src_port[at] = row.src_port
         columns.dst_port[at] = row.dst_port
         columns.tcp_flags[at] = row.tcp_flags
@@ -65,19 +75,46 @@ def store(rows: npt.NDArray[Any], count: int, columns: Columns, first: int) -> N
         columns.tcp_ack[at] = row.tcp_ack
         columns.tcp_window[at] = row.tcp_window
         columns.payload_len[at] = row.payload_len
-        columns.icmp_type[at] = row.icmp_type
-        columns.icmp_code[at] = row.icmp_code
-        columns.arp_op[at] = row.arp_op
         columns.protocol[at] = row.protocol
         columns.conversation_id[at] = row.conversation_id
-        columns.dns_query[at] = row.dns_query
-        columns.dns_qtype[at] = row.dns_qtype
-        columns.dns_rcode[at] = row.dns_rcode
-        columns.tls_sni[at] = row.tls_sni
-        columns.tls_version[at] = row.tls_version
-        columns.http_method[at] = row.http_method
-        columns.http_host[at] = row.http_host
-        columns.http_path[at] = row.http_path
-        columns.http_status[at] = row.http_status
         columns.truncated[at] = row.truncated
         columns.malformed[at] = row.malformed
+        if row.layers & _RARE:
+            _store_rare(columns, at, row)
+
+
+@kernel_part
+def _blank_rare(columns: Columns, first: int, stop: int) -> None:
+    """Set the columns that few packets have to 0, many rows at a time, which costs next to nothing."""
+    columns.vlan_id[first:stop] = 0
+    columns.ip_frag_offset[first:stop] = 0
+    columns.icmp_type[first:stop] = 0
+    columns.icmp_code[first:stop] = 0
+    columns.arp_op[first:stop] = 0
+    columns.dns_query[first:stop] = 0
+    columns.dns_qtype[first:stop] = 0
+    columns.dns_rcode[first:stop] = 0
+    columns.tls_sni[first:stop] = 0
+    columns.tls_version[first:stop] = 0
+    columns.http_method[first:stop] = 0
+    columns.http_host[first:stop] = 0
+    columns.http_path[first:stop] = 0
+    columns.http_status[first:stop] = 0
+
+
+@kernel_part
+def _store_rare(columns: Columns, at: int, row: Row) -> None:
+    columns.vlan_id[at] = row.vlan_id
+    columns.ip_frag_offset[at] = row.ip_frag_offset
+    columns.icmp_type[at] = row.icmp_type
+    columns.icmp_code[at] = row.icmp_code
+    columns.arp_op[at] = row.arp_op
+    columns.dns_query[at] = row.dns_query
+    columns.dns_qtype[at] = row.dns_qtype
+    columns.dns_rcode[at] = row.dns_rcode
+    columns.tls_sni[at] = row.tls_sni
+    columns.tls_version[at] = row.tls_version
+    columns.http_method[at] = row.http_method
+    columns.http_host[at] = row.http_host
+    columns.http_path[at] = row.http_path
+    columns.http_status[at] = row.http_status

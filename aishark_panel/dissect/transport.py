@@ -143,7 +143,7 @@ def _mix(x: np.uint64) -> np.uint64:
 
 @kernel_part
 def _endpoint(high: np.uint64, low: np.uint64, port: int) -> np.uint64:
-    return _mix(_mix(high + np.uint64(port) * np.uint64(0x9E3779B97F4A7C15)) ^ low)
+    return _mix(low + high * np.uint64(0xD6E8FEB86659FD93) + np.uint64(port) * np.uint64(0x9E3779B97F4A7C15))
 
 
 @kernel_part

@@ -1,6 +1,6 @@
 """The hub: owns all sessions, and everything that agents and clients do to them.
 
-It is always its own process, so that no dashboard can stall it. `Hub` has no sockets; streams/handlers.py connects it
+It is always its own process, so that no dashboard can stall it. `Hub` has no sockets; streams/routes.py connects it
 to Tornado, `serve` runs both until it is told to stop.
 """
 
@@ -80,8 +80,11 @@ class Hub:
             for live in self._live.values():
                 live.session.preparing = what
 
+        def progress(what: str) -> None:
+            loop.call_soon_threadsafe(say, f"Getting ready: {what}.")
+
         def work() -> None:
-            warm_up(lambda what: loop.call_soon_threadsafe(say, f"Getting ready: {what}."))
+            warm_up(progress)
             rehearse()
 
         await loop.run_in_executor(self.ingest_pool, work)

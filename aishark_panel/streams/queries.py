@@ -4,7 +4,7 @@
 while ingest goes on. Bodies are Arrow IPC streams, or the bytes of a frame.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -72,7 +72,7 @@ def _rows(session: Session, params: dict[str, Any]) -> Answer:
     return info, _stream(_row_batches(session, numbers, columns))
 
 
-def _row_batches(session: Session, numbers: npt.NDArray[np.int64], columns: list[str]) -> list[pa.RecordBatch]:
+def _row_batches(session: Session, numbers: npt.NDArray[np.int64], columns: Sequence[str]) -> list[pa.RecordBatch]:
     names = [c for c in columns if c != "info"]
     batches = []
     if len(numbers):

@@ -45,7 +45,9 @@ class Rollups:
     ) -> None:
         """Count packets: time in ns, protocol code, length on the wire; (n,) each."""
         for k, resolution_ms in enumerate(RESOLUTIONS_MS):
-            _add(ts, protocol, orig_len, resolution_ms * 1_000_000, self._bins[k], self._counts[k], self.late[k : k + 1])
+            _add(
+                ts, protocol, orig_len, resolution_ms * 1_000_000, self._bins[k], self._counts[k], self.late[k : k + 1]
+            )
 
     def since(self, resolution_ms: int, first_bin: int) -> BinCounts:
         """Counts of the bins >= first_bin still kept; ValueError for a resolution that is not kept."""

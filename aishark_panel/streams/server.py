@@ -13,8 +13,9 @@ from tornado.netutil import bind_sockets
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
-from aishark_panel.streams.handlers import MAX_BODY_BYTES, make_application
+from aishark_panel.streams.guard import MAX_BODY_BYTES
 from aishark_panel.streams.hub import Hub
+from aishark_panel.streams.routes import make_application
 from aishark_panel.streams.session import DEFAULT_RING_BYTES
 
 __all__ = ["HubConfig", "is_loopback", "serve_hub"]

@@ -6,7 +6,7 @@ import numpy as np
 from bokeh.models import ColumnDataSource, HoverTool
 
 from aishark_panel.views.base import View, card
-from aishark_panel.views.columns import nice_ceiling, stack
+from aishark_panel.views.columns import Bins, Span, nice_ceiling, stack
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.figures import Heading, chart, pane, quantity
 from aishark_panel.views.theme import FAMILIES
@@ -38,10 +38,14 @@ class Bandwidth(View):
             )
         )
         self._heading = Heading("Bandwidth")
+        self._drawn: tuple[Bins, Span | None, str] | None = None
         self.root = card(self._heading.root, pane(fig), "bandwidth")
 
     def paint(self) -> None:
         span = self.feed.span
+        if (self.feed.bins, span, self.feed.where) == self._drawn:
+            return
+        self._drawn = (self.feed.bins, span, self.feed.where)
         if span is None:
             self.source.data = {name: np.zeros(0, np.float32) for name in self._columns}
             return

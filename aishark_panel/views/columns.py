@@ -6,7 +6,7 @@ more than MAX_BARS bars or TOP_PROTOCOLS + 1 slices, however long the capture an
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +29,14 @@ WINDOWS: Final = {"1 min": (100, 600, 5), "5 min": (1000, 300, 1)}
 """Windows that end now: (bin width in ms, bins, bins per bar). The window 'all' covers the whole capture instead."""
 
 Int64 = npt.NDArray[np.int64]
-Number = TypeVar("Number", bound=np.integer[Any])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bins:
-    """Rollup rows of one resolution, sorted by bin; bin b covers [b, b + 1) * resolution_ms of packet time."""
+    """Rollup rows of one resolution, sorted by bin; bin b covers [b, b + 1) * resolution_ms of packet time.
+
+    Equal means the same object: `merge` returns itself where nothing changed, so a chart can tell at no cost.
+    """
 
     resolution_ms: int
     bin: Int64
@@ -66,18 +68,16 @@ class Bins:
         names, codes = _names(batch.column("protocol"), self.names)
         start, stop = np.searchsorted(self.bin, [keep_from, new_bin.min()])
         stop = max(start, stop)
-
-        def joined(old: npt.NDArray[Number], new: npt.NDArray[Number]) -> npt.NDArray[Number]:
-            return np.concatenate([old[start:stop], new[order]])
-
-        return Bins(
-            self.resolution_ms,
-            joined(self.bin, new_bin),
-            joined(self.protocol, codes),
-            joined(self.packets, _int64(batch, "packets")),
-            joined(self.bytes, _int64(batch, "bytes")),
-            names,
+        columns = (
+            (self.bin, new_bin[order]),
+            (self.protocol, codes[order]),
+            (self.packets, _int64(batch, "packets")[order]),
+            (self.bytes, _int64(batch, "bytes")[order]),
         )
+        if start == 0 and all(np.array_equal(old[stop:], new) for old, new in columns):
+            return self
+        bins, protocol, packets, volume = (np.concatenate([old[start:stop], new]) for old, new in columns)
+        return Bins(self.resolution_ms, bins, protocol, packets, volume, names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,8 @@ export function render({ model }) {
   const lost = figure("lost", "lost");
 
   const pause = action("pause", "Pause", "Pause this page; the capture goes on", () => send({ pause: !model.state.paused }));
-  const capture = action("stop", "Stop", "Stop the capture", () =>
-    send({ capture: model.state.capture === "capturing" ? "stop" : "start" }));
+  const wanted = () => ["capturing", "waiting"].includes(model.state.capture);
+  const capture = action("stop", "Stop", "Stop the capture", () => send({ capture: wanted() ? "stop" : "start" }));
 
   const menu = (button, panel, onopen) => {
     panel.popover = "auto";
@@ -167,7 +167,7 @@ export function render({ model }) {
     paintFigures(s);
     if (s.paused) pause.set("play", "Resume", "Show what is new again");
     else pause.set("pause", "Pause", "Pause this page; the capture goes on");
-    if (s.capture === "capturing") capture.set("stop", "Stop", "Stop the capture");
+    if (wanted()) capture.set("stop", "Stop", "Stop the capture");
     else capture.set("record", "Start", "Start the capture");
     capture.classList.toggle("primary", s.capture === "stopped");
     pause.disabled = s.capture === "ended" && !s.paused;

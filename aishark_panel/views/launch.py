@@ -58,7 +58,7 @@ def run_dashboard(
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port itself if it can be listened on (or any free one for 0), so that an error comes before anything starts."""
+    """The port if it can be listened on (0: any free one), so that an error comes before anything starts."""
     try:
         sockets = bind_sockets(port, host)
     except OSError as error:
@@ -93,9 +93,7 @@ def _agent(options: list[str], hub_url: str, token: str, page_port: int) -> Iter
             process.wait()
 
 
-async def _serve(
-    host: str, port: int, token: str, agent: "subprocess.Popen[bytes] | None", *, browser: bool
-) -> None:
+async def _serve(host: str, port: int, token: str, agent: "subprocess.Popen[bytes] | None", *, browser: bool) -> None:
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     server = get_server(
         {"/": str(APP)},

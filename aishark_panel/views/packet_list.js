@@ -153,7 +153,7 @@ export function render({ model }) {
     asked = 0;
     if (answer.epoch === epoch) {
       const { rows } = answer;
-      if (known.size > KEEP_ROWS) known = new Map();
+      if (known.size > KEEP_ROWS) for (const k of known.keys()) if (Math.abs(k - top) > KEEP_ROWS / 4) known.delete(k);
       (rows.number ?? []).forEach((_, k) => {
         known.set(answer.first + k, Object.fromEntries(Object.entries(rows).map(([name, values]) => [name, values[k]])));
       });

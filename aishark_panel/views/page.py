@@ -118,4 +118,4 @@ class Page:
 
 def _token_of_visitor() -> str:
     from_address = pn.state.session_args.get("token", [b""])[0].decode("utf-8", "replace")
-    return str(pn.state.cookies.get(TOKEN_COOKIE) or from_address)
+    return from_address or str(pn.state.cookies.get(TOKEN_COOKIE, ""))

@@ -10,7 +10,7 @@ from bokeh.events import Event, SelectionGeometry
 from bokeh.models import BoxSelectTool, ColumnDataSource, HoverTool
 
 from aishark_panel.views.base import View, card
-from aishark_panel.views.columns import nice_ceiling, stack
+from aishark_panel.views.columns import Bins, Span, nice_ceiling, stack
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.figures import Heading, chart, pane
 
@@ -49,10 +49,14 @@ class Timeline(View):
         fig.add_tools(hover, BoxSelectTool(dimensions="width"))
         fig.on_event(SelectionGeometry, self._select)
         self._heading = Heading("Timeline")
+        self._drawn: tuple[Bins, Span | None] | None = None
         self.root = card(self._heading.root, pane(fig), "timeline")
 
     def paint(self) -> None:
         span = self.feed.span
+        if (self.feed.bins, span) == self._drawn:
+            return
+        self._drawn = (self.feed.bins, span)
         if span is None:
             self.source.data = {"x": np.zeros(0), "right": np.zeros(0), "packets": np.zeros(0, np.float32)}
             return

@@ -199,12 +199,14 @@ def encode_control(message: AgentMessage | HubMessage | Request) -> str:
 
 def decode_agent_message(text: str | bytes) -> AgentMessage:
     """Read a control message of an agent; ProtocolError if it is none."""
-    return _decode(_agent_decoder, text)
+    message: AgentMessage = _decode(_agent_decoder, text)
+    return message
 
 
 def decode_hub_message(text: str | bytes) -> HubMessage:
     """Read a control message of the hub; ProtocolError if it is none."""
-    return _decode(_hub_decoder, text)
+    message: HubMessage = _decode(_hub_decoder, text)
+    return message
 
 
 def decode_request(text: str | bytes) -> Request:
@@ -276,7 +278,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
             raise ProtocolError(f"binary message of kind {kind}, codec {codec} is unknown")
         if rows > MAX_BATCH_ROWS or raw_bytes > MAX_BATCH_BYTES:
             raise ProtocolError(
-                f"batch of {rows:,} rows, {raw_bytes:,} bytes is above {MAX_BATCH_ROWS:,} rows, {MAX_BATCH_BYTES:,} bytes"
+                f"batch of {rows:,} rows, {raw_bytes:,} bytes is above {MAX_BATCH_ROWS:,} and {MAX_BATCH_BYTES:,}"
             )
         if len(message) != _HEAD.size + head_bytes + payload_bytes:
             raise ProtocolError("batch envelope and its size disagree")

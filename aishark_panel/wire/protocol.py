@@ -4,7 +4,7 @@ Agent and hub: `AgentEnd` lives in the agent, `HubEnd` in the hub, one pair per 
 the credit window, tell duplicates from gaps, and refuse what comes out of turn. Client and hub: `ClientEnd` pairs
 replies with requests; the hub's side of it is stateless (decode_request, encode_reply).
 
-Nothing here has a socket, a clock or a thread; agent/connection.py and streams/handlers.py do.
+Nothing here has a socket, a clock or a thread; agent/connection.py and the streams/*_routes.py do.
 """
 
 from collections import deque
@@ -24,7 +24,6 @@ from aishark_panel.wire.messages import (
     Ack,
     AgentMessage,
     Batch,
-    Heartbeat,
     Hello,
     HubMessage,
     Reply,
@@ -75,7 +74,7 @@ class AgentEnd:
             raise ProtocolError("hub sent a second welcome")
         if welcome.protocol != PROTOCOL_VERSION:
             raise ProtocolError(
-                f"hub speaks protocol {welcome.protocol}, this agent {PROTOCOL_VERSION}; install the same version on both"
+                f"hub speaks protocol {welcome.protocol}, this agent {PROTOCOL_VERSION}; install one version on both"
             )
         self.welcome = welcome
         self.sent = self.taken = self.durable = welcome.next_sequence - 1
@@ -129,7 +128,7 @@ class HubEnd:
                 raise ProtocolError("agent said hello twice")
             if event.protocol != PROTOCOL_VERSION:
                 raise ProtocolError(
-                    f"agent speaks protocol {event.protocol}, this hub {PROTOCOL_VERSION}; install the same version on both"
+                    f"agent speaks protocol {event.protocol}, this hub {PROTOCOL_VERSION}; install one version on both"
                 )
             self.hello = event
         elif self.hello is None:

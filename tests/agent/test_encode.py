@@ -27,10 +27,10 @@ def test_every_frame_leaves_once_in_order_within_the_limits(chunks: list[list[by
             assert len(batch) <= LIMITS.max_rows
             assert batch.captured_bytes <= LIMITS.max_bytes
             received += copy(batch)
-        if (batch := encoder.poll(now_s)) is not None:
-            received += copy(batch)
-    if (batch := encoder.flush()) is not None:
-        received += copy(batch)
+        if (aged := encoder.poll(now_s)) is not None:
+            received += copy(aged)
+    if (rest := encoder.flush()) is not None:
+        received += copy(rest)
     assert received == sent[: len(received)]
     assert len(received) == len(sent)
 

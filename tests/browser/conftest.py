@@ -34,7 +34,7 @@ def address() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
-        if process.stdout:
+        if process.stdout is not None:
             process.stdout.close()
 
 

@@ -4,9 +4,9 @@ from typing import get_args
 
 import pytest
 
-from aishark_panel.streams.handlers import ROUTES
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
+from aishark_panel.streams.routes import ROUTES
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.messages import AgentMessage, HubMessage
 from tests.codebase.sources import ROOT

@@ -29,9 +29,7 @@ def hub() -> Iterator[EmbeddedHub]:
 
 def wait_until_ready(hub: EmbeddedHub) -> None:
     """Until the hub has its kernels: seconds from the cache, half a minute on a new machine."""
-    wait_for(
-        lambda: "Waiting" in ask(hub, lambda c: _default_stats(c))["reason"], "kernels ready", timeout_s=100.0
-    )
+    wait_for(lambda: "Waiting" in ask(hub, lambda c: _default_stats(c))["reason"], "kernels ready", timeout_s=100.0)
 
 
 async def _default_stats(client: HubClient) -> dict[str, Any]:
@@ -50,10 +48,11 @@ def ask(hub: EmbeddedHub, question: Callable[[HubClient], Awaitable[T]]) -> T:
 
 def session_of(hub: EmbeddedHub, name: str) -> str:
     """Id of the session of that name, once it exists."""
-    return wait_for(
-        lambda: next((s["id"] for s in ask(hub, lambda c: c.sessions()) if s["name"] == name), None),
-        f"session {name}",
-    )
+
+    def look() -> str | None:
+        return next((str(s["id"]) for s in ask(hub, lambda c: c.sessions()) if s["name"] == name), None)
+
+    return wait_for(look, f"session {name}")
 
 
 def wait_for(check: Callable[[], T | None], what: str, timeout_s: float = 30.0) -> T:

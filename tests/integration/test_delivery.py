@@ -17,6 +17,7 @@ N = 10_000
 
 def numbers_in(hub: EmbeddedHub, session: str) -> list[int]:
     """The numbers in the payloads of the session's packets, in the order of the ring."""
+
     async def read() -> list[int]:
         async with HubClient(hub.url, hub.token) as client:
             stats = await client.stats(session)
@@ -31,9 +32,7 @@ def numbers_in(hub: EmbeddedHub, session: str) -> list[int]:
 @pytest.mark.parametrize("compression", ["none", "lz4", "zstd", "gzip"])
 def test_a_replayed_file_arrives_whole(hub: EmbeddedHub, capture_file: Path, compression: str) -> None:
     name = f"replay {compression}"
-    done = run_agent(
-        hub, "-r", str(capture_file), "--speed", "max", "--compression", compression, "--session", name
-    )
+    done = run_agent(hub, "-r", str(capture_file), "--speed", "max", "--compression", compression, "--session", name)
     assert done.returncode == 0, done.stderr
     session = session_of(hub, name)
     stats = ask(hub, lambda c: c.stats(session))
@@ -98,7 +97,7 @@ def test_an_agent_survives_the_restart_of_its_hub(capture_file: Path) -> None:
     session = session_of(first, "live")
     before = stats_when(first, session, lambda s: s["packets"] > 1_000, "first packets")
     first.process.kill()
-    first.process.wait()
+    first.close()
     second = start_hub("--port", port, "--ring-mib", "48", token=first.token)
     try:
         session = session_of(second, "live")
@@ -137,8 +136,7 @@ def test_a_running_agent_has_loaded_no_pandas_and_no_front_end(hub: EmbeddedHub,
 
 def test_synthetic_traffic_flows_and_says_what_it_is(hub: EmbeddedHub) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "aishark_panel", "agent", "--hub", hub.url, "--synthetic", "--rate", "5000"]
-        + ["--session", "made up"],
+        [sys.executable, "-m", "aishark_panel", "agent", "--hub", hub.url, "--synthetic", "--session", "made up"],
         env={**os.environ, "AISHARK_TOKEN": hub.token},
     )
     try:

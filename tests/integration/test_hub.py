@@ -18,7 +18,7 @@ from tornado.websocket import WebSocketClosedError, websocket_connect
 
 from aishark_panel.client import EmbeddedHub, HubClient
 from aishark_panel.errors import ExpressionError, NotAuthorizedError, NotFoundError
-from aishark_panel.streams.handlers import ROUTES
+from aishark_panel.streams.routes import ROUTES
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch, Hello, InterfaceInfo
 from aishark_panel.wire.protocol import AgentEnd

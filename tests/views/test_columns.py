@@ -51,9 +51,11 @@ def test_bins_before_the_window_are_forgotten() -> None:
     assert bins.bin.tolist() == [2, 3]
 
 
-def test_an_empty_answer_changes_nothing() -> None:
-    bins = Bins.empty(1000).merge(batch((1, "TCP", 5, 500)))
+def test_an_answer_without_news_changes_nothing() -> None:
+    bins = Bins.empty(1000).merge(batch((1, "TCP", 5, 500), (2, "TCP", 5, 500)))
     assert bins.merge(batch()) is bins
+    assert bins.merge(batch((2, "TCP", 5, 500))) is bins
+    assert bins.merge(batch((2, "TCP", 6, 600))) is not bins
 
 
 def test_protocols_of_one_family_are_stacked_as_one() -> None:

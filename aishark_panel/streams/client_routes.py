@@ -1,0 +1,71 @@
+"""The clients' socket: requests of dashboards, notebooks and tools; streams/queries.py answers most of them."""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketClosedError
+
+from aishark_panel.errors import AisharkError, ConfigError, HubError, ProtocolError
+from aishark_panel.query import compile_expression
+from aishark_panel.streams.exports import check_format
+from aishark_panel.streams.guard import GuardedSocket, Route
+from aishark_panel.streams.queries import METHODS
+from aishark_panel.wire.messages import Reply, Request, decode_request, encode_reply
+from aishark_panel.wire.protocol import error_reply
+
+__all__ = ["ROUTES"]
+
+log = logging.getLogger(__name__)
+
+
+class ClientSocket(GuardedSocket):
+    """`GET /api/clients/ws`: requests of a dashboard, notebook or tool, answered in order."""
+
+    async def on_message(self, message: str | bytes) -> None:
+        try:
+            request = decode_request(message)
+        except ProtocolError as error:
+            self.refuse(str(error))
+            return
+        try:
+            result, body = await self._answer(request)
+            reply = encode_reply(Reply(id=request.id, result=result), body)
+        except AisharkError as error:
+            reply = encode_reply(error_reply(request.id, error))
+        except Exception:
+            log.exception("request %s failed", request.method)
+            reply = encode_reply(error_reply(request.id, HubError("The hub failed to answer; its log says why.")))
+        try:
+            await self.write_message(reply, binary=True)
+        except (WebSocketClosedError, StreamClosedError):
+            log.debug("client left before its answer")
+
+    async def _answer(self, request: Request) -> tuple[dict[str, Any], Any]:
+        params = request.params
+        session_id = str(params.get("session", ""))
+        match request.method:
+            case "sessions":
+                return {"sessions": self.hub.sessions()}, b""
+            case "start" | "stop":
+                self.hub.set_capture(session_id, request.method == "start")
+                return {}, b""
+            case "clear":
+                await self.hub.clear(session_id)
+                return {}, b""
+            case "export_ticket":
+                export_format, where = str(params.get("format", "pcapng")), str(params.get("where", ""))
+                follow = bool(params.get("follow"))
+                check_format(export_format, follow=follow)
+                compile_expression(where)
+                ticket = self.hub.issue_ticket(session_id, export_format, where, follow=follow)
+                return {"ticket": ticket}, b""
+        method = METHODS.get(request.method)
+        if method is None:
+            raise ConfigError(f"no method {request.method!r:.50}")
+        session = self.hub.session(session_id)
+        return await asyncio.get_running_loop().run_in_executor(self.hub.query_pool, method, session, params)
+
+
+ROUTES: Final[tuple[Route, ...]] = ((r"/api/clients/ws", ClientSocket),)

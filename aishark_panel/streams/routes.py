@@ -1,0 +1,32 @@
+"""All routes of the hub, put together. docs/protocol.md lists them."""
+
+import logging
+from typing import Final
+
+from tornado.web import Application
+
+from aishark_panel.streams import agent_routes, client_routes, stream_routes
+from aishark_panel.streams.guard import Nothing, Route
+from aishark_panel.streams.hub import Hub
+from aishark_panel.wire.messages import MAX_BATCH_BYTES
+
+__all__ = ["ROUTES", "make_application"]
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES: Final = MAX_BATCH_BYTES + 2**20
+_PING_S: Final = 10.0
+
+ROUTES: Final[tuple[Route, ...]] = (*agent_routes.ROUTES, *client_routes.ROUTES, *stream_routes.ROUTES)
+
+
+def make_application(hub: Hub) -> Application:
+    """The Tornado application of a hub."""
+    return Application(
+        [(path, handler, {"hub": hub}) for path, handler in ROUTES],
+        default_handler_class=Nothing,
+        default_handler_args={"hub": hub},
+        websocket_max_message_size=MAX_MESSAGE_BYTES,
+        websocket_ping_interval=_PING_S,
+        log_function=lambda handler: log.debug("%d %s", handler.get_status(), handler.request.path),
+    )
