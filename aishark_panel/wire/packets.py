@@ -198,7 +198,11 @@ class Packets:
 def _dictionary(
     codes: npt.NDArray[np.int32], values: Sequence[str], mask: npt.NDArray[np.bool_] | None = None
 ) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(values, pa.string()))
+    distinct = list(dict.fromkeys(values))
+    if len(distinct) < len(values):  # pandas refuses a dictionary that holds a value twice
+        place = {value: k for k, value in enumerate(distinct)}
+        codes = np.array([place[value] for value in values], np.int32)[codes]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(distinct, pa.string()))
 
 
 @lru_cache(maxsize=65_536)

@@ -174,9 +174,9 @@ def elements_for_a_bare_socket(origin: str) -> set[str]:
     """What a visitor without browser or token gets who says, as browsers do, that the page is loaded."""
     session = pull_session(url=origin)
     try:
-        session.document.callbacks.send_event(DocumentReady())
         deadline_s = time.monotonic() + 20
         while time.monotonic() < deadline_s:
+            session.document.callbacks.send_event(DocumentReady())
             session.pull()
             found: dict[str, Any] = {
                 str(model.class_name): model for model in session.document.models if isinstance(model, ReactiveESM)
