@@ -1,6 +1,6 @@
 """Does looking cost the hub anything? Fifty pages, one of which blocks its server for ten seconds, on live traffic.
 
-Hub, agent and dashboard are three real processes. The pages are Bokeh clients that do what a browser does: fetch the
+Hub, agent and dashboard are three real processes; the agent replays an even stream. The pages are Bokeh clients that do what a browser does: fetch the
 page with its token, open its WebSocket, say that the document is ready, read every message. Ingest is read off the
 hub's own count in windows of a few seconds: without pages, with them, and while the dashboard's only thread sits in
 a Python loop, as a page's careless callback would make it.
@@ -17,7 +17,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -27,6 +29,7 @@ from bokeh.events import DocumentReady
 from bokeh.protocol import Protocol
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import websocket_connect
+from traces import write_trace
 
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 
@@ -112,7 +115,8 @@ async def ingest_rate(client: HubClient, session: str, seconds: float) -> dict[s
 async def measure(hub: EmbeddedHub, pages: int, server: "subprocess.Popen[str]", url: str) -> dict[str, Any]:
     async with HubClient(hub.url, hub.token) as client:
         session = (await client.sessions())[0]["id"]
-        await asyncio.sleep(4)
+        while not (await client.stats(session))["packets"]:
+            await asyncio.sleep(0.1)
         result: dict[str, Any] = {"no page": await ingest_rate(client, session, 6)}
         opened = [Page() for _ in range(pages)]
         tasks = [asyncio.create_task(page.run(url, hub.token)) for page in opened]
@@ -144,17 +148,20 @@ def main() -> None:
     options = parser.parse_args()
     hub = start_hub("--port", "0", "--ring-mib", "512")
     os.environ["AISHARK_TOKEN"] = hub.token
-    agent = subprocess.Popen(
-        [sys.executable, "-m", "aishark_panel", "agent", "--synthetic", "--rate", str(options.rate), "--hub", hub.url]
-    )
-    server, url = dashboard(hub.url)
-    try:
-        result = asyncio.run(measure(hub, options.pages, server, url))
-    finally:
-        for process in (agent, server):
-            process.terminate()
-            process.wait(30)
-        hub.close()
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        trace = Path(folder) / "trace.pcap"
+        write_trace(trace, 60 * options.rate, snaplen=128, even_pps=options.rate)
+        server, url = dashboard(hub.url)
+        agent = subprocess.Popen(
+            [sys.executable, "-m", "aishark_panel", "agent", "-r", str(trace), "--hub", hub.url],
+        )
+        try:
+            result = asyncio.run(measure(hub, options.pages, server, url))
+        finally:
+            for process in (agent, server):
+                process.terminate()
+                process.wait(30)
+            hub.close()
     for name, values in result.items():
         print(f"{name:<18}" + "  ".join(f"{key} {value:,.1f}" for key, value in values.items()))
     print(json.dumps({"benchmark": "pages", **result}))

@@ -22,17 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from traces import write_trace
 
 from aishark_panel.agent.encode import BatchLimits, Encoder
 from aishark_panel.agent.replay import ReplaySource
-from aishark_panel.agent.synthetic import make_trace
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.query import compile_expression
 from aishark_panel.streams.conversations import Conversations
 from aishark_panel.streams.ring import Ring
 from aishark_panel.streams.rollups import Rollups
 from aishark_panel.wire.messages import Batch, CodecName
-from aishark_panel.wire.pcapwrite import PcapWriter
 
 PREDICATES = (
     "tcp_flags == 2",
@@ -62,15 +61,6 @@ CASES: tuple[tuple[str, int, CodecName], ...] = (
     ("full frames", 262_144, "none"),
     ("full frames, lz4", 262_144, "lz4"),
 )
-
-
-def write_trace(path: Path, packets: int) -> None:
-    """A seeded mixed trace as a pcap file."""
-    with path.open("wb") as file:
-        writer = PcapWriter(link_type=1)
-        file.write(writer.header())
-        for frames in make_trace(packets, seed=1):
-            file.write(writer.frames(frames))
 
 
 def stages(path: Path, snaplen: int) -> dict[str, float]:

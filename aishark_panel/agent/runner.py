@@ -211,7 +211,7 @@ class Agent:
             self._sent_interfaces = len(self._source.interfaces)
             loop.call_soon_threadsafe(self._connection.send, State(capturing=True, interfaces=self._interfaces()))
         self._count()
-        self._outbox.put(batch, self._totals)
+        self._outbox.put(batch, self.counters())
         loop.call_soon_threadsafe(self._connection.batch_added)
 
     def _pause(self, loop: asyncio.AbstractEventLoop) -> None:
