@@ -1,9 +1,9 @@
 """Does looking cost the hub anything? Fifty pages, one of which blocks its server for ten seconds, on live traffic.
 
-Hub, agent and dashboard are three real processes; the agent replays an even stream. The pages are Bokeh clients that do what a browser does: fetch the
-page with its token, open its WebSocket, say that the document is ready, read every message. Ingest is read off the
-hub's own count in windows of a few seconds: without pages, with them, and while the dashboard's only thread sits in
-a Python loop, as a page's careless callback would make it.
+Hub, agent and dashboard are three real processes; the agent replays an even stream. The pages are Bokeh clients that do
+what a browser does: fetch the page with its token, open its WebSocket, say that the document is ready, read every
+message. Ingest is read off the hub's own count in windows of a few seconds: without pages, with them, and while the
+dashboard's only thread sits in a Python loop, as a page's careless callback would make it.
 
     python benchmarks/pages.py [--pages 50] [--rate 50000]
 """
@@ -115,7 +115,9 @@ async def ingest_rate(client: HubClient, session: str, seconds: float) -> dict[s
 async def measure(hub: EmbeddedHub, pages: int, server: "subprocess.Popen[str]", url: str) -> dict[str, Any]:
     async with HubClient(hub.url, hub.token) as client:
         session = (await client.sessions())[0]["id"]
-        while not (await client.stats(session))["packets"]:
+        for _ in range(600):
+            if (await client.stats(session))["packets"]:
+                break
             await asyncio.sleep(0.1)
         result: dict[str, Any] = {"no page": await ingest_rate(client, session, 6)}
         opened = [Page() for _ in range(pages)]
