@@ -4,8 +4,9 @@ import socket
 import struct
 
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo
 
-__all__ = ["frames", "tcp_frame", "udp_frame"]
+__all__ = ["frames", "hello", "tcp_frame", "udp_frame"]
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -33,3 +34,19 @@ def frames(n: int, *, first: int = 0, size: int = 20, step_ns: int = 1_000_000) 
         for i in range(first, first + n)
     ]
     return Frames.from_list(content, [START_NS + i * step_ns for i in range(first, first + n)])
+
+
+def hello(
+    *interfaces: str, agent: str = "edge", run: str = "ab" * 16, session: str = "", protocol: int = PROTOCOL_VERSION
+) -> Hello:
+    """An agent's greeting; its Ethernet interfaces are eth0 unless others are named."""
+    return Hello(
+        protocol=protocol,
+        agent=agent,
+        run=run,
+        version="1",
+        host="host",
+        source="live",
+        session=session,
+        interfaces=tuple(InterfaceInfo(name=name, link_type=1) for name in interfaces or ("eth0",)),
+    )

@@ -169,6 +169,8 @@ class Session:
         """What the session is doing; `reason` says why in words."""
         if not self.wanted:
             return "stopped"
+        if self.preparing and not self.packets:
+            return "waiting"
         if any(r.connected and not r.ended for r in self.runs.values()):
             return "capturing"
         return "ended" if self.runs and all(r.ended for r in self.runs.values()) else "waiting"

@@ -20,22 +20,13 @@ from aishark_panel.client import EmbeddedHub, HubClient
 from aishark_panel.errors import ExpressionError, NotAuthorizedError, NotFoundError
 from aishark_panel.streams.routes import ROUTES
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import Batch, Hello, InterfaceInfo
+from aishark_panel.wire.messages import Batch
 from aishark_panel.wire.protocol import AgentEnd
 from tests.arrow import read_stream
 from tests.integration.conftest import ask, run_agent, session_of, stats_when
-from tests.traffic import frames
+from tests.traffic import frames, hello
 
-HELLO = Hello(
-    protocol=1,
-    agent="by hand",
-    run="ab" * 16,
-    version="1",
-    host="h",
-    source="replay",
-    session="by hand",
-    interfaces=(InterfaceInfo(name="f", link_type=1),),
-)
+HELLO = hello(agent="by hand", session="by hand")
 
 
 def call(hub: EmbeddedHub, method: str, path: str, body: object = None, token: str | None = None) -> tuple[int, bytes]:

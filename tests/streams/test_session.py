@@ -9,23 +9,10 @@ from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import AgentRun, Session
 from aishark_panel.streams.subscription import Subscription
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import Hello, InterfaceInfo
 from tests.arrow import read_stream
-from tests.traffic import frames, tcp_frame, udp_frame
+from tests.traffic import frames, hello, tcp_frame, udp_frame
 
 DNS = b"\0\1\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1"
-
-
-def hello(run: str = "0" * 32, interfaces: tuple[str, ...] = ("eth0",)) -> Hello:
-    return Hello(
-        protocol=1,
-        agent="edge",
-        run=run,
-        version="1",
-        host="h",
-        source="live",
-        interfaces=tuple(InterfaceInfo(name=n, link_type=1) for n in interfaces),
-    )
 
 
 @pytest.fixture
@@ -141,7 +128,7 @@ def test_a_batch_of_an_undeclared_interface_is_refused(session: Session, run: Ag
 def test_a_run_survives_its_reconnection(session: Session, run: AgentRun) -> None:
     session.ingest(run, frames(10), 1, {})
     run.connected = False
-    again = session.attach(hello(interfaces=("eth0", "eth1")))
+    again = session.attach(hello("eth0", "eth1"))
     assert (again.taken, again.packets, again.iface_codes.tolist()) == (1, 10, [0, 1])
     assert len(session.interfaces) == 2
 

@@ -18,9 +18,7 @@ from aishark_panel.wire.messages import (
     End,
     Heartbeat,
     HeartbeatReply,
-    Hello,
     HubMessage,
-    InterfaceInfo,
     Reply,
     Request,
     StartCapture,
@@ -34,17 +32,10 @@ from aishark_panel.wire.messages import (
     encode_control,
     encode_reply,
 )
+from tests.traffic import hello
 
 FRAMES = Frames.from_list([bytes(range(i % 200)) for i in range(300)], list(range(300)))
-HELLO = Hello(
-    protocol=1,
-    agent="edge",
-    run="ab" * 16,
-    version="1",
-    host="h",
-    source="live",
-    interfaces=(InterfaceInfo(name="eth0", link_type=1, filter="tcp"),),
-)
+HELLO = hello()
 
 
 @pytest.mark.parametrize(

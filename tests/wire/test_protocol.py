@@ -10,23 +10,15 @@ from aishark_panel.wire.messages import (
     Ack,
     Batch,
     Hello,
-    InterfaceInfo,
     Reply,
     Welcome,
     encode_control,
     encode_reply,
 )
 from aishark_panel.wire.protocol import WINDOW_BYTES, AgentEnd, ClientEnd, HubEnd, error_reply
+from tests.traffic import hello
 
-HELLO = Hello(
-    protocol=1,
-    agent="a",
-    run="0" * 32,
-    version="1",
-    host="h",
-    source="replay",
-    interfaces=(InterfaceInfo(name="f", link_type=1),),
-)
+HELLO = hello()
 
 
 def packed(sequence: int, size: int = 10) -> bytes:
