@@ -5,12 +5,20 @@ import threading
 import numpy as np
 import pytest
 
+from aishark_panel.dissect import dissect
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES, Ring
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.packets import Packets
 from tests.traffic import frames, udp_frame
 
 LINK_TYPES = np.array([1], np.int32)
 CODES = np.array([0], np.uint16)
+
+
+def dns_query(name: str) -> bytes:
+    """A DNS message that asks for the A record of a name."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return b"\0\1\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\0\1\0\1"
 
 
 def contents(ring: Ring, first: int = 0, end: int | None = None) -> list[tuple[int, int]]:
@@ -57,12 +65,9 @@ def test_a_batch_larger_than_a_block_is_split_without_loss() -> None:
 def test_a_text_pool_that_fills_up_starts_a_new_block() -> None:
     ring = Ring(MIN_LIMIT_BYTES)
     label = "x" * 60
-
-    def query(i: int) -> bytes:
-        name = b"".join(bytes([len(p)]) + p.encode() for p in (f"{i:08d}", label, label, label)) + b"\0"
-        return udp_frame("10.0.0.1", "10.0.0.2", 1_000, 53, b"\0\1\1\0\0\1\0\0\0\0\0\0" + name + b"\0\1\0\1")
-
-    ring.append(Frames.from_list([query(i) for i in range(6_000)], list(range(6_000))), LINK_TYPES, CODES)
+    queries = [dns_query(f"{i:08d}.{label}.{label}.{label}") for i in range(6_000)]
+    content = [udp_frame("10.0.0.1", "10.0.0.2", 1_000, 53, query) for query in queries]
+    ring.append(Frames.from_list(content, list(range(6_000))), LINK_TYPES, CODES)
     names = []
     with ring.read() as views:
         assert len(views) > 1
@@ -119,3 +124,24 @@ def test_clear_counts_what_it_throws_away_and_numbering_goes_on() -> None:
 def test_too_small_a_limit_is_refused() -> None:
     with pytest.raises(ValueError, match="at least"):
         Ring(1_000_000)
+
+
+def test_readers_at_once_see_each_text_once() -> None:
+    packets = Packets(4_000)
+    content = [udp_frame("10.0.0.1", "10.0.0.2", 1_000, 53, dns_query(f"host{i}.example")) for i in range(4_000)]
+    dissect(Frames.from_list(content, list(range(4_000))), 0, LINK_TYPES, CODES, packets)
+    found: list[list[str]] = []
+    start = threading.Barrier(4)
+
+    def read() -> None:
+        start.wait()
+        found.append(packets.text_values())
+
+    for _ in range(10):
+        packets._text_cache = [""]
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+    assert all(texts == ["", *(f"host{i}.example" for i in range(4_000))] for texts in found)
