@@ -7,22 +7,29 @@ the commands, so that `--help` is quick and an agent's host needs no dashboard p
 import asyncio
 import logging
 import os
-import platform
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import typer
 
 from aishark_panel import __version__
+from aishark_panel.alerts.commands import rules_app
 from aishark_panel.errors import AisharkError, ConfigError, ExpressionError
+from aishark_panel.hub_commands import (
+    DEFAULT_HUB,
+    DEFAULT_HUB_PORT,
+    HubUrl,
+    hub_client,
+    pointed_at,
+    record_app,
+    upload,
+)
 
 __all__ = ["app", "main"]
 
 DEFAULT_PORT: Final = 5006
-DEFAULT_HUB_PORT: Final = 8765
-DEFAULT_HUB: Final = f"http://127.0.0.1:{DEFAULT_HUB_PORT}"
 
 app = typer.Typer(
     name="aishark",
@@ -33,23 +40,36 @@ app = typer.Typer(
     help="See, live and from anywhere, what the network of remote hosts is doing.\n\nTry it: **aishark demo**",
 )
 
-Compression = Literal["auto", "none", "lz4", "zstd", "gzip"]
-HubUrl = Annotated[str, typer.Option("--hub", help="Address of the hub.", envvar="AISHARK_HUB")]
 Browser = Annotated[bool, typer.Option(help="Open the page in your browser.")]
-Port = Annotated[int, typer.Option(help="Port of the page; 0: any free one.")]
-HubPort = Annotated[int, typer.Option(help="Port of the hub; 0: any free one.")]
+Port = Annotated[int, typer.Option(help="Port of the page; 0: any free one.", min=0, max=65_535)]
+HubPort = Annotated[int, typer.Option(help="Port of the hub; 0: any free one.", min=0, max=65_535)]
+RuleFiles = Annotated[list[str] | None, typer.Option("--rules", help="File of alert rules (YAML); repeatable.")]
+WebhookUrl = Annotated[
+    str,
+    typer.Option(help="Address to tell of alerts by POST; AISHARK_WEBHOOK keeps it secret.", envvar="AISHARK_WEBHOOK"),
+]
 RingMemory = Annotated[int, typer.Option(help="Memory for packets of a session, MiB.", min=48)]
 
 
 def main() -> None:
     """Entry point: run a command, turn our errors into one line and status 2."""
-    logging.basicConfig(level=os.environ.get("AISHARK_LOG", "WARNING").upper(), format="%(levelname)s %(message)s")
     try:
+        _check_environment()
         app()
     except AisharkError as error:
         sys.exit(_say(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _check_environment() -> None:
+    level = os.environ.get("AISHARK_LOG", "WARNING").upper()
+    if level not in logging.getLevelNamesMapping():
+        raise ConfigError(f"AISHARK_LOG is {level!r:.40}; it takes DEBUG, INFO, WARNING or ERROR.")
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s")
+    token = os.environ.get("AISHARK_TOKEN", "")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ConfigError("AISHARK_TOKEN holds characters that no token has: a line break, say. Copy it again.")
 
 
 def _say(error: AisharkError) -> int:
@@ -72,6 +92,18 @@ def hub(
     port: HubPort = DEFAULT_HUB_PORT,
     ring_mib: RingMemory = 512,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow a non-loopback address without TLS.")] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM) to speak https and wss with.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM, not encrypted).")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of keys, profiles and audit; default: aishark in your state directory.")
+    ] = None,
+    recordings: Annotated[
+        Path | None, typer.Option(help="Folder of recordings; default: aishark/recordings in your data directory.")
+    ] = None,
+    max_upload_mib: Annotated[int, typer.Option(help="Largest capture file taken as an upload, MiB.", min=1)] = 4_096,
+    rules: RuleFiles = None,
+    builtin_rules: Annotated[bool, typer.Option(help="Watch by the rules that come with aishark, too.")] = True,
+    webhook: WebhookUrl = "",
     embedded: Annotated[bool, typer.Option("--embedded", hidden=True)] = False,
 ) -> None:
     """Run a hub: agents send it packets, dashboards and notebooks ask it.
@@ -79,79 +111,123 @@ def hub(
     The token is taken from AISHARK_TOKEN, or made and printed.
     """
     from aishark_panel.streams.server import HubConfig, serve_hub
+    from aishark_panel.streams.store import default_state_dir
 
     token = os.environ.get("AISHARK_TOKEN") or secrets.token_urlsafe(24)
     config = HubConfig(
-        token=token, host=host, port=port, ring_bytes=ring_mib * 2**20, insecure=insecure, embedded=embedded
+        token=token,
+        host=host,
+        port=port,
+        ring_bytes=ring_mib * 2**20,
+        insecure=insecure,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        state=state or (None if embedded else default_state_dir()),
+        recordings=recordings,
+        max_upload_bytes=max_upload_mib * 2**20,
+        rules=tuple(rules or ()),
+        builtin_rules=builtin_rules,
+        webhook=webhook,
+        embedded=embedded,
     )
     asyncio.run(serve_hub(config))
 
 
 @app.command()
 def agent(
-    interface: Annotated[str, typer.Option("-i", "--interface", help="Interface to capture on.")] = "",
-    capture_filter: Annotated[str, typer.Option("-f", "--filter", help="Capture filter (BPF), as tcpdump's.")] = "",
+    interface: Annotated[list[str] | None, typer.Option("-i", "--interface", help="Interface; repeatable.")] = None,
+    capture_filter: Annotated[str | None, typer.Option("-f", "--filter", help="Capture filter (BPF).")] = None,
     file: Annotated[str, typer.Option("-r", "--read", help="Replay this capture file; - is standard input.")] = "",
     speed: Annotated[str, typer.Option(help="Replay speed: 1 is as captured, N times as fast, or max.")] = "1",
     ssh: Annotated[str, typer.Option(help="Capture on USER@HOST with its tcpdump over ssh (needs -i).")] = "",
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Make up seeded, realistic traffic.")] = False,
     rate: Annotated[int, typer.Option(help="Synthetic packets per second.", min=1)] = 2_000,
-    hub_url: HubUrl = DEFAULT_HUB,
-    name: Annotated[str, typer.Option(help="Name of this agent; default: the host's.")] = "",
-    session: Annotated[str, typer.Option(help="Session to feed, by name; default: the hub's own.")] = "",
-    snaplen: Annotated[int, typer.Option("-s", "--snaplen", help="Bytes kept of each frame.", min=14)] = 262_144,
-    buffer_mib: Annotated[int, typer.Option(help="Kernel ring of a live capture, MiB.", min=1)] = 64,
-    batch_rows: Annotated[int, typer.Option(help="Most packets in a batch.", min=1, max=65_536)] = 8_192,
-    batch_age_ms: Annotated[int, typer.Option(help="Longest wait of a packet for its batch, ms.", min=1)] = 50,
-    compression: Annotated[Compression, typer.Option(help="auto: none on this host, lz4 to others.")] = "auto",
+    config: Annotated[str, typer.Option(help="YAML file with these options and more (docs/agent.md).")] = "",
+    profile: Annotated[str | None, typer.Option(help="Profile of that file to use.")] = None,
+    hub_url: Annotated[str | None, typer.Option("--hub", help="Address of the hub (AISHARK_HUB).")] = None,
+    api_key_file: Annotated[str | None, typer.Option(help="File with the token, in place of AISHARK_TOKEN.")] = None,
+    ca: Annotated[str | None, typer.Option(help="PEM file of the CA that signed an https hub's certificate.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of this agent; default: the host's.")] = None,
+    session: Annotated[str | None, typer.Option(help="Session to feed, by name; default: the hub's own.")] = None,
+    snaplen: Annotated[str | None, typer.Option("-s", "--snaplen", help="Bytes kept of each frame.")] = None,
+    buffer_size: Annotated[str | None, typer.Option(help="Kernel ring of each interface: 64MiB.")] = None,
+    promiscuous: Annotated[str | None, typer.Option(help="Capture frames for other hosts too: true or false.")] = None,
+    sampling: Annotated[str | None, typer.Option(help="Send every n-th packet.")] = None,
+    max_packets_per_second: Annotated[str | None, typer.Option(help="Leave out what goes beyond.")] = None,
+    max_bandwidth: Annotated[str | None, typer.Option(help="Captured bits per second: 100Mbit.")] = None,
+    batch_size: Annotated[str | None, typer.Option(help="Most packets in a batch: 8192.")] = None,
+    batch_age: Annotated[str | None, typer.Option(help="Longest wait of a packet for its batch: 50ms.")] = None,
+    compression: Annotated[str | None, typer.Option(help="auto, none, lz4, zstd or gzip.")] = None,
+    outbox: Annotated[str | None, typer.Option(help="Memory for what the hub has not acknowledged: 64MiB.")] = None,
+    max_retries: Annotated[str | None, typer.Option(help="Tries to reach the hub at the start; -1: endless.")] = None,
     exclude_port: Annotated[list[int] | None, typer.Option(help="Never capture this local TCP port.")] = None,
-    max_retries: Annotated[int, typer.Option(help="Tries to reach the hub at the start; -1 for ever.")] = 5,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the options in force and end.")] = False,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Capture packets and send them to a hub. The token is read from AISHARK_TOKEN.
 
     Live: `aishark agent -i eth0 -f 'tcp port 443'`. From a file: `-r FILE`. From another host, nothing to install
-    there: `--ssh user@host -i eth0`. Made up: `--synthetic`.
+    there: `--ssh user@host -i eth0`. Made up: `--synthetic`. Options may also stand in a file (`--config`) or in the
+    environment (AISHARK_AGENT__SNAPLEN); the command line comes first.
     """
-    from aishark_panel.agent.encode import BatchLimits
-    from aishark_panel.agent.launch import LiveOptions, codec_for, launch, source_maker
-    from aishark_panel.agent.runner import AgentConfig
+    from aishark_panel.agent.launch import SourceChoice, agent_config, launch, source_maker
+    from aishark_panel.config import load_agent_options, print_options
 
-    token = os.environ.get("AISHARK_TOKEN")
-    if not token:
-        raise ConfigError("No token: set AISHARK_TOKEN to the one the hub printed at its start.")
-    options = LiveOptions(
-        interface=interface,
-        capture_filter=capture_filter,
-        snaplen=snaplen,
-        buffer_bytes=buffer_mib * 2**20,
-        hub=hub_url,
-        exclude_ports=tuple(exclude_port or ()),
+    options = load_agent_options(
+        config,
+        os.environ,
+        {
+            "agent.name": name,
+            "agent.interfaces": tuple(interface) if interface else None,
+            "agent.filter": capture_filter,
+            "agent.snaplen": snaplen,
+            "agent.buffer_size": buffer_size,
+            "agent.promiscuous": promiscuous,
+            "agent.profile": profile,
+            "server.url": hub_url,
+            "server.session": session,
+            "server.api_key_file": api_key_file,
+            "server.ca": ca,
+            "server.max_retries": max_retries,
+            "performance.max_packets_per_second": max_packets_per_second,
+            "performance.max_bandwidth": max_bandwidth,
+            "performance.batch_size": batch_size,
+            "performance.batch_age": batch_age,
+            "performance.compression": compression,
+            "performance.sampling": sampling,
+            "performance.outbox": outbox,
+        },
     )
-    make_source = source_maker(options, file=file, speed=speed, ssh=ssh, rate=rate if synthetic else 0)
-    config = AgentConfig(
-        hub=hub_url,
-        token=token,
-        session=session,
-        codec=codec_for(compression, hub_url),
-        limits=BatchLimits(max_rows=batch_rows, max_age_s=batch_age_ms / 1000),
-        max_retries=max_retries,
-        name=name or platform.node(),
-    )
-    print(asyncio.run(launch(config, make_source, with_parent=with_parent)), file=sys.stderr)
+    if print_config:
+        print(print_options(options))
+        return
+    made_up, exclude = rate if synthetic else 0, tuple(exclude_port or ())
+    choice = SourceChoice(file=file, speed=speed, ssh=ssh, synthetic_rate=made_up, exclude_ports=exclude)
+    told = agent_config(options), source_maker(options, choice)
+    print(asyncio.run(launch(*told, with_parent=with_parent)), file=sys.stderr)
 
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address of the page.")] = "127.0.0.1",
     port: Port = DEFAULT_PORT,
     hub_port: HubPort = 0,
     hub_url: Annotated[str, typer.Option("--hub", help="Join this hub instead.", envvar="AISHARK_HUB")] = "",
     ring_mib: RingMemory = 512,
+    rules: RuleFiles = None,
+    webhook: WebhookUrl = "",
     browser: Browser = True,
 ) -> None:
     """Run hub and dashboard on this host and print the page's address with its start token."""
-    _run_dashboard(host=host, port=port, hub_port=hub_port, hub_url=hub_url, ring_mib=ring_mib, browser=browser)
+    if hub_url and rules:
+        raise ConfigError("--rules is for a hub that starts here; give it to the hub you join at its own start.")
+    _run_dashboard(
+        port=port,
+        hub_port=hub_port,
+        hub_url=hub_url,
+        ring_mib=ring_mib,
+        browser=browser,
+        hub_options=_alert_options(rules, webhook),
+    )
 
 
 @app.command()
@@ -161,12 +237,20 @@ def demo(
     port: Port = DEFAULT_PORT,
     hub_port: HubPort = 0,
     ring_mib: RingMemory = 512,
+    rules: RuleFiles = None,
+    webhook: WebhookUrl = "",
     browser: Browser = True,
 ) -> None:
     """Hub, dashboard and an agent, all on this host: watch packets move in one command."""
     source = ["-i", interface] if interface else ["--synthetic", "--rate", str(rate)]
     _run_dashboard(
-        host="127.0.0.1", port=port, hub_port=hub_port, hub_url="", ring_mib=ring_mib, browser=browser, agent=source
+        port=port,
+        hub_port=hub_port,
+        hub_url="",
+        ring_mib=ring_mib,
+        browser=browser,
+        agent=source,
+        hub_options=_alert_options(rules, webhook),
     )
 
 
@@ -177,20 +261,24 @@ def open_file(
     port: Port = 0,
     hub_port: HubPort = 0,
     ring_mib: RingMemory = 1_024,
+    rules: RuleFiles = None,
+    webhook: WebhookUrl = "",
     browser: Browser = True,
 ) -> None:
     """Open a capture file in the dashboard; the axes show capture time."""
     from aishark_panel.export.read import check_capture
 
+    if str(file) == "-":
+        raise ConfigError("A pipe cannot be opened here; run 'aishark serve', and 'aishark agent -r -' for the pipe.")
     check_capture(file)
     _run_dashboard(
-        host="127.0.0.1",
         port=port,
         hub_port=hub_port,
         hub_url="",
         ring_mib=ring_mib,
         browser=browser,
         agent=["-r", str(file), "--speed", speed, "--name", file.name],
+        hub_options=_alert_options(rules, webhook),
     )
 
 
@@ -223,20 +311,61 @@ def read(
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     except ExpressionError as error:
-        raise AisharkError(_pointed_at(where, error)) from error
+        raise AisharkError(pointed_at(where, error)) from error
     except BrokenPipeError:
-        # Whoever read us (head, less) has seen enough; nothing more must be flushed into the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read us (head, less) has seen enough.
+        _close_output()
         return
+    except OSError as error:
+        _close_output()
+        raise AisharkError(f"Standard output cannot be written: {error.strerror}.") from error
     if warning:
         print(f"aishark: {warning}", file=sys.stderr)
 
 
-def _pointed_at(expression: str, error: ExpressionError) -> str:
-    """The error with the expression under it and a mark at its place."""
-    if error.position is None:
-        return str(error)
-    return f"{error}\n  {expression}\n  {' ' * error.position}^"
+def _close_output() -> None:
+    """Send what is still buffered for standard output nowhere, so that it is not tried again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+app.command()(upload)
+app.add_typer(record_app, name="record")
+app.add_typer(rules_app, name="rules")
+
+agents_app = typer.Typer(no_args_is_help=True, help="Agents of a hub: their keys, and what they do.")
+app.add_typer(agents_app, name="agents")
+AgentId = Annotated[str, typer.Argument(help="Agent, by its id; 'aishark agents list' shows it.")]
+
+
+@agents_app.command("list")
+def agents_list(hub_url: HubUrl = DEFAULT_HUB) -> None:
+    """List the agents that have a key or are connected."""
+    for agent in asyncio.run(hub_client(hub_url).agents()):
+        interfaces = ",".join(i["name"] for i in agent["interfaces"]) or "-"
+        typer.echo(f"{agent['id']}  {agent['name']}  {agent['state']}  {interfaces}  {agent['reason']}".rstrip())
+
+
+@agents_app.command("register")
+def agents_register(
+    name: Annotated[str, typer.Argument(help="Name of the agent.")], hub_url: HubUrl = DEFAULT_HUB
+) -> None:
+    """Give an agent a key of its own, which lets it send packets and nothing else. The key is shown this once."""
+    agent = asyncio.run(hub_client(hub_url).agent_register(name))
+    print(f"agent {agent['name']} is {agent['id']}; its key, for its AISHARK_TOKEN:", file=sys.stderr)
+    typer.echo(agent["key"])
+
+
+@agents_app.command("delete")
+def agents_delete(agent: AgentId, hub_url: HubUrl = DEFAULT_HUB) -> None:
+    """Revoke an agent's key and end its connection."""
+    asyncio.run(hub_client(hub_url).agent_delete(agent))
+
+
+def _alert_options(rules: list[str] | None, webhook: str) -> list[str]:
+    """What the hub is started with; the webhook's address, which may be secret, goes by the environment."""
+    if webhook:
+        os.environ["AISHARK_WEBHOOK"] = webhook
+    return [word for path in rules or () for word in ("--rules", path)]
 
 
 def _run_dashboard(*, agent: list[str] | None = None, **options: Any) -> None:

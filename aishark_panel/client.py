@@ -1,164 +1,48 @@
 """HubClient: the one way every front end (dashboard, notebook, command line) talks to a hub.
 
-One WebSocket, requests numbered, replies awaited by number; it reconnects by itself. `embedded_hub` starts a hub as a
-child process on loopback, once per process, for when no hub's address is given.
+It is a list of questions; aishark_panel/transport.py carries them. `embedded_hub` starts a hub as a child process on
+loopback, once per process, for when no hub's address is given.
 """
 
-import asyncio
 import atexit
 import contextlib
 import json
-import logging
 import os
 import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 import pyarrow as pa
 from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
-from aishark_panel.errors import AisharkError, HubError, HubUnreachableError, NotAuthorizedError, ProtocolError
-from aishark_panel.wire.protocol import ClientEnd
+from aishark_panel.errors import HubError, HubUnreachableError
+from aishark_panel.transport import CONNECT_TIMEOUT_S, Transport
+from aishark_panel.upload import UploadProgress, upload_file
 
-__all__ = ["EmbeddedHub", "HubClient", "embedded_hub", "start_hub"]
+__all__ = ["EmbeddedHub", "HubClient", "Missed", "embedded_hub", "start_hub"]
 
-log = logging.getLogger(__name__)
-
-MAX_REPLY_BYTES: Final = 64 * 2**20
-REQUEST_TIMEOUT_S: Final = 30.0
-_CONNECT_TIMEOUT_S: Final = 5.0
-_CLOSE_TIMEOUT_S: Final = 1.0
-_RECONNECT_S: Final = 0.25
-_RECONNECT_MAX_S: Final = 5.0
 _START_TIMEOUT_S: Final = 60.0
+_POLICY_VIOLATION: Final = 1008
+"""Close code with which a hub refuses what a WebSocket asks (RFC 6455, section 7.4.1); the reason says why."""
 
 
-class HubClient:
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A subscriber was too slow: so many packets were evicted before it read them; it goes on with number `next`."""
+
+    packets: int
+    next: int
+
+
+class HubClient(Transport):
     """One person's connection to one hub. All methods raise errors of aishark_panel.errors, HubError among them."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self.url = url.rstrip("/")
-        self._token = token
-        self._end = ClientEnd()
-        self._socket: WebSocketClientConnection | None = None
-        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], memoryview]]] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._closing = False
-        self.reason = "not connected yet"
-        """why there is no connection, in words; '' while connected"""
-
-    @property
-    def connected(self) -> bool:
-        return self._socket is not None
-
-    async def connect(self) -> None:
-        """Open the connection and keep it open. Raises NotAuthorizedError or HubUnreachableError if it fails now."""
-        await self._open()
-        self._task = asyncio.create_task(self._stay_connected(), name="hub client")
-
-    async def close(self) -> None:
-        """End the connection; requests under way fail."""
-        self._closing = True
-        if self._socket:
-            self._socket.close()
-        if self._task:
-            await asyncio.wait([self._task], timeout=_CLOSE_TIMEOUT_S)  # until the hub has said goodbye too
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._lost("closed")
-
-    async def __aenter__(self) -> "HubClient":
-        await self.connect()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
-
-    async def _open(self) -> None:
-        request = HTTPRequest(
-            "ws" + self.url.removeprefix("http") + "/api/clients/ws",
-            headers=HTTPHeaders({"Authorization": f"Bearer {self._token}"}),
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            request_timeout=_CONNECT_TIMEOUT_S,
-        )
-        try:
-            self._socket = await websocket_connect(request, max_message_size=MAX_REPLY_BYTES, ping_interval=10)
-        except HTTPClientError as error:
-            if error.code == 401:
-                raise NotAuthorizedError("The hub refused this token. Use the one it printed at its start.") from error
-            raise HubUnreachableError(f"The hub at {self.url} answered {error.code}.") from error
-        except (OSError, StreamClosedError, WebSocketClosedError, TimeoutError, ValueError) as error:
-            raise HubUnreachableError(f"No hub answers at {self.url}. Start one with 'aishark hub'.") from error
-        self.reason = ""
-
-    async def _stay_connected(self) -> None:
-        delay_s = _RECONNECT_S
-        while True:
-            if self._socket:
-                await self._read()
-                delay_s = _RECONNECT_S
-            if self._closing:
-                return
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, _RECONNECT_MAX_S)
-            try:
-                await self._open()
-            except HubError as error:
-                self.reason = str(error)
-
-    async def _read(self) -> None:
-        """Hand out replies until the connection ends."""
-        assert self._socket is not None
-        reason = f"The connection to the hub at {self.url} was lost; trying again."
-        while (message := await self._socket.read_message()) is not None:
-            try:
-                request_id, result, body = self._end.receive(message)
-            except ProtocolError as error:
-                reason = str(error)
-                self._socket.close()
-                break
-            future = self._waiting.pop(request_id, None)
-            if future is None or future.done():
-                continue
-            if isinstance(result, AisharkError):
-                future.set_exception(result)
-            else:
-                future.set_result((result, body))
-        self._lost(reason)
-
-    def _lost(self, reason: str) -> None:
-        if self._socket:
-            self._socket.close()
-        self._socket = None
-        self.reason = reason
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(HubUnreachableError(reason))
-
-    async def _ask(self, method: str, **params: object) -> tuple[dict[str, Any], memoryview]:
-        if self._socket is None:
-            raise HubUnreachableError(self.reason)
-        request_id, message = self._end.request(method, params)
-        future: asyncio.Future[tuple[dict[str, Any], memoryview]] = asyncio.get_running_loop().create_future()
-        self._waiting[request_id] = future
-        try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                await self._socket.write_message(message)
-                return await future
-        except (WebSocketClosedError, StreamClosedError) as error:
-            raise HubUnreachableError(f"The connection to the hub at {self.url} was lost.") from error
-        except TimeoutError as error:
-            raise HubUnreachableError(f"The hub at {self.url} did not answer for {REQUEST_TIMEOUT_S:.0f} s.") from error
-        finally:
-            self._waiting.pop(request_id, None)
 
     async def sessions(self) -> list[dict[str, Any]]:
         """A line about each session: id, name, state, source, packets."""
@@ -166,9 +50,18 @@ class HubClient:
         sessions: list[dict[str, Any]] = result["sessions"]
         return sessions
 
+    async def create_session(self, name: str = "") -> dict[str, Any]:
+        """Make a session of that name, or of one the hub makes up; its statistics, `id` among them."""
+        return await self._http("POST", "/api/stream/start", {"name": name})
+
     async def stats(self, session: str) -> dict[str, Any]:
         """Counts, rates, state and agents of a session (streams.session.Session.stats)."""
         result, _ = await self._ask("stats", session=session)
+        return result
+
+    async def ledger(self, session: str) -> dict[str, Any]:
+        """Where every packet of a session is, stage by stage (streams.ledger.ledger)."""
+        result, _ = await self._ask("ledger", session=session)
         return result
 
     async def rollup(self, session: str, resolution_ms: int, since: int = 0) -> pa.RecordBatch:
@@ -191,6 +84,49 @@ class HubClient:
         result, body = await self._ask("rows", **params)
         return _batch(body), result
 
+    async def table(
+        self, session: str, where: str = "", columns: Sequence[str] | None = None, limit: int = 1_000_000
+    ) -> pa.Table:
+        """The newest `limit` packets that `where` selects, oldest first; addresses and texts stay dictionaries.
+
+        ExpressionError if `where` does not parse, ConfigError for an unknown column.
+        """
+        params: dict[str, object] = {"session": session, "where": where}
+        if columns is not None:
+            params["columns"] = list(columns)
+        pieces: list[pa.Table] = []
+        while True:
+            result, body = await self._ask("table", **params, count=limit)
+            with pa.ipc.open_stream(body) as reader:
+                pieces.append(reader.read_all())
+            limit -= pieces[-1].num_rows
+            if limit <= 0 or result["first"] <= result["ring_first"]:
+                return pa.concat_tables(reversed(pieces)).unify_dictionaries()
+            params["end"] = result["first"]
+
+    async def subscribe(
+        self, session: str, where: str = "", columns: Sequence[str] = (), start: str = "now"
+    ) -> AsyncGenerator[pa.RecordBatch | Missed, None]:
+        """New packets that `where` selects as the hub takes them, from `start` on: now, oldest, or a packet number.
+
+        Over a WebSocket of its own, which is read no faster than this generator. It ends by an error only: HubError if
+        the hub refuses what is asked, HubUnreachableError when the connection is lost.
+        """
+        query = urlencode({"where": where, "columns": ",".join(columns), "start": start})
+        socket = await self._dial(f"/api/stream/{session}/ws?{query}")
+        try:
+            while (message := await socket.read_message()) is not None:
+                if isinstance(message, bytes):
+                    yield _batch(memoryview(message))
+                else:
+                    notice = json.loads(message)
+                    yield Missed(notice["packets"], notice["next"])
+        finally:
+            socket.close()
+        if socket.close_code == _POLICY_VIOLATION:
+            raise HubError(socket.close_reason or "The hub refused the subscription.")
+        raise HubUnreachableError(f"The connection to the hub at {self.url} was lost; trying again.")
+
     async def packet(self, session: str, number: int) -> dict[str, Any]:
         """One packet: every column, `info`, `link_type` and `frame` (bytes). NotFoundError once evicted."""
         result, body = await self._ask("packet", session=session, number=number)
@@ -200,6 +136,12 @@ class HubClient:
         """The conversations with most bytes, most first."""
         _, body = await self._ask("conversations", session=session, limit=limit)
         return _batch(body)
+
+    async def alerts(self, session: str, since: int = 0) -> dict[str, Any]:
+        """Alerts that changed since the cursor (an earlier answer's `next`), and how the rules fare: alerts, next,
+        rules, firing, pending, raised, forgotten, deliveries (docs/protocol.md)."""
+        result, _ = await self._ask("alerts", session=session, since=since)
+        return result
 
     async def start(self, session: str) -> None:
         """Ask the session's agents for packets."""
@@ -213,11 +155,126 @@ class HubClient:
         """Throw the session's packets away."""
         await self._ask("clear", session=session)
 
+    async def delete(self, session: str) -> None:
+        """Stop the session and forget it with all its packets."""
+        await self._ask("delete", session=session)
+
+    async def export(self, session: str, export_format: str, where: str, write: Callable[[bytes], None]) -> None:
+        """Hand the session's packets that `where` selects to `write`, piece by piece, as a file of that format.
+
+        Errors as `export_ticket`; HubUnreachableError if the connection is lost on the way.
+        """
+        ticket = await self.export_ticket(session, export_format, where)
+        request = HTTPRequest(
+            f"{self.url}/api/export/{ticket}",
+            connect_timeout=CONNECT_TIMEOUT_S,
+            request_timeout=0,
+            streaming_callback=write,
+            ssl_options=self._tls,
+        )
+        client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=sys.maxsize)
+        try:
+            await client.fetch(request)
+        except (HTTPClientError, OSError, StreamClosedError) as error:
+            raise HubUnreachableError(f"The hub at {self.url} broke the export off: {error}.") from error
+        finally:
+            client.close()
+
+    async def recordings(self, session: str) -> list[dict[str, Any]]:
+        """The session's recordings, oldest first: state, reason, files, offered, written, failed, bytes ..."""
+        result, _ = await self._ask("recordings", session=session)
+        recordings: list[dict[str, Any]] = result["recordings"]
+        return recordings
+
+    async def record_start(self, session: str, export_format: str = "pcapng", **options: object) -> dict[str, Any]:
+        """Begin to record the session into files on the hub's disk (pcapng or parquet); the recording's status.
+
+        Options: `where`, `start` (now, oldest), `rotate_bytes`, `rotate_s`, `max_files`.
+        """
+        result, _ = await self._ask("record_start", session=session, options={"format": export_format, **options})
+        return result
+
+    async def record_stop(self, session: str, recording: str) -> dict[str, Any]:
+        """End a recording once it has written what the ring holds; its last status."""
+        result, _ = await self._ask("record_stop", session=session, recording=recording)
+        return result
+
+    async def upload(
+        self, path: str | os.PathLike[str], progress: UploadProgress | None = None, *, session: str | None = None
+    ) -> dict[str, Any]:
+        """Send a capture file and wait until it is a session (or part of `session`); errors as `upload.upload_file`.
+
+        The last status tells its `session`, `packets`, and a `warning` where the file is damaged or cut. Needs no open
+        connection.
+        """
+        return await upload_file(self._http, path, session=session, progress=progress)
+
     async def export_ticket(self, session: str, export_format: str, where: str = "", *, follow: bool = False) -> str:
         """One-use ticket for `GET /api/export/TICKET`, good for a minute; `follow`: go on while capture runs."""
         params: dict[str, object] = {"session": session, "format": export_format, "where": where, "follow": follow}
         result, _ = await self._ask("export_ticket", **params)
         return str(result["ticket"])
+
+    async def agents(self) -> list[dict[str, Any]]:
+        """A line about each agent that is registered or connected; docs/protocol.md names the fields."""
+        agents: list[dict[str, Any]] = (await self._http("GET", "/api/agents"))["agents"]
+        return agents
+
+    async def agent_register(self, name: str) -> dict[str, Any]:
+        """Register an agent: its id, name and key, which is told this once. ConfigError if the name is taken."""
+        return await self._http("POST", "/api/agents", {"name": name})
+
+    async def agent_delete(self, agent: str) -> None:
+        """Revoke the key of an agent and end its connection; NotFoundError if it has none."""
+        await self._http("DELETE", f"/api/agents/{quote(agent, '')}")
+
+    async def agent_start(
+        self,
+        agent: str,
+        *,
+        session: str = "",
+        profile: str = "",
+        filter: str | None = None,
+        snaplen: int | None = None,
+        sampling: int | None = None,
+        max_packets_per_second: int | None = None,
+    ) -> dict[str, Any]:
+        """Make an agent capture, into another session if one is named (by id or name); its line once it does.
+
+        Settings go over those of the profile, if one is named; else None leaves a setting as it is. ConflictError with
+        the agent's own words if it cannot; then what it did before goes on.
+        """
+        settings = {
+            "filter": filter,
+            "snaplen": snaplen,
+            "sampling": sampling,
+            "max_packets_per_second": max_packets_per_second,
+        }
+        body = {"session": session, "profile": profile, **settings}
+        return await self._http("POST", f"/api/agents/{quote(agent, '')}/start", body)
+
+    async def agent_stop(self, agent: str) -> dict[str, Any]:
+        """Make an agent pause until it is started again; its line once it does. ConflictError if it cannot."""
+        return await self._http("POST", f"/api/agents/{quote(agent, '')}/stop", {})
+
+    async def profiles(self) -> list[dict[str, Any]]:
+        """Named settings for `agent_start`: name, filter, snaplen, sampling, max_packets_per_second."""
+        profiles: list[dict[str, Any]] = (await self._http("GET", "/api/profiles"))["profiles"]
+        return profiles
+
+    async def profile_save(self, name: str, **settings: str | int | None) -> None:
+        """Make or change a profile; what it leaves open is as the agent's own configuration has it."""
+        await self._http("POST", "/api/profiles", {"name": name, **settings})
+
+    async def profile_delete(self, name: str) -> None:
+        """Forget a profile; NotFoundError if there is none of that name."""
+        await self._http("DELETE", f"/api/profiles/{quote(name, '')}")
+
+    async def audit(self, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
+        """Who did what, newest first: number, ts_ns, who, action, subject, details; `before` goes on from a number."""
+        query = urlencode({"limit": limit} | ({} if before is None else {"before": before}))
+        entries: list[dict[str, Any]] = (await self._http("GET", f"/api/audit?{query}"))["entries"]
+        return entries
 
 
 def _batch(body: memoryview) -> pa.RecordBatch:
@@ -275,7 +332,7 @@ def start_hub(*options: str, token: str | None = None) -> EmbeddedHub:
         return EmbeddedHub(json.loads(line)["url"], token, process)
     except (ValueError, KeyError, TypeError) as error:
         process.kill()
-        process.wait()
+        EmbeddedHub("", token, process).close()
         raise HubError("The hub did not start; it says why above.") from error
 
 

@@ -14,6 +14,7 @@
         +-- HubUnreachableError   nobody answers at the hub's address
         +-- NotAuthorizedError    the token or key is missing or wrong
         +-- NotFoundError         no such session, agent, packet or ticket
+        +-- ConflictError         the request does not fit the state that things are in now
 
 The command line prints `str(error)` and exits with status 2; it shows no traceback for these.
 """
@@ -24,6 +25,7 @@ __all__ = [
     "CaptureFileError",
     "CapturePermissionError",
     "ConfigError",
+    "ConflictError",
     "ExpressionError",
     "FilterError",
     "HubError",
@@ -87,3 +89,7 @@ class NotAuthorizedError(HubError):
 
 class NotFoundError(HubError):
     """No such session, agent, packet or ticket."""
+
+
+class ConflictError(HubError):
+    """The request does not fit the state that things are in now; an agent that refuses is quoted."""

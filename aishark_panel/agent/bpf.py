@@ -12,7 +12,16 @@ import cypcap
 
 from aishark_panel.errors import CaptureError, CapturePermissionError, FilterError
 
-__all__ = ["ETHERNET", "MAX_FILTER_BYTES", "RAW_IP", "Endpoint", "compile_filter", "own_traffic_filter"]
+__all__ = [
+    "ETHERNET",
+    "MAX_FILTER_BYTES",
+    "PASS_NOTHING",
+    "RAW_IP",
+    "Endpoint",
+    "compile_filter",
+    "join_filters",
+    "own_traffic_filter",
+]
 
 ETHERNET: Final = 1
 RAW_IP: Final = 101
@@ -29,6 +38,8 @@ _MAX_INSTRUCTIONS: Final = 4096
 """BPF_MAXINSNS of the kernel."""
 _RETURN: Final = 0x06
 """BPF_RET | BPF_K: keep k bytes of the frame."""
+PASS_NOTHING: Final = struct.pack("=HBBI", _RETURN, 0, 0, 0)
+"""The program that keeps 0 bytes of every frame, which drops it."""
 _SHORTER: Final = "use ranges and networks instead of lists, or capture more and filter what is shown"
 
 
@@ -44,6 +55,18 @@ def own_traffic_filter(expression: str, exclude: Iterable[Endpoint]) -> str:
     if expression:
         parts.append(f"({expression})" if parts else expression)
     return " and ".join(parts)
+
+
+def join_filters(*expressions: str) -> str:
+    """The capture filter that lets through what each of `expressions` does; empty ones let all through.
+
+    FilterError where one could change the meaning of another: its parentheses do not pair.
+    """
+    parts = [" ".join(expression.split()) for expression in expressions]
+    parts = [part for part in parts if part]
+    for part in parts:
+        _check_text(part)
+    return parts[0] if len(parts) == 1 else " and ".join(f"({part})" for part in parts)
 
 
 def compile_filter(expression: str, *, interface: str, link_type: int, snaplen: int) -> bytes:

@@ -18,13 +18,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cypcap
 import numpy as np
 
-from aishark_panel.agent.bpf import ETHERNET, RAW_IP, Endpoint, compile_filter, own_traffic_filter
+from aishark_panel.agent.bpf import ETHERNET, PASS_NOTHING, RAW_IP, Endpoint, compile_filter, own_traffic_filter
 from aishark_panel.agent.source import SourceInterface, SourceKind
 from aishark_panel.agent.tpacket import BLOCK_BYTES, take_blocks
 from aishark_panel.errors import CaptureError, CapturePermissionError, ConfigError, FilterError
@@ -106,7 +106,8 @@ class LiveCapture:
 
     `filter` is a capture filter; the TCP endpoints in `exclude` are never captured. Frames are cut to `snaplen`
     bytes and, whatever it says, to what fits a ring block (a little under 256 KiB). VLAN tags which the kernel moved
-    beside the frame are put back. Raises CapturePermissionError, FilterError, ConfigError or CaptureError.
+    beside the frame are put back. `index` is the `iface` of the frames: the place of this interface in a list of
+    several. Raises CapturePermissionError, FilterError, ConfigError or CaptureError.
     """
 
     kind: SourceKind = "live"
@@ -120,33 +121,32 @@ class LiveCapture:
         buffer_bytes: int = DEFAULT_BUFFER_BYTES,
         promiscuous: bool = True,
         exclude: Iterable[Endpoint] = (),
+        index: int = 0,
     ) -> None:
         _require_linux()
-        if not MIN_SNAPLEN <= snaplen <= MAX_FRAME_BYTES:
-            raise ConfigError(f"snaplen is {snaplen}; it must be {MIN_SNAPLEN} to {MAX_FRAME_BYTES} bytes")
+        _check_snaplen(snaplen)
         if not 2 * BLOCK_BYTES <= buffer_bytes <= MAX_BUFFER_BYTES:
             raise ConfigError(
                 f"the capture buffer is {buffer_bytes} bytes; it must be {2 * BLOCK_BYTES} to {MAX_BUFFER_BYTES}"
             )
         hardware = _check_interface(interface)
-        link_type = _LINK_TYPES[hardware]
+        self._link_type = link_type = _LINK_TYPES[hardware]
         self.interfaces = [SourceInterface(name=interface, link_type=link_type, snaplen=snaplen, filter=filter)]
         self._interface = interface
         self._snaplen = snaplen
+        self._exclude = tuple(exclude)
         self._failure = ""
         self._block = 0
         self._matched = self._kernel_dropped = 0
         self._counting = threading.Lock()
         self._ts = np.empty(_BATCH_ROWS, np.int64)
         self._orig_len = np.empty(_BATCH_ROWS, np.uint32)
-        self._iface = np.zeros(_BATCH_ROWS, np.uint16)
+        self._iface = np.full(_BATCH_ROWS, index, np.uint16)
         self._offsets = np.zeros(_BATCH_ROWS + 1, np.int32)
         self._data = np.empty(_BATCH_BYTES, np.uint8)
         with contextlib.ExitStack() as undo:
             self._socket = undo.enter_context(_packet_socket(interface, link_type))
-            program = compile_filter(
-                own_traffic_filter(filter, exclude), interface=interface, link_type=link_type, snaplen=snaplen
-            )
+            program = self._compile(filter, snaplen)
             self._memory = undo.enter_context(_map_ring(self._socket, buffer_bytes // BLOCK_BYTES))
             self._ring = np.frombuffer(self._memory, np.uint32)
             self._take()  # compile before packets wait for it
@@ -182,6 +182,25 @@ class LiveCapture:
                 if event & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
                     self._note_failure()
 
+    def adjust(self, capture_filter: str, snaplen: int) -> None:
+        """Another filter and snaplen from now on. FilterError or ConfigError, and nothing has changed.
+
+        The kernel swaps filters between two packets: none is lost that passes both, and none is taken twice.
+        """
+        _check_snaplen(snaplen)
+        _attach_filter(self._socket, self._interface, self._compile(capture_filter, snaplen))
+        self._snaplen = snaplen
+        self.interfaces = [replace(self.interfaces[0], filter=capture_filter, snaplen=snaplen)]
+
+    def halt(self) -> None:
+        """Let no more packets in; read until None gives those that were captured before."""
+        _attach_filter(self._socket, self._interface, PASS_NOTHING)
+        time.sleep(3 * RETIRE_MS / 1000)  # until the kernel has handed over the block it was filling
+
+    def fileno(self) -> int:
+        """Descriptor to poll: readable when there are packets."""
+        return self._socket.fileno()
+
     def counters(self) -> dict[str, int]:
         """`matched`: packets that passed the filter, with the `kernel_dropped` ones for which the ring had no room."""
         self._count()
@@ -201,6 +220,10 @@ class LiveCapture:
         self._memory.close()
         for each in (self._socket, self._waker, self._woken):
             each.close()
+
+    def _compile(self, capture_filter: str, snaplen: int) -> bytes:
+        expression = own_traffic_filter(capture_filter, self._exclude)
+        return compile_filter(expression, interface=self._interface, link_type=self._link_type, snaplen=snaplen)
 
     def _take(self) -> int:
         rows, self._block = take_blocks(
@@ -250,6 +273,11 @@ def _require_linux() -> None:
         raise CaptureError(
             "live capture needs Linux for now: capture on a Linux host with --ssh, or read a capture file with -r"
         )
+
+
+def _check_snaplen(snaplen: int) -> None:
+    if not MIN_SNAPLEN <= snaplen <= MAX_FRAME_BYTES:
+        raise ConfigError(f"snaplen is {snaplen}; it must be {MIN_SNAPLEN} to {MAX_FRAME_BYTES} bytes")
 
 
 def _check_interface(name: str) -> int:

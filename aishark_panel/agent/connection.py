@@ -7,8 +7,10 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
@@ -17,7 +19,7 @@ from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 from aishark_panel.agent.outbox import Outbox
-from aishark_panel.errors import HubUnreachableError, NotAuthorizedError, ProtocolError
+from aishark_panel.errors import ConfigError, HubUnreachableError, NotAuthorizedError, ProtocolError
 from aishark_panel.wire.messages import (
     Ack,
     AgentMessage,
@@ -31,16 +33,28 @@ from aishark_panel.wire.messages import (
 )
 from aishark_panel.wire.protocol import AgentEnd
 
-__all__ = ["Connection", "websocket_url"]
+__all__ = ["Connection", "LinkOptions", "websocket_url"]
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 2.0
 DEAD_AFTER_S: Final = 10.0
 """Silence after which the hub is taken for dead; it answers every heartbeat."""
-RECONNECT_S: Final = 0.5
-RECONNECT_MAX_S: Final = 15.0
 _CONNECT_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkOptions:
+    """How the hub is reached."""
+
+    ca: str = ""
+    """PEM file of the certificates that may sign an https hub's; empty: those the system trusts"""
+    reconnect_s: float = 0.5
+    """first wait before a broken connection is opened again; each further one is twice as long"""
+    reconnect_max_s: float = 15.0
+    """longest wait"""
+    max_retries: int = 5
+    """tries to reach a hub never reached before; -1 for ever"""
 
 
 def websocket_url(hub: str, path: str) -> str:
@@ -51,7 +65,8 @@ def websocket_url(hub: str, path: str) -> str:
 class Connection:
     """Keeps one agent connected: sends its outbox within the credit, frees what is durable.
 
-    `on_wanted(wanted, reason)` is called on the event loop when the hub wants packets or no longer does.
+    `on_order(order)` is called on the event loop when the hub wants packets, or no longer does. ConfigError where the
+    options' `ca` cannot be used.
     """
 
     def __init__(
@@ -62,8 +77,8 @@ class Connection:
         *,
         make_hello: Callable[[], Hello],
         counters: Callable[[], dict[str, int]],
-        on_wanted: Callable[[bool, str], None],
-        max_retries: int,
+        on_order: Callable[[StartCapture | StopCapture], None],
+        options: LinkOptions,
     ) -> None:
         self._hub = hub
         self._url = websocket_url(hub, "/api/agents/ws")
@@ -71,8 +86,9 @@ class Connection:
         self._outbox = outbox
         self._make_hello = make_hello
         self._counters = counters
-        self._on_wanted = on_wanted
-        self._max_retries = max_retries
+        self._on_order = on_order
+        self._options = options
+        self._tls = _trusted(options.ca) if hub.startswith("https:") else None
         self._new_batch = asyncio.Event()
         self._released = asyncio.Event()
         self._socket: WebSocketClientConnection | None = None
@@ -99,7 +115,7 @@ class Connection:
 
     async def run(self) -> None:
         """Stay connected until cancelled. Raises NotAuthorizedError, ProtocolError, or HubUnreachableError when the hub
-        was never reached within `max_retries` further tries (-1: try for ever)."""
+        was never reached within `max_retries` further tries (-1: try for ever) or is not who its certificate says."""
         failures, ever_welcomed = 0, False
         while True:
             try:
@@ -110,16 +126,21 @@ class Connection:
                     raise NotAuthorizedError(
                         f"The hub at {self._hub} refused the token. Set AISHARK_TOKEN to the one it printed."
                     ) from error
+                if isinstance(error, ssl.SSLCertVerificationError) and not ever_welcomed:
+                    raise HubUnreachableError(
+                        f"The certificate of the hub at {self._hub} is not trusted: {error.verify_message}. "
+                        "Name the file of the CA that signed it with --ca."
+                    ) from error
                 log.info("connection to %s: %s", self._hub, error)
             welcomed = self._end is not None and self._end.welcome is not None
             ever_welcomed |= welcomed
             failures = 0 if welcomed else failures + 1
             self._socket = self._end = None
-            if not ever_welcomed and 0 <= self._max_retries < failures:
+            if not ever_welcomed and 0 <= self._options.max_retries < failures:
                 raise HubUnreachableError(
                     f"No hub answers at {self._hub}. Start one with 'aishark hub', or give its address with --hub."
                 )
-            delay_s = min(RECONNECT_MAX_S, RECONNECT_S * 2 ** min(failures, 10))
+            delay_s = min(self._options.reconnect_max_s, self._options.reconnect_s * 2 ** min(failures, 10))
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
 
     async def _connect(self) -> None:
@@ -128,6 +149,7 @@ class Connection:
             headers=HTTPHeaders({"Authorization": f"Bearer {self._token}"}),
             connect_timeout=_CONNECT_TIMEOUT_S,
             request_timeout=_CONNECT_TIMEOUT_S,
+            ssl_options=self._tls,
         )
         self._socket = await websocket_connect(request, max_message_size=2**20)
         self._end = AgentEnd(self._make_hello())
@@ -157,17 +179,15 @@ class Connection:
             match event:
                 case Welcome():
                     self._release(event.next_sequence - 1)
-                    self._on_wanted(event.capture, "" if event.capture else "stopped by the user")
+                    self._on_order(StartCapture() if event.capture else StopCapture(reason="stopped by the user"))
                     self._new_batch.set()
                 case Ack():
                     self._release(event.durable)
                     self._new_batch.set()
                 case HeartbeatReply():
                     self._round_trip_ns = max(0, time.time_ns() - event.sent_ns)
-                case StartCapture():
-                    self._on_wanted(True, "")
-                case StopCapture():
-                    self._on_wanted(False, event.reason)
+                case StartCapture() | StopCapture():
+                    self._on_order(event)
         if self._socket.close_code == 1008:
             raise ProtocolError(f"The hub closed the connection: {self._socket.close_reason}")
         raise WebSocketClosedError("the hub closed the connection")
@@ -192,3 +212,10 @@ class Connection:
             self.send(Heartbeat(sent_ns=time.time_ns(), counters=self._counters(), round_trip_ns=self._round_trip_ns))
             if time.monotonic() - self._heard_s > DEAD_AFTER_S:
                 raise TimeoutError(f"the hub was silent for {DEAD_AFTER_S:.0f} s")
+
+
+def _trusted(ca: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca or None)
+    except OSError as error:
+        raise ConfigError(f"{ca} holds no certificates in PEM form: {error.strerror or error}. Check --ca.") from error

@@ -2,39 +2,30 @@
 
 import asyncio
 import ipaddress
+import platform
 import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import cast
 from urllib.parse import urlsplit
 
+from aishark_panel.agent.bpf import Endpoint
+from aishark_panel.agent.connection import LinkOptions
+from aishark_panel.agent.encode import BatchLimits
 from aishark_panel.agent.runner import Agent, AgentConfig
+from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.agent.source import Source
+from aishark_panel.config import AgentOptions, AgentSection
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.wire.messages import CodecName
 
-__all__ = ["LiveOptions", "codec_for", "hub_endpoints", "launch", "source_maker"]
+__all__ = ["SourceChoice", "agent_config", "hub_endpoints", "launch", "source_maker"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveOptions:
-    """Options of a live capture."""
-
-    interface: str
-    capture_filter: str
-    snaplen: int
-    """bytes kept of each frame"""
-    buffer_bytes: int
-    """kernel ring"""
-    hub: str
-    """address of the hub, whose connection is never captured"""
-    exclude_ports: tuple[int, ...] = ()
-    """local TCP ports never captured: a dashboard's, say"""
-
-
-def hub_endpoints(hub: str, exclude_ports: tuple[int, ...] = ()) -> list[tuple[str, int]]:
+def hub_endpoints(hub: str, exclude_ports: tuple[int, ...] = ()) -> list[Endpoint]:
     """TCP endpoints (address, port) whose packets the agent itself causes, directly or by being watched."""
     parts = urlsplit(hub)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -47,10 +38,57 @@ def hub_endpoints(hub: str, exclude_ports: tuple[int, ...] = ()) -> list[tuple[s
     return list(dict.fromkeys(endpoints + loopback))
 
 
-def codec_for(compression: Literal["auto"] | CodecName, hub: str) -> CodecName:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceChoice:
+    """What to capture, besides what the options say: one of these, or nothing for the options' interfaces."""
+
+    file: str = ""
+    """capture file to replay; - is standard input"""
+    speed: str = "1"
+    """of the replay"""
+    ssh: str = ""
+    """USER@HOST to capture on"""
+    synthetic_rate: int = 0
+    """made-up packets/s; 0: none"""
+    exclude_ports: tuple[int, ...] = ()
+    """local TCP ports never captured: a dashboard's, say"""
+
+
+def agent_config(options: AgentOptions) -> AgentConfig:
+    """What an agent with these options is told; ConfigError without a key."""
+    server, performance = options.server, options.performance
+    if not server.api_key:
+        raise ConfigError(
+            "No token: set AISHARK_TOKEN to the one the hub printed at its start, or name a file with --api-key-file."
+        )
+    return AgentConfig(
+        hub=server.url,
+        token=server.api_key,
+        name=options.agent.name or platform.node(),
+        session=server.session,
+        scope=CaptureScope(
+            filter=options.agent.filter,
+            snaplen=options.agent.snaplen,
+            sampling=performance.sampling,
+            max_packets_per_second=performance.max_packets_per_second,
+            max_bits_per_s=performance.max_bandwidth,
+        ),
+        codec=_codec(performance.compression, server.url),
+        limits=BatchLimits(max_rows=performance.batch_size, max_age_s=performance.batch_age),
+        outbox_bytes=performance.outbox,
+        link=LinkOptions(
+            ca=server.ca,
+            reconnect_s=server.reconnect_interval,
+            reconnect_max_s=server.reconnect_max,
+            max_retries=server.max_retries,
+        ),
+    )
+
+
+def _codec(compression: str, hub: str) -> CodecName:
     """The codec to use: "auto" is none to a hub on this host, lz4 to any other."""
     if compression != "auto":
-        return compression
+        return cast("CodecName", compression)
     host = urlsplit(hub).hostname or ""
     try:
         local = ipaddress.ip_address(host).is_loopback
@@ -59,42 +97,58 @@ def codec_for(compression: Literal["auto"] | CodecName, hub: str) -> CodecName:
     return "none" if local else "lz4"
 
 
-def source_maker(options: LiveOptions, *, file: str, speed: str, ssh: str, rate: int) -> Callable[[], Source]:
+def source_maker(options: AgentOptions, choice: SourceChoice) -> Callable[[CaptureScope], Source]:
     """What opens the source that was asked for; ConfigError unless exactly one was."""
-    if urlsplit(options.hub).scheme not in ("http", "https"):
-        raise ConfigError(f"--hub must be an address such as http://127.0.0.1:8765, not {options.hub!r}.")
-    asked = [bool(file), bool(rate), bool(options.interface)]
-    if ssh and not options.interface:
-        raise ConfigError("--ssh needs the interface to capture on there: add -i eth0.")
-    if sum(asked) != 1:
+    interfaces = options.agent.interfaces
+    if choice.ssh and len(interfaces) != 1:
+        raise ConfigError("--ssh needs the one interface to capture on there: add -i eth0.")
+    if sum(map(bool, (choice.file, choice.synthetic_rate, interfaces))) != 1:
         raise ConfigError(
             "Say what to capture: one of -i INTERFACE, -r FILE, --ssh USER@HOST -i INTERFACE, --synthetic."
         )
-    if file:
+    if choice.file:
         from aishark_panel.agent.replay import ReplaySource, parse_speed
 
-        pace = parse_speed(speed)
-        return lambda: ReplaySource(file, speed=pace, snaplen=options.snaplen)
-    if rate:
+        pace = parse_speed(choice.speed)
+        return lambda scope: ReplaySource(choice.file, speed=pace, snaplen=scope.snaplen)
+    if choice.synthetic_rate:
         from aishark_panel.agent.synthetic import SyntheticSource
 
-        return lambda: SyntheticSource(rate_pps=rate)
-    if ssh:
+        return lambda scope: SyntheticSource(rate_pps=choice.synthetic_rate, snaplen=scope.snaplen)
+    if choice.ssh:
         from aishark_panel.agent.ssh import SshCapture
 
-        return lambda: SshCapture(ssh, options.interface, options.capture_filter, snaplen=options.snaplen)
+        return lambda scope: SshCapture(choice.ssh, interfaces[0], scope.filter, snaplen=scope.snaplen)
+    return _live_maker(options.agent, hub_endpoints(options.server.url, choice.exclude_ports))
+
+
+def _live_maker(agent: AgentSection, exclude: list[Endpoint]) -> Callable[[CaptureScope], Source]:
     from aishark_panel.agent.capture import LiveCapture
+    from aishark_panel.agent.several import SeveralCaptures
 
-    return lambda: LiveCapture(
-        options.interface,
-        options.capture_filter,
-        snaplen=options.snaplen,
-        buffer_bytes=options.buffer_bytes,
-        exclude=hub_endpoints(options.hub, options.exclude_ports),
-    )
+    twice = [name for name, count in Counter(agent.interfaces).items() if count > 1]
+    if twice:
+        raise ConfigError(f"Interface {twice[0]} is named twice.")
+
+    def opener(interface: str, scope: CaptureScope) -> Callable[[int], LiveCapture]:
+        return lambda index: LiveCapture(
+            interface,
+            scope.filter,
+            snaplen=scope.snaplen,
+            buffer_bytes=agent.buffer_size,
+            promiscuous=agent.promiscuous,
+            exclude=exclude,
+            index=index,
+        )
+
+    def make(scope: CaptureScope) -> Source:
+        openers = [opener(interface, scope) for interface in agent.interfaces]
+        return openers[0](0) if len(openers) == 1 else SeveralCaptures(openers)
+
+    return make
 
 
-async def launch(config: AgentConfig, make_source: Callable[[], Source], *, with_parent: bool) -> str:
+async def launch(config: AgentConfig, make_source: Callable[[CaptureScope], Source], *, with_parent: bool) -> str:
     """Run an agent until its source ends or it is told to stop; returns why it ended."""
     reuse_freed_memory()
     agent = Agent(config, make_source)

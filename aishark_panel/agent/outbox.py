@@ -32,6 +32,8 @@ class Outbox:
         self.size_bytes = 0
         self.rows = 0
         """packets that wait here"""
+        self.delivered = 0
+        """packets that the hub has acknowledged"""
 
     @property
     def next_sequence(self) -> int:
@@ -64,7 +66,9 @@ class Outbox:
         with self._changed:
             while self._batches and self.first_sequence <= durable:
                 self.size_bytes -= len(self._batches.popleft())
-                self.rows -= self._rows.popleft()
+                rows = self._rows.popleft()
+                self.rows -= rows
+                self.delivered += rows
                 self.first_sequence += 1
             self._changed.notify_all()
 

@@ -1,12 +1,14 @@
 """Runs one agent: a capture thread that reads the source and fills the outbox, an event loop that empties it.
 
 The capture thread never waits for the network. When the outbox is full, packets that cannot be asked for again (live,
-synthetic) are dropped and counted by reason; a file or pipe is simply not read until there is room.
+synthetic) are dropped and counted by reason; a file or pipe is simply not read until there is room. What the hub orders
+(start with these settings, stop) is done by the capture thread between two reads and answered with the agent's state.
 """
 
 import asyncio
 import logging
 import platform
+import queue
 import threading
 import time
 import uuid
@@ -15,13 +17,25 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from aishark_panel import __version__
-from aishark_panel.agent.connection import Connection
+from aishark_panel.agent.connection import Connection, LinkOptions
 from aishark_panel.agent.encode import BatchLimits, Encoder
+from aishark_panel.agent.limits import Limiter
 from aishark_panel.agent.outbox import DEFAULT_OUTBOX_BYTES, Outbox
-from aishark_panel.agent.source import Source
-from aishark_panel.errors import AisharkError, CaptureError
+from aishark_panel.agent.scope import CaptureScope
+from aishark_panel.agent.source import Adjustable, Source
+from aishark_panel.errors import AisharkError, CaptureError, ConfigError
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import PROTOCOL_VERSION, CodecName, End, Hello, InterfaceInfo, State
+from aishark_panel.wire.messages import (
+    PROTOCOL_VERSION,
+    CaptureSettings,
+    CodecName,
+    End,
+    Hello,
+    InterfaceInfo,
+    StartCapture,
+    State,
+    StopCapture,
+)
 
 __all__ = ["Agent", "AgentConfig"]
 
@@ -29,6 +43,8 @@ log = logging.getLogger(__name__)
 
 _LOSSY: Final = ("live", "synthetic")
 _READ_S: Final = 0.2
+_MAX_REASON: Final = 1_000
+"""characters that wire.messages.State allows"""
 _COMPRESS_FROM_ROWS: Final = 200
 """Smaller batches go uncompressed: they cost more time than they save (docs/design.md)."""
 
@@ -42,28 +58,35 @@ class AgentConfig:
     token: str = field(repr=False)
     name: str = field(default_factory=platform.node)
     session: str = ""
+    scope: CaptureScope = CaptureScope()
+    """what is captured; the hub may ask for less, not for more"""
     codec: CodecName = "none"
     limits: BatchLimits = BatchLimits()
     outbox_bytes: int = DEFAULT_OUTBOX_BYTES
-    max_retries: int = 5
-    """tries to reach a hub never reached before; -1 for ever"""
+    link: LinkOptions = LinkOptions()
 
 
 class Agent:
-    """One agent run. `make_source` opens the source; it is called again when a stopped live capture starts again."""
+    """One agent run. `make_source` opens the source, and opens it again when a stopped live capture is started."""
 
-    def __init__(self, config: AgentConfig, make_source: Callable[[], Source]) -> None:
+    def __init__(self, config: AgentConfig, make_source: Callable[[CaptureScope], Source]) -> None:
         self._config = config
         self._make_source = make_source
-        self._source = make_source()
+        self._scope = config.scope
+        self._asked = CaptureSettings()
+        self._source = make_source(self._scope)
+        self._source_open = True
         self._run_id = uuid.uuid4().hex
         self._outbox = Outbox(config.codec, limit_bytes=config.outbox_bytes, compress_from_rows=_COMPRESS_FROM_ROWS)
         self._encoder = Encoder(config.limits)
-        self._wanted = threading.Event()
+        self._limiter = Limiter()
+        self._limit()
+        self._orders: queue.SimpleQueue[StartCapture | StopCapture | None] = queue.SimpleQueue()
+        self._capturing = False
         self._stopping = False
-        self._reason = ""
         self._captured = 0
         self._dropped = 0
+        self._in_encoder = 0
         self._closed_counters: dict[str, int] = {}
         self._totals: dict[str, int] = {}
         self._sent_interfaces = 0
@@ -74,21 +97,24 @@ class Agent:
             self._outbox,
             make_hello=self._hello,
             counters=self.counters,
-            on_wanted=self._set_wanted,
-            max_retries=config.max_retries,
+            on_order=self._take_order,
+            options=config.link,
         )
 
     def counters(self) -> dict[str, int]:
-        """Totals of this run: `matched`, `kernel_dropped` (live), `captured`, `dropped_outbox_full`, `outbox`."""
-        return {**self._totals, "outbox": self._outbox.rows}
+        """Totals of this run in packets; docs/protocol.md names them."""
+        return {**self._totals, "outbox": self._outbox.rows, "delivered": self._outbox.delivered}
 
     def _count(self) -> None:
         # Only the capture thread asks the source: reading the kernel's counters zeroes them.
         totals = dict(self._closed_counters)
-        for name, count in self._source.counters().items():
+        for name, count in self._source.counters().items() if self._source_open else ():
             totals[name] = totals.get(name, 0) + count
         totals["captured"] = self._captured
+        totals["sampled_out"] = self._limiter.sampled_out
+        totals["throttled"] = self._limiter.throttled
         totals["dropped_outbox_full"] = self._dropped
+        totals["in_encoder"] = self._in_encoder
         self._totals = totals
 
     async def run(self) -> str:
@@ -114,7 +140,7 @@ class Agent:
             return reason
         finally:
             self._stopping = True
-            self._wanted.set()
+            self._orders.put(None)
             self._source.wake()
             link.cancel()
             await asyncio.gather(link, return_exceptions=True)
@@ -140,8 +166,10 @@ class Agent:
             source=self._source.kind,
             session=self._config.session,
             interfaces=self._interfaces(),
-            capturing=self._wanted.is_set(),
+            capturing=self._capturing,
             first_sequence=self._outbox.first_sequence,
+            sampling=self._scope.sampling,
+            max_packets_per_second=self._scope.max_packets_per_second,
         )
 
     def _interfaces(self) -> tuple[InterfaceInfo, ...]:
@@ -150,14 +178,9 @@ class Agent:
             for i in self._source.interfaces
         )
 
-    def _set_wanted(self, wanted: bool, reason: str) -> None:
-        self._reason = reason
-        if wanted:
-            self._wanted.set()
-        else:
-            self._wanted.clear()
-            self._source.wake()
-        self._connection.send(State(capturing=wanted, reason=reason))
+    def _take_order(self, order: StartCapture | StopCapture) -> None:
+        self._orders.put(order)
+        self._source.wake()
 
     # The capture thread from here on.
 
@@ -165,12 +188,13 @@ class Agent:
         failure: AisharkError | None = None
         try:
             while not self._stopping and not self._source.exhausted:
-                if self._wanted.is_set():
-                    self._read_once(loop)
+                if not self._capturing or not self._orders.empty():
+                    self._obey(self._orders.get(), loop)
                 else:
-                    self._pause(loop)
-            if not self._stopping and (rest := self._encoder.flush()):
-                self._put(rest, loop)
+                    self._read_once(loop)
+            if not self._stopping:
+                self._flush(loop)
+                self._count()
         except AisharkError as error:
             failure = error
         except Exception as error:
@@ -178,6 +202,73 @@ class Agent:
             failure = CaptureError(f"The capture failed: {error}")
         if not self._stopping:
             loop.call_soon_threadsafe(self._finish, failure)
+
+    def _obey(self, order: StartCapture | StopCapture | None, loop: asyncio.AbstractEventLoop) -> None:
+        """Do what the hub wants and answer with the state that results; what cannot be done changes nothing."""
+        if order is None:
+            return
+        reason = ""
+        if isinstance(order, StopCapture):
+            self._stop(loop)
+            reason = order.reason
+        else:
+            try:
+                self._start(order)
+            except AisharkError as error:
+                reason = str(error)
+        self._say_state(loop, reason, answers=order.number)
+
+    def _start(self, order: StartCapture) -> None:
+        asked = order.over(self._asked)
+        scope = self._config.scope.narrowed(asked)
+        if not self._source_open:
+            self._source = self._make_source(scope)
+            self._source_open = True
+        elif (scope.filter, scope.snaplen) != (self._scope.filter, self._scope.snaplen):
+            if not isinstance(self._source, Adjustable):
+                raise ConfigError(
+                    f"This agent's source ({self._source.kind}) cannot change its capture filter or snaplen while it "
+                    "runs; use a display filter."
+                )
+            self._source.adjust(scope.filter, scope.snaplen)
+        self._asked = asked
+        if scope != self._scope:
+            self._scope = scope
+            self._limit()
+        self._capturing = True
+
+    def _limit(self) -> None:
+        self._limiter.set(
+            sampling=self._scope.sampling,
+            packets_per_s=self._scope.max_packets_per_second,
+            bits_per_s=self._scope.max_bits_per_s,
+        )
+
+    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Pause; a live source of this host is given up meanwhile, so that it does not overflow."""
+        self._capturing = False
+        if isinstance(self._source, Adjustable) and self._source_open:
+            self._source.halt()
+            while (frames := self._source.read(0)) is not None:
+                self._take(frames, loop)
+            for name, count in self._source.counters().items():
+                self._closed_counters[name] = self._closed_counters.get(name, 0) + count
+            self._source.close()
+            self._source_open = False
+        self._flush(loop)
+        self._count()
+
+    def _say_state(self, loop: asyncio.AbstractEventLoop, reason: str = "", *, answers: int = 0) -> None:
+        self._sent_interfaces = len(self._source.interfaces)
+        state = State(
+            capturing=self._capturing,
+            reason=reason[:_MAX_REASON],
+            answers=answers,
+            interfaces=self._interfaces(),
+            sampling=self._scope.sampling,
+            max_packets_per_second=self._scope.max_packets_per_second,
+        )
+        loop.call_soon_threadsafe(self._connection.send, state)
 
     def _finish(self, failure: AisharkError | None) -> None:
         assert self._finished is not None
@@ -193,37 +284,31 @@ class Agent:
             return
         waiting_s = self._encoder.due_s(time.monotonic()) if self._encoder.rows else _READ_S
         frames = self._source.read(waiting_s)
-        now_s = time.monotonic()
         if frames is not None and len(frames):
-            self._captured += len(frames)
-            for batch in self._encoder.add(frames, now_s):
-                self._put(batch, loop)
-        if (aged := self._encoder.poll(now_s)) is not None:
+            self._take(frames, loop)
+        if (aged := self._encoder.poll(time.monotonic())) is not None:
             self._put(aged, loop)
         if frames is None:
             self._count()
 
+    def _take(self, frames: Frames, loop: asyncio.AbstractEventLoop) -> None:
+        self._captured += len(frames)
+        passed = self._limiter.take(frames)
+        self._in_encoder += len(passed)
+        for batch in self._encoder.add(passed, time.monotonic()):
+            self._put(batch, loop)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        if (rest := self._encoder.flush()) is not None:
+            self._put(rest, loop)
+
     def _put(self, batch: Frames, loop: asyncio.AbstractEventLoop) -> None:
+        self._in_encoder -= len(batch)
         if self._outbox.is_full and self._source.kind in _LOSSY:
             self._dropped += len(batch)
             return
         if len(self._source.interfaces) > self._sent_interfaces:
-            self._sent_interfaces = len(self._source.interfaces)
-            loop.call_soon_threadsafe(self._connection.send, State(capturing=True, interfaces=self._interfaces()))
+            self._say_state(loop)
         self._count()
         self._outbox.put(batch, self.counters())
         loop.call_soon_threadsafe(self._connection.batch_added)
-
-    def _pause(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait until packets are wanted again; a live ring is given up meanwhile, so that it does not overflow."""
-        if (rest := self._encoder.flush()) is not None:
-            self._put(rest, loop)
-        if self._source.kind != "live":
-            self._wanted.wait()
-            return
-        for name, count in self._source.counters().items():
-            self._closed_counters[name] = self._closed_counters.get(name, 0) + count
-        self._source.close()
-        self._wanted.wait()
-        if not self._stopping:
-            self._source = self._make_source()

@@ -5,11 +5,11 @@ traffic. It is read by one thread; only `wake` may be called from others.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from aishark_panel.wire.frames import Frames
 
-__all__ = ["Source", "SourceInterface", "SourceKind"]
+__all__ = ["Adjustable", "Source", "SourceInterface", "SourceKind"]
 
 SourceKind = Literal["live", "replay", "synthetic", "ssh"]
 
@@ -53,3 +53,14 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give back what the source holds; not while another thread is in `read`."""
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """What a live source of this host can besides: change while it runs, and stop without losing what it holds."""
+
+    def adjust(self, capture_filter: str, snaplen: int) -> None:
+        """Another capture filter and snaplen from now on; FilterError or ConfigError, and nothing has changed."""
+
+    def halt(self) -> None:
+        """Let no more packets in; read until None gives those that were captured before."""

@@ -18,7 +18,7 @@ from aishark_panel.wire.packets import ARROW_NAMES
 from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import COLUMNS, TCP_FLAG_NAMES, Column, Kind, Layer, column
 
-__all__ = ["Field", "Meaning", "Presence", "Word", "protocol_named", "resolve", "vocabulary"]
+__all__ = ["Field", "Meaning", "Presence", "Word", "protocol_named", "resolve", "suggestion", "vocabulary"]
 
 
 class Presence(NamedTuple):
@@ -182,7 +182,7 @@ def resolve(name: str, position: int) -> Meaning:
     """What a name stands for. Raises ExpressionError with the nearest known name."""
     meaning = _MEANINGS.get(name)
     if meaning is None:
-        raise ExpressionError(f"no column or protocol {_shown(name)}{_suggestion(name, _MEANINGS)}", position)
+        raise ExpressionError(f"no column or protocol {_shown(name)}{suggestion(name, _MEANINGS)}", position)
     return meaning
 
 
@@ -190,7 +190,7 @@ def protocol_named(name: str, position: int) -> str:
     """A protocol as the `protocol` column spells it, whatever case was typed. Raises ExpressionError."""
     protocol = _PROTOCOL_NAMES.get(name.lower())
     if protocol is None:
-        raise ExpressionError(f"no protocol {_shown(name)}{_suggestion(name, PROTOCOLS)}", position)
+        raise ExpressionError(f"no protocol {_shown(name)}{suggestion(name, PROTOCOLS)}", position)
     return protocol
 
 
@@ -206,7 +206,8 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= _MAX_SHOWN_CHARS else f"{name[:_MAX_SHOWN_CHARS]}...")
 
 
-def _suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` with the nearest of the known names, or ''."""
     by_lower = {spelled.lower(): spelled for spelled in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1) if len(name) <= _MAX_SHOWN_CHARS else []
     return f"; did you mean {by_lower[near[0]]}?" if near else ""

@@ -6,6 +6,7 @@ From loosest to tightest: `or | ||`, `and &&`, `&`, `not !`, comparisons, `+ -`,
 The grammar is the allow list: there is no attribute access, no index, no lambda, and only FUNCTIONS can be called.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from aishark_panel.errors import ExpressionError
@@ -37,17 +38,21 @@ _ASSIGNS: Final = "'=' assigns; compare with '=='"
 _CLOSING: Final = {"[": "]", "{": "}", "(": ")"}
 
 
-def parse(text: str) -> syntax.Node:
-    """Syntax tree of an expression that is not blank. Raises ExpressionError with the position of the first error."""
-    parser = _Parser(tokenize(text))
+def parse(text: str, functions: Collection[str] = FUNCTIONS) -> syntax.Node:
+    """Syntax tree of an expression that is not blank, in which only `functions` can be called.
+
+    Raises ExpressionError with the position of the first error.
+    """
+    parser = _Parser(tokenize(text), functions)
     tree = parser.expression(0)
     parser.expect_end()
     return tree
 
 
 class _Parser:
-    def __init__(self, tokens: list[Token]) -> None:
+    def __init__(self, tokens: list[Token], functions: Collection[str]) -> None:
         self._tokens = tokens
+        self._functions = functions
         self._at = 0
         self._depth = 0
 
@@ -219,9 +224,9 @@ class _Parser:
     def _call(self, name: Token) -> syntax.Node:
         subject, method, function = name.text.rpartition(".str.")
         function = f"str.{function}" if method else function
-        if function not in FUNCTIONS:
+        if function not in self._functions:
             raise ExpressionError(
-                f"{name.text} cannot be called; the functions are {', '.join(FUNCTIONS)}", name.position
+                f"{name.text} cannot be called; the functions are {', '.join(self._functions)}", name.position
             )
         opening = self._next()
         arguments: list[syntax.Node] = [syntax.Name(name.position, subject)] if method else []

@@ -1,14 +1,31 @@
-"""The agents' socket. The rules of the conversation are in wire.protocol.HubEnd."""
+"""The agents' socket, and the routes to register and drive agents, their profiles, and the audit.
+
+The rules of the conversation with an agent are in wire.protocol.HubEnd.
+"""
 
 import logging
 import time
-from typing import Final
+from typing import Annotated, Final, TypeVar
 
-from aishark_panel.errors import AisharkError
-from aishark_panel.streams.guard import GuardedSocket, Route
+import msgspec
+
+from aishark_panel.errors import AisharkError, ConfigError
+from aishark_panel.streams.agents import Link
+from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
 from aishark_panel.streams.ingest import Ingest
-from aishark_panel.streams.session import AgentRun, Session
-from aishark_panel.wire.messages import Batch, End, Heartbeat, HeartbeatReply, Hello, State, encode_control
+from aishark_panel.streams.session import AgentRun
+from aishark_panel.streams.store import RegisteredAgent
+from aishark_panel.wire.frames import MAX_FRAME_BYTES
+from aishark_panel.wire.messages import (
+    Batch,
+    CaptureSettings,
+    End,
+    Heartbeat,
+    HeartbeatReply,
+    Hello,
+    State,
+    encode_control,
+)
 from aishark_panel.wire.protocol import HubEnd
 
 __all__ = ["ROUTES"]
@@ -16,18 +33,34 @@ __all__ = ["ROUTES"]
 log = logging.getLogger(__name__)
 
 
+T = TypeVar("T")
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+UNLIMITED: Final = CaptureSettings(filter="", snaplen=MAX_FRAME_BYTES, sampling=1, max_packets_per_second=0)
+"""What a profile means by a setting that it leaves open: no limit beside those of the agent's own configuration."""
+
+
 class AgentSocket(GuardedSocket):
-    """`GET /api/agents/ws`: one agent."""
+    """`GET /api/agents/ws`: one agent, which shows its key or the hub's token."""
 
     run: AgentRun | None = None
-    _session: Session | None = None
+    _registered: RegisteredAgent | None = None
+    _link: Link | None = None
     _ingest: Ingest | None = None
+    _dismissed = False
+
+    def is_authorized(self) -> bool:
+        """Whether the request carries the key of a registered agent (which opens nothing else), or the hub's token."""
+        self._registered = self.hub.store.agent_of_key(self.bearer())
+        return self._registered is not None or super().is_authorized()
 
     def open(self) -> None:
         self._end = HubEnd()
         self.set_nodelay(True)
 
     def on_message(self, message: str | bytes) -> None:
+        if self._dismissed:
+            return
         try:
             event = self._end.receive(message)
             if isinstance(event, Hello):
@@ -39,25 +72,34 @@ class AgentSocket(GuardedSocket):
             self.refuse(str(error))
 
     def _attach(self, hello: Hello) -> None:
-        self._session, self._ingest, self.run = self.hub.attach(hello, self.send)
-        # A hub that restarted knows less than the agent was promised: what was acknowledged then is not sent again.
-        next_sequence = max(self.run.taken + 1, hello.first_sequence)
-        self.send(self._end.open(self._session.id, next_sequence=next_sequence, capture=self._session.wanted))
+        self._link, self._ingest = self.hub.attach(hello, self, self._registered)
+        self.run = self._link.run
+        if hello.first_sequence > self.run.received + 1:
+            # A hub that restarted knows less than the agent was promised: what was acknowledged then is not sent again.
+            self.run.received = self.run.taken = hello.first_sequence - 1
+        capture = self.hub.agents.starts_at_once(self._link)
+        self.send(self._end.open(self._link.session.id, next_sequence=self.run.received + 1, capture=capture))
+        self.hub.agents.welcomed(self._link)
 
     def _handle(self, run: AgentRun, event: Batch | Heartbeat | State | End) -> None:
-        assert self._session is not None
+        assert self._link is not None
         assert self._ingest is not None
         match event:
             case Batch():
+                run.received = event.sequence
                 self._ingest.put(self, run, event)
             case Heartbeat():
                 run.counters = event.counters
                 run.round_trip_ns = event.round_trip_ns
                 self.send(encode_control(HeartbeatReply(sent_ns=event.sent_ns, hub_ns=time.time_ns())))
             case State():
-                run.capturing, run.reason = event.capturing, event.reason
+                asked = self.hub.agents.answered(self._link, event)
+                run.capturing = event.capturing
+                # Who asked in vain is told; what the agent did before goes on, and that needs no reason.
+                run.reason = "" if asked and event.capturing else event.reason
+                run.sampling, run.max_packets_per_second = event.sampling, event.max_packets_per_second
                 if event.interfaces is not None:
-                    self._session.set_interfaces(run, event.interfaces)
+                    self._link.session.set_interfaces(run, event.interfaces)
             case End():
                 run.ended, run.reason = True, event.reason
                 run.counters = event.counters
@@ -67,15 +109,136 @@ class AgentSocket(GuardedSocket):
         self.send(self._end.acknowledge(sequence, sequence))
 
     def refuse(self, reason: str) -> None:
+        self._dismissed = True
         log.warning("agent %s refused: %s", self.run.hello.agent if self.run else self.request.remote_ip, reason)
         if self.run:
             self.run.reason = reason
+            self.run.received = self.run.taken  # the batch that was refused, and those behind it, were not
         super().refuse(reason)
 
+    def dismiss(self, code: int, reason: str) -> None:
+        """Take nothing more from this connection and close it."""
+        self._dismissed = True
+        log.info("agent %s dismissed: %s", self.run.hello.agent if self.run else self.request.remote_ip, reason)
+        if self.run:
+            self.run.reason = reason
+        self.close(code, reason)
+
     def on_close(self) -> None:
-        if self.run and self._session:
+        if self.run and self._link:
             reason = self.close_reason or self.run.reason or "Its connection was lost."
-            self.hub.detach(self._session, self.run, self.send, reason)
+            self.hub.agents.detach(self._link, reason)
 
 
-ROUTES: Final[tuple[Route, ...]] = ((r"/api/agents/ws", AgentSocket),)
+class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body that registers an agent."""
+
+    name: Name
+
+
+class Start(CaptureSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body that starts an agent: settings, over those of the profile if one is named."""
+
+    session: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """session to feed, by id or name; empty: the one it feeds"""
+    profile: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class Profile(CaptureSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body that makes or changes a profile."""
+
+    name: Name
+
+
+class AgentsHandler(Guarded):
+    """`GET /api/agents`: who is registered or connected; `POST`: register one, whose key is told once."""
+
+    def get(self) -> None:
+        self.finish({"agents": self.hub.agents.list()})
+
+    def post(self) -> None:
+        agent, key = self.hub.store.register(_body(self, Registration).name)
+        self.audit("agent.register", agent.id, name=agent.name)
+        self.set_status(201)
+        self.finish({"id": agent.id, "name": agent.name, "key": key})
+
+
+class AgentHandler(Guarded):
+    """`DELETE /api/agents/:id`: its key is good no longer, its connection ends."""
+
+    def delete(self, agent_id: str) -> None:
+        name = self.hub.agents.delete(agent_id)
+        self.audit("agent.delete", agent_id, name=name)
+        self.set_status(204)
+
+
+class AgentStart(Guarded):
+    """`POST /api/agents/:id/start`: make it capture; answers when it does, or with its reason (409)."""
+
+    async def post(self, agent_id: str) -> None:
+        wanted = _body(self, Start)
+        settings = wanted.over(self.hub.store.profile(wanted.profile).over(UNLIMITED)) if wanted.profile else wanted
+        self.audit("agent.start", agent_id, **msgspec.to_builtins(wanted))
+        self.finish(await self.hub.agents.start(agent_id, wanted.session, settings))
+
+
+class AgentStop(Guarded):
+    """`POST /api/agents/:id/stop`: make it pause; answers when it does, or with its reason (409)."""
+
+    async def post(self, agent_id: str) -> None:
+        self.audit("agent.stop", agent_id)
+        self.finish(await self.hub.agents.stop(agent_id))
+
+
+class Profiles(Guarded):
+    """`GET /api/profiles`: all profiles; `POST`: make or change one."""
+
+    def get(self) -> None:
+        profiles = self.hub.store.profiles()
+        self.finish({"profiles": [{"name": name, **msgspec.to_builtins(s)} for name, s in profiles.items()]})
+
+    def post(self) -> None:
+        profile = _body(self, Profile)
+        settings = profile.over(CaptureSettings())
+        self.hub.store.save_profile(profile.name, settings)
+        self.audit("profile.save", profile.name, **msgspec.to_builtins(settings))
+        self.finish(msgspec.to_builtins(profile))
+
+
+class ProfileHandler(Guarded):
+    """`DELETE /api/profiles/:name`"""
+
+    def delete(self, name: str) -> None:
+        self.hub.store.delete_profile(name)
+        self.audit("profile.delete", name)
+        self.set_status(204)
+
+
+class Audit(Guarded):
+    """`GET /api/audit?limit=&before=`: who did what, newest first."""
+
+    def get(self) -> None:
+        limit, before = self.get_query_argument("limit", "100"), self.get_query_argument("before", "")
+        if not all(text.isdecimal() and len(text) < 19 for text in (limit, before or "0")):
+            raise ConfigError("limit and before are numbers")
+        self.finish({"entries": self.hub.store.audit(int(limit), int(before) if before else None)})
+
+
+def _body(handler: Guarded, kind: type[T]) -> T:
+    """The request's body as one of the kinds above; ConfigError if it is none."""
+    try:
+        return msgspec.convert(handler.json_body(), kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"the request's body is not understood: {error}") from error
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    (r"/api/agents/ws", AgentSocket),
+    (r"/api/agents", AgentsHandler),
+    (r"/api/agents/([0-9a-f]+)", AgentHandler),
+    (r"/api/agents/([0-9a-f]+)/start", AgentStart),
+    (r"/api/agents/([0-9a-f]+)/stop", AgentStop),
+    (r"/api/profiles", Profiles),
+    (r"/api/profiles/([^/]+)", ProfileHandler),
+    (r"/api/audit", Audit),
+)

@@ -12,12 +12,25 @@ from aishark_panel.query import compile_expression
 from aishark_panel.streams.exports import check_format
 from aishark_panel.streams.guard import GuardedSocket, Route
 from aishark_panel.streams.queries import METHODS
+from aishark_panel.streams.recording import RecordingOptions
 from aishark_panel.wire.messages import Reply, Request, decode_request, encode_reply
 from aishark_panel.wire.protocol import error_reply
 
 __all__ = ["ROUTES"]
 
 log = logging.getLogger(__name__)
+
+
+AUDITED: Final = {
+    "start": "session.start",
+    "stop": "session.stop",
+    "clear": "session.clear",
+    "delete": "session.delete",
+    "export_ticket": "session.export_ticket",
+    "record_start": "recording.start",
+    "record_stop": "recording.stop",
+}
+"""Methods that are written down, and what they are called there."""
 
 
 class ClientSocket(GuardedSocket):
@@ -31,6 +44,9 @@ class ClientSocket(GuardedSocket):
             return
         try:
             result, body = await self._answer(request)
+            if action := AUDITED.get(request.method):
+                details = {name: value for name, value in request.params.items() if name != "session"}
+                self.audit(action, str(request.params.get("session", "")), **details)
             reply = encode_reply(Reply(id=request.id, result=result), body)
         except AisharkError as error:
             reply = encode_reply(error_reply(request.id, error))
@@ -54,6 +70,17 @@ class ClientSocket(GuardedSocket):
             case "clear":
                 await self.hub.clear(session_id)
                 return {}, b""
+            case "delete":
+                await self.hub.delete(session_id)
+                return {}, b""
+            case "recordings":
+                return {"recordings": self.hub.recorder.recordings(self.hub.session(session_id))}, b""
+            case "record_start":
+                options = RecordingOptions.parse(params.get("options", {}))
+                return self.hub.recorder.start(self.hub.session(session_id), options), b""
+            case "record_stop":
+                recording_id = str(params.get("recording", ""))
+                return await self.hub.recorder.stop(self.hub.session(session_id), recording_id), b""
             case "export_ticket":
                 export_format, where = str(params.get("format", "pcapng")), str(params.get("where", ""))
                 follow = bool(params.get("follow"))

@@ -5,6 +5,7 @@ however long it is, and a slow reader delays nothing else. Packets evicted befor
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from typing import Final
@@ -17,6 +18,8 @@ from aishark_panel.query import Predicate, compile_expression
 from aishark_panel.streams.session import Session
 
 __all__ = ["FORMATS", "check_format", "export_chunks"]
+
+log = logging.getLogger(__name__)
 
 FORMATS: Final = {
     "pcapng": "application/x-pcapng",
@@ -62,6 +65,8 @@ class _Export:
             self._sink, f".{export_format}", session.interfaces, capture_interfaces=session.capture_interfaces
         )
         self.cursor = session.ring.first
+        self.missed = 0
+        """packets evicted before their turn"""
 
     def chunk(self, end: int) -> bytes:
         """Bytes for the next packets before `end`; moves the cursor by at least one packet."""
@@ -70,8 +75,10 @@ class _Export:
                 mask = self._predicate.mask(packets, start, stop, self._session.interfaces)
                 self._writer.write(packets, np.flatnonzero(mask) + start)
                 self.cursor = packets.first_number + stop
-            if not views:
-                self.cursor = max(self.cursor + 1, min(self._session.ring.first, end))
+            if not views and self.cursor < end:
+                gone_to = max(self.cursor + 1, min(self._session.ring.first, end))
+                self.missed += gone_to - self.cursor
+                self.cursor = gone_to
         return self._sink.take()
 
     def close(self) -> bytes:
@@ -93,21 +100,24 @@ async def export_chunks(
 ) -> AsyncGenerator[bytes, None]:
     """The packets in the ring that `where` selects, as the bytes of a file in one of FORMATS.
 
-    With `follow` it goes on with packets as they arrive, until the session ends. ConfigError and ExpressionError come
-    with the first step.
+    With `follow` it goes on with packets as they arrive, until the session ends or is deleted, and yields b"" while
+    there are none. Errors of the request come with the first step; packets that were evicted before their turn are
+    logged.
     """
     check_format(export_format, follow=follow)
     loop = asyncio.get_running_loop()
     export = await loop.run_in_executor(executor, _Export, session, export_format, where)
-    yield b""
     end = session.ring.end
+    yield await loop.run_in_executor(executor, export.chunk, end)
     while True:
         while export.cursor < end:
-            if data := await loop.run_in_executor(executor, export.chunk, end):
-                yield data
-        if not follow or (session.state == "ended" and session.ring.end == end):
+            yield await loop.run_in_executor(executor, export.chunk, end)
+        if not follow or session.deleted or (session.state == "ended" and session.ring.end == end):
             break
         if session.ring.end == end:
             await asyncio.sleep(_FOLLOW_S)
+            yield b""
         end = session.ring.end
+    if export.missed:
+        log.warning("%d packets of session %s were evicted before they were exported", export.missed, session.name)
     yield await loop.run_in_executor(executor, export.close)

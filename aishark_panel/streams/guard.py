@@ -17,6 +17,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from aishark_panel.errors import (
     AisharkError,
     ConfigError,
+    ConflictError,
     ExpressionError,
     NotAuthorizedError,
     NotFoundError,
@@ -30,6 +31,7 @@ MAX_BODY_BYTES: Final = 2**20
 _STATUS: Final[dict[type[AisharkError], int]] = {
     NotAuthorizedError: 401,
     NotFoundError: 404,
+    ConflictError: 409,
     ConfigError: 400,
     ExpressionError: 400,
     ProtocolError: 400,
@@ -40,6 +42,8 @@ class Guarded(RequestHandler):
     """Base of all handlers: no token, no answer."""
 
     hub: Hub
+    who: str = "token"
+    """by what right this request acts, for the audit"""
 
     def initialize(self, hub: Hub) -> None:
         self.hub = hub
@@ -51,8 +55,16 @@ class Guarded(RequestHandler):
 
     def is_authorized(self) -> bool:
         """Whether the request carries the hub's token."""
+        return self.hub.accepts(self.bearer())
+
+    def bearer(self) -> str:
+        """What the request carries as its bearer token (RFC 6750); '' if nothing."""
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self.hub.accepts(token.strip())
+        return token.strip() if scheme.lower() == "bearer" else ""
+
+    def audit(self, action: str, subject: str, **details: object) -> None:
+        """Write down what was done, to what, and by what right; details that are None or '' are left out."""
+        self.hub.store.record(self.who, action, subject, **details)
 
     def set_default_headers(self) -> None:
         self.set_header("Cache-Control", "no-store")

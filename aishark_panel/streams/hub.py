@@ -8,16 +8,24 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+from aishark_panel.alerts.notify import Webhook
+from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect import warm_up
 from aishark_panel.errors import ConfigError, NotFoundError
+from aishark_panel.streams.agents import Agents, Link, Socket
 from aishark_panel.streams.ingest import Ingest
-from aishark_panel.streams.session import DEFAULT_RING_BYTES, AgentRun, Session, rehearse
-from aishark_panel.wire.messages import Hello, StartCapture, StopCapture, encode_control
+from aishark_panel.streams.partfile import recover_parts
+from aishark_panel.streams.recorder import Recorder, default_folder
+from aishark_panel.streams.session import DEFAULT_RING_BYTES, Session, rehearse
+from aishark_panel.streams.store import RegisteredAgent, Store
+from aishark_panel.streams.uploads import DEFAULT_MAX_UPLOAD_BYTES, Uploads
+from aishark_panel.wire.messages import Hello
 
 __all__ = ["Hub", "Ticket"]
 
@@ -42,24 +50,47 @@ class Ticket:
 
 @dataclass(slots=True)
 class _Live:
-    """A session with its writer and the agents connected to it."""
+    """A session with its writer."""
 
     session: Session
     ingest: Ingest
-    senders: dict[str, Callable[[str], None]] = field(default_factory=dict)
-    """how to send a control message to each connected agent, by its run"""
 
 
 class Hub:
-    """Sessions by id, their agents, tickets. All methods run on the event loop unless they say otherwise."""
+    """Sessions by id, their agents, tickets. All methods run on the event loop unless they say otherwise.
 
-    def __init__(self, token: str, *, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
+    `store` is what outlives the process; without one, nothing does.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        *,
+        ring_bytes: int = DEFAULT_RING_BYTES,
+        store: Store | None = None,
+        recordings: Path | None = None,
+        max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES,
+        rules: Sequence[Rule] = (),
+        webhook: Webhook | None = None,
+    ) -> None:
+        """`recordings` is the folder they go to, default_folder() if None; uploads wait in a folder beside it.
+
+        Each session is watched by `rules`; `webhook` is told of their alerts.
+        """
         self._token = token.encode()
         self._ring_bytes = ring_bytes
+        self._rules = rules
+        self._webhook = webhook
         self._live: dict[str, _Live] = {}
         self._tickets: dict[str, Ticket] = {}
+        self.store = store or Store()
+        self.agents = Agents(self.store, self.open_session)
         self.ingest_pool = ThreadPoolExecutor(1, thread_name_prefix="ingest")
         self.query_pool = ThreadPoolExecutor(2, thread_name_prefix="query")
+        self.disk_pool = ThreadPoolExecutor(2, thread_name_prefix="disk")
+        self.recorder = Recorder(recordings or default_folder(), self.disk_pool)
+        uploads = self.recorder.folder.with_name("uploads")
+        self.uploads = Uploads(uploads, self.disk_pool, max_bytes=max_upload_bytes)
         self._preparing = ""
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -68,7 +99,9 @@ class Hub:
         self.create_session(DEFAULT_SESSION)
         self._tasks = [
             asyncio.create_task(self._tick(), name="rates"),
+            asyncio.create_task(self._tick_alerts(), name="alerts"),
             asyncio.create_task(self._warm_up(), name="warm up"),
+            asyncio.create_task(self._recover(), name="recover"),
         ]
 
     async def _warm_up(self) -> None:
@@ -90,19 +123,44 @@ class Hub:
         await loop.run_in_executor(self.ingest_pool, work)
         say("")
 
+    async def _recover(self) -> None:
+        """Deal with the files that an earlier hub, killed, left unfinished."""
+        loop = asyncio.get_running_loop()
+        for folder in (self.recorder.folder, self.uploads.folder):
+            await loop.run_in_executor(self.disk_pool, recover_parts, folder)
+
     async def close(self) -> None:
-        """End all sessions and threads."""
+        """End all recordings, sessions and threads."""
         for task in self._tasks:
             task.cancel()
+        if self._webhook:
+            await self._webhook.close()
+        await self.recorder.close()
         for live in self._live.values():
             await live.ingest.close()
+        await self.uploads.close()
         self.ingest_pool.shutdown(wait=True, cancel_futures=True)
         self.query_pool.shutdown(wait=True, cancel_futures=True)
+        self.disk_pool.shutdown(wait=True, cancel_futures=True)
+        self.store.close()
 
     async def _tick(self) -> None:
         while True:
             for live in self._live.values():
                 live.session.mark_rate(time.monotonic())
+            await asyncio.sleep(_RATE_PERIOD_S)
+
+    async def _tick_alerts(self) -> None:
+        """Let the rules know that time goes on, and hand what they found to the webhook."""
+        loop = asyncio.get_running_loop()
+        while True:
+            for live in list(self._live.values()):
+                alerts = live.session.alerts
+                await loop.run_in_executor(self.ingest_pool, live.session.tick_alerts, time.monotonic())
+                for news in alerts.take_news():
+                    if self._webhook:
+                        session = {"id": live.session.id, "name": live.session.name}
+                        self._webhook.put({"session": session, **news}, alerts.deliveries)
             await asyncio.sleep(_RATE_PERIOD_S)
 
     def accepts(self, token: str) -> bool:
@@ -113,7 +171,7 @@ class Hub:
         """Make an empty session; ConfigError when there are too many."""
         if len(self._live) >= MAX_SESSIONS:
             raise ConfigError(f"this hub holds {MAX_SESSIONS} sessions, its most; delete one first")
-        session = Session(secrets.token_hex(6), name, ring_bytes=self._ring_bytes)
+        session = Session(secrets.token_hex(6), name, ring_bytes=self._ring_bytes, rules=self._rules)
         session.preparing = self._preparing
         self._live[session.id] = _Live(session, Ingest(session, self.ingest_pool))
         return session
@@ -135,32 +193,22 @@ class Hub:
             for s in (live.session for live in self._live.values())
         ]
 
-    def attach(self, hello: Hello, send: Callable[[str], None]) -> tuple[Session, Ingest, AgentRun]:
-        """An agent connected: find its session (by id or name; made if a name is new) and its run."""
-        wanted = hello.session or DEFAULT_SESSION
-        live = self._live.get(wanted) or next((v for v in self._live.values() if v.session.name == wanted), None)
-        if live is None:
-            live = self._live[self.create_session(wanted).id]
-        run = live.session.attach(hello)
-        live.senders[hello.run] = send
-        log.info("agent %s (%s) feeds session %s", hello.agent, hello.source, live.session.name)
-        return live.session, live.ingest, run
+    def open_session(self, session_id: str, name: str) -> Session:
+        """The session of that id, else of that name, else a new one; without a name the default session."""
+        if live := self._live.get(session_id):
+            return live.session
+        name = name or DEFAULT_SESSION
+        sessions = (live.session for live in self._live.values())
+        return next((s for s in sessions if s.name == name), None) or self.create_session(name)
 
-    def detach(self, session: Session, run: AgentRun, send: Callable[[str], None], reason: str) -> None:
-        """An agent's connection ended; a newer connection of the same run is left alone."""
-        live = self._live.get(session.id)
-        if live and live.senders.get(run.hello.run) == send:
-            del live.senders[run.hello.run]
-            run.connected = False
-            run.reason = run.reason if run.ended else reason
+    def attach(self, hello: Hello, socket: Socket, registered: RegisteredAgent | None) -> tuple[Link, Ingest]:
+        """An agent connected, with a key if it is `registered`: its link, and where its batches go."""
+        link = self.agents.attach(hello, socket, registered)
+        return link, self._find(link.session.id).ingest
 
     def set_capture(self, session_id: str, wanted: bool) -> None:
         """Start or stop a session: its agents are told, new ones find out in their welcome."""
-        live = self._find(session_id)
-        live.session.wanted = wanted
-        message = encode_control(StartCapture() if wanted else StopCapture(reason="stopped by the user"))
-        for send in live.senders.values():
-            send(message)
+        self.agents.set_capture(self.session(session_id), wanted)
 
     async def clear(self, session_id: str) -> None:
         """Throw a session's packets away."""
@@ -168,10 +216,17 @@ class Hub:
         await live.ingest.call(live.session.clear)
 
     async def delete(self, session_id: str) -> None:
-        """Stop a session and forget it with all its packets."""
-        self.set_capture(session_id, False)
-        live = self._live.pop(session_id)
+        """Stop a session and forget it with all its packets; its recordings end, their files stay."""
+        live = self._find(session_id)
+        live.session.wanted, live.session.deleted = False, True
+        del self._live[session_id]
+        self.agents.release(live.session)
+        await self.recorder.forget(live.session)
         await live.ingest.close()
+
+    def upload_target(self, name: str, session_id: str | None) -> Ingest:
+        """The writer of the session an upload goes to: that of the id, or (None) a new one of that name."""
+        return self._find(self.create_session(name).id if session_id is None else session_id).ingest
 
     def issue_ticket(self, session_id: str, export_format: str, where: str, *, follow: bool = False) -> str:
         """A one-use ticket for an export; NotFoundError if the session is gone."""

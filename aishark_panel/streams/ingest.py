@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Protocol
 
-from aishark_panel.errors import ProtocolError
+from aishark_panel.errors import NotFoundError, ProtocolError
 from aishark_panel.streams.session import AgentRun, Session
 from aishark_panel.wire.messages import Batch
 
@@ -39,7 +39,7 @@ class Ingest:
         self.session = session
         self._executor = executor
         self._batches: list[tuple[Peer, AgentRun, Batch]] = []
-        self._commands: list[tuple[Callable[[], None], asyncio.Future[None]]] = []
+        self._commands: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._work(), name=f"ingest {session.id}")
 
@@ -51,8 +51,13 @@ class Ingest:
         self._batches.append((peer, run, batch))
         self._wake.set()
 
-    async def call(self, command: Callable[[], None]) -> None:
-        """Run something on the worker, between batches (the session has no other writer)."""
+    async def call(self, command: Callable[[], object]) -> None:
+        """Run something on the worker, between batches (the session has no other writer), and raise what it raises.
+
+        NotFoundError once the session is deleted.
+        """
+        if self._task.done():
+            raise NotFoundError("the session was deleted meanwhile")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._commands.append((command, future))
         self._wake.set()
@@ -62,16 +67,22 @@ class Ingest:
         """Stop; what is queued is not taken."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        for _, future in self._commands:
+            _settle(future, NotFoundError("the session was deleted meanwhile"))
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            commands, self._commands = self._commands, []
-            for command, future in commands:
-                await loop.run_in_executor(self._executor, command)
-                future.set_result(None)
+            for _ in range(len(self._commands)):  # not those that come meanwhile: batches have their turn first
+                command, future = self._commands[0]
+                try:
+                    await loop.run_in_executor(self._executor, command)
+                    _settle(future)
+                except Exception as error:
+                    _settle(future, error)
+                del self._commands[0]
             batches, self._batches = self._batches, []
             if batches:
                 refused = await loop.run_in_executor(self._executor, self._take, batches)
@@ -84,15 +95,19 @@ class Ingest:
             if peer in refused:
                 continue
             try:
+                if batch.sequence != run.taken + 1:  # the one before was refused, whatever connection it came by
+                    raise ProtocolError(f"batch {batch.sequence} came after {run.taken}")
                 self.session.ingest(run, batch.frames(), batch.sequence, batch.counters)
             except ProtocolError as error:
                 refused[peer] = str(error)
                 run.rejected_batches += 1
+                run.rejected += batch.rows
             except Exception:
                 # One agent's batch must never stop the others; the connection ends with a reason instead.
                 log.exception("batch %d of agent %s failed", batch.sequence, run.hello.agent)
                 refused[peer] = f"batch {batch.sequence} could not be ingested; see the hub's log"
                 run.rejected_batches += 1
+                run.rejected += batch.rows
         return refused
 
     def _answer(self, batches: list[tuple[Peer, AgentRun, Batch]], refused: dict[Peer, str]) -> None:
@@ -101,3 +116,13 @@ class Ingest:
         for peer, run in {id(p): (p, r) for p, r, _ in batches}.values():
             if peer not in refused:
                 peer.taken(run.taken)
+
+
+def _settle(future: "asyncio.Future[None]", error: Exception | None = None) -> None:
+    """Tell who waits for a command how it went, unless nobody waits any more."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

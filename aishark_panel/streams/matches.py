@@ -74,7 +74,8 @@ class MatchSet:
 
     def update(self, ring: Ring, interfaces: list[Interface], budget_rows: int) -> MatchRange:
         """Look at packets not yet looked at, oldest first, and forget those that were evicted."""
-        with self._lock, ring.read(first=self._scanned_to) as views:
+        # The end is read before the snapshot: what comes between the two is left for the next time, never skipped.
+        with self._lock, ring.read(self._scanned_to, end := ring.end) as views:
             first = ring.first
             while self._blocks and self._blocks[0].first_number + self._blocks[0].rows <= first:
                 self._blocks.pop(0)
@@ -85,7 +86,7 @@ class MatchSet:
                 budget_rows -= stop - view.start
                 self._scan(view.packets, view.start, stop, interfaces)
             if not views:
-                self._scanned_to = max(self._scanned_to, ring.end)
+                self._scanned_to = max(self._scanned_to, end)
             start = self._blocks[0].first_rank if self._blocks else self._next_rank
             return MatchRange(start, self._next_rank, self._scanned_to)
 

@@ -13,16 +13,20 @@ import pyarrow as pa
 
 from aishark_panel.dissect.info import info_text
 from aishark_panel.errors import ConfigError, NotFoundError
+from aishark_panel.query import compile_expression
+from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.matches import rows_of
 from aishark_panel.streams.rollups import RESOLUTIONS_MS
 from aishark_panel.streams.session import Session
-from aishark_panel.wire.packets import ARROW_NAMES, address_text
+from aishark_panel.wire.packets import ARROW_NAMES, Packets, address_text
 from aishark_panel.wire.protocols import PROTOCOLS
 
 __all__ = ["MAX_ROWS", "METHODS", "QueryMethod"]
 
 MAX_ROWS: Final = 1_000
 """Most rows of one answer; pages are small, exports have their own way."""
+MAX_TABLE_ROWS: Final = 65_536
+"""Most rows of one piece of a table: some 15 MB with all columns."""
 SCAN_ROWS: Final = 4_000_000
 """Rows a filter looks at within one answer, so that the first page comes early; the count then grows by itself."""
 LIST_COLUMNS: Final = ("number", "ts", "src_ip", "dst_ip", "protocol", "orig_len", "info")
@@ -33,6 +37,10 @@ QueryMethod = Callable[[Session, dict[str, Any]], Answer]
 
 def _stats(session: Session, params: dict[str, Any]) -> Answer:
     return session.stats(), b""
+
+
+def _ledger(session: Session, params: dict[str, Any]) -> Answer:
+    return ledger(session), b""
 
 
 def _rollup(session: Session, params: dict[str, Any]) -> Answer:
@@ -89,6 +97,33 @@ def _row_batches(session: Session, numbers: npt.NDArray[np.int64], columns: Sequ
     return batches
 
 
+def _table(session: Session, params: dict[str, Any]) -> Answer:
+    """The last `count` packets before `end` that `where` selects; ask again with `end` = the answer's `first`."""
+    count = max(1, min(_integer(params, "count", MAX_TABLE_ROWS), MAX_TABLE_ROWS))
+    predicate = compile_expression(_text(params, "where"))
+    columns = params.get("columns") or ARROW_NAMES
+    unknown = [c for c in columns if c not in ARROW_NAMES]
+    if unknown:
+        raise ConfigError(f"no column {unknown[0]!r:.50}; there are {', '.join(ARROW_NAMES)}")
+    first = end = min(_integer(params, "end", session.ring.end), session.ring.end)
+    batches: list[pa.RecordBatch] = []
+    scanned = 0
+    with session.ring.read(end=end) as views:
+        for packets, start, stop in reversed(views):
+            mask = predicate.mask(packets, start, stop, session.interfaces)
+            rows = (np.flatnonzero(mask) + start)[-count:]
+            batches.append(packets.to_arrow(session.interfaces, columns, rows))
+            count -= len(rows)
+            scanned += stop - start
+            first = packets.first_number + (int(rows[0]) if count == 0 else start)
+            if count == 0 or scanned >= SCAN_ROWS:
+                break
+        else:
+            first = min(end, session.ring.first)
+    empty = Packets(1).to_arrow(session.interfaces, columns)
+    return {"first": first, "ring_first": session.ring.first}, _stream(batches[::-1] or [empty])
+
+
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Dictionary columns as strings: a page is too short for dictionaries, and each block has its own."""
     arrays = [a.dictionary_decode() if pa.types.is_dictionary(a.type) else a for a in batch.columns]
@@ -138,12 +173,19 @@ def _addresses(values: npt.NDArray[np.uint64], v6: npt.NDArray[np.bool_]) -> lis
     return [address_text(row.tobytes(), v6=bool(is_v6)) for row, is_v6 in zip(values, v6, strict=True)]
 
 
+def _alerts(session: Session, params: dict[str, Any]) -> Answer:
+    return session.alerts.since(_integer(params, "since", 0)), b""
+
+
 METHODS: Final[dict[str, QueryMethod]] = {
     "stats": _stats,
+    "ledger": _ledger,
     "rollup": _rollup,
     "rows": _rows,
+    "table": _table,
     "packet": _packet,
     "conversations": _conversations,
+    "alerts": _alerts,
 }
 
 

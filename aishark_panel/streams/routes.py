@@ -5,7 +5,7 @@ from typing import Final
 
 from tornado.web import Application
 
-from aishark_panel.streams import agent_routes, client_routes, stream_routes
+from aishark_panel.streams import agent_routes, client_routes, recording_routes, stream_routes, upload_routes
 from aishark_panel.streams.guard import Nothing, Route
 from aishark_panel.streams.hub import Hub
 from aishark_panel.wire.messages import MAX_BATCH_BYTES
@@ -17,7 +17,13 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES: Final = MAX_BATCH_BYTES + 2**20
 _PING_S: Final = 10.0
 
-ROUTES: Final[tuple[Route, ...]] = (*agent_routes.ROUTES, *client_routes.ROUTES, *stream_routes.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (
+    *agent_routes.ROUTES,
+    *client_routes.ROUTES,
+    *stream_routes.ROUTES,
+    *recording_routes.ROUTES,
+    *upload_routes.ROUTES,
+)
 
 
 def make_application(hub: Hub) -> Application:

@@ -4,12 +4,16 @@ import asyncio
 import errno
 import ipaddress
 import json
+import ssl
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
+from aishark_panel.alerts.load import load_rules
+from aishark_panel.alerts.notify import Webhook
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
@@ -17,6 +21,8 @@ from aishark_panel.streams.guard import MAX_BODY_BYTES
 from aishark_panel.streams.hub import Hub
 from aishark_panel.streams.routes import make_application
 from aishark_panel.streams.session import DEFAULT_RING_BYTES
+from aishark_panel.streams.store import Store
+from aishark_panel.streams.uploads import DEFAULT_MAX_UPLOAD_BYTES
 
 __all__ = ["HubConfig", "is_loopback", "serve_hub"]
 
@@ -32,6 +38,19 @@ class HubConfig:
     ring_bytes: int = DEFAULT_RING_BYTES
     insecure: bool = False
     """allow listening beyond this host without TLS"""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    """PEM files of the certificate (with what else its chain needs) and its key; None: no TLS"""
+    state: Path | None = None
+    """folder of what outlives this process (streams/store.py); None: nothing does"""
+    recordings: Path | None = None
+    """folder of recordings; None: the user's data directory"""
+    max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES
+    rules: tuple[str, ...] = ()
+    """files of alert rules"""
+    builtin_rules: bool = True
+    webhook: str = field(default="", repr=False)
+    """address that is told of alerts; often a secret"""
     embedded: bool = False
     """a child: announce as JSON, end with the parent"""
 
@@ -45,11 +64,18 @@ def is_loopback(host: str) -> bool:
 
 
 async def serve_hub(config: HubConfig) -> None:
-    """Run a hub until SIGINT or SIGTERM (or, embedded, until its parent ends). Raises ConfigError if it cannot bind."""
-    if not is_loopback(config.host) and not config.insecure:
+    """Run a hub until SIGINT or SIGTERM (or, embedded, until its parent ends).
+
+    Raises ConfigError if it cannot bind, or cannot use its certificate, its folders or its rules.
+    """
+    tls = _tls(config)
+    rules = load_rules(config.rules, builtin=config.builtin_rules)
+    webhook = Webhook(config.webhook) if config.webhook else None
+    if not is_loopback(config.host) and not (tls or config.insecure):
         raise ConfigError(
             f"Listening on {config.host} without TLS would show the token and all packets to the network. "
-            "Listen on 127.0.0.1 and use an ssh tunnel, or add --insecure if the network is trusted."
+            "Give it a certificate with --tls-cert and --tls-key, or listen on 127.0.0.1 and use an ssh tunnel, "
+            "or add --insecure if the network is trusted."
         )
     try:
         sockets = bind_sockets(config.port, config.host)
@@ -60,12 +86,21 @@ async def serve_hub(config: HubConfig) -> None:
             ) from error
         raise ConfigError(f"Cannot listen on {config.host} port {config.port}: {error.strerror}.") from error
     reuse_freed_memory()
-    hub = Hub(config.token, ring_bytes=config.ring_bytes)
+    hub = Hub(
+        config.token,
+        ring_bytes=config.ring_bytes,
+        recordings=config.recordings,
+        max_upload_bytes=config.max_upload_bytes,
+        store=Store(config.state),
+        rules=rules,
+        webhook=webhook,
+    )
     hub.start()
-    server = HTTPServer(make_application(hub), max_body_size=MAX_BODY_BYTES)
+    server = HTTPServer(make_application(hub), ssl_options=tls, max_body_size=MAX_BODY_BYTES)
     server.add_sockets(sockets)
     host, port = sockets[0].getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     _announce(url, config)
     try:
         await until_told_to_stop(with_parent=config.embedded)
@@ -75,11 +110,29 @@ async def serve_hub(config: HubConfig) -> None:
         await hub.close()
 
 
+def _tls(config: HubConfig) -> ssl.SSLContext | None:
+    """The certificate and key, for use; None without them. ConfigError if they cannot be used."""
+    if config.tls_cert is None and config.tls_key is None:
+        return None
+    if config.tls_cert is None or config.tls_key is None:
+        raise ConfigError("--tls-cert and --tls-key go together: the certificate and its private key, as PEM files.")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # The empty password: without it OpenSSL asks for one on the terminal when the key is encrypted.
+        context.load_cert_chain(config.tls_cert, config.tls_key, password="")
+    except OSError as error:
+        names = f"{config.tls_cert} and {config.tls_key}"
+        raise ConfigError(
+            f"{names} are no certificate and its unencrypted key in PEM form: {error.strerror or error}"
+        ) from error
+    return context
+
+
 def _announce(url: str, config: HubConfig) -> None:
     if config.embedded:
         print(json.dumps({"url": url}), flush=True)
         return
-    if not is_loopback(config.host):
+    if not is_loopback(config.host) and config.tls_cert is None:
         print("WARNING: no TLS; whoever can listen on this network reads the token and all packets.", file=sys.stderr)
     print(f"hub listens on {url}\ntoken: {config.token}\n", flush=True)
     print(f"Connect an agent:\n  AISHARK_TOKEN={config.token} aishark agent -i eth0 --hub {url}", flush=True)

@@ -5,12 +5,15 @@ time; all else may be called from other threads while it runs.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from aishark_panel.alerts.log import AlertLog
+from aishark_panel.alerts.rule import Rule, parse_rules
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.conversations import Conversations
 from aishark_panel.streams.matches import Matches
@@ -35,9 +38,11 @@ class AgentRun:
     """One life of an agent inside a session; it survives reconnections."""
 
     hello: Hello
-    iface_codes: npt.NDArray[np.uint16]
-    """session's interface code of each interface of the hello"""
-    link_types: npt.NDArray[np.int32]
+    interfaces: tuple[InterfaceInfo, ...] = ()
+    """as the agent last told them"""
+    iface_codes: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, np.uint16))
+    """session's interface code of each of them"""
+    link_types: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     connected: bool = True
     reason: str = ""
     """why it is not connected or not capturing"""
@@ -45,27 +50,40 @@ class AgentRun:
     capturing: bool = True
     taken: int = 0
     """sequence of the last batch in the ring"""
+    received: int = 0
+    """sequence of the last batch that came in, on its way to the ring or there"""
     counters: dict[str, int] = field(default_factory=dict)
     """the agent's own counters, as of its last message"""
+    sampling: int = 1
+    """every how many-th packet it sends"""
+    max_packets_per_second: int = 0
+    """what goes beyond it is not sent; 0: no limit"""
     packets: int = 0
     rejected_batches: int = 0
+    rejected: int = 0
+    """packets of those batches"""
     round_trip_ns: int = 0
 
 
 class Session:
     """Packets of one or more agents, in the order the hub took them."""
 
-    def __init__(self, session_id: str, name: str, *, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
+    def __init__(
+        self, session_id: str, name: str, *, ring_bytes: int = DEFAULT_RING_BYTES, rules: Sequence[Rule] = ()
+    ) -> None:
         self.id = session_id
         self.name = name
         self.ring = Ring(ring_bytes)
         self.rollups = Rollups()
         self.conversations = Conversations()
         self.matches = Matches()
+        self.alerts = AlertLog(rules)
         self.interfaces: list[Interface] = []
         self.capture_interfaces: list[CaptureInterface] = []
         """what capture files say of each of `interfaces`"""
         self.runs: dict[str, AgentRun] = {}
+        self.deleted = False
+        """whether it is gone from the hub; who still reads it ends"""
         self.preparing = ""
         """what the hub must do before it can take packets, in words"""
         self.wanted = True
@@ -80,13 +98,10 @@ class Session:
 
     def attach(self, hello: Hello) -> AgentRun:
         """Register an agent's run, or find it again after a reconnection; ProtocolError beyond MAX_INTERFACES."""
-        run = self.runs.get(hello.run)
-        if run is None or run.hello.interfaces != hello.interfaces:
-            taken = run.taken if run else 0
-            packets = run.packets if run else 0
-            run = AgentRun(hello, *self._register_interfaces(hello, hello.interfaces))
-            run.taken, run.packets = taken, packets
-            self.runs[hello.run] = run
+        run = self.runs.setdefault(hello.run, AgentRun(hello))
+        run.hello = hello
+        run.sampling, run.max_packets_per_second = hello.sampling, hello.max_packets_per_second
+        self.set_interfaces(run, hello.interfaces)
         run.connected, run.reason, run.ended, run.capturing = True, "", False, hello.capturing
         self._forget_old_runs()
         return run
@@ -94,6 +109,7 @@ class Session:
     def set_interfaces(self, run: AgentRun, interfaces: tuple[InterfaceInfo, ...]) -> None:
         """The agent's interfaces changed; frames that follow refer to the new list."""
         run.iface_codes, run.link_types = self._register_interfaces(run.hello, interfaces)
+        run.interfaces = interfaces
 
     def _register_interfaces(
         self, hello: Hello, infos: tuple[InterfaceInfo, ...]
@@ -131,6 +147,7 @@ class Session:
             columns = packets.columns
             self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
             self.conversations.add(packets, start, stop)
+            self.alerts.take(packets, start, stop, self.interfaces)
         if len(frames):
             self.first_ts = self.first_ts or int(frames.ts[0])
             self.last_ts = int(frames.ts[-1])
@@ -142,12 +159,28 @@ class Session:
         return views
 
     def clear(self) -> None:
-        """Throw away all packets, rollups and conversations; counted as cleared. Runs on the ingest worker."""
+        """Throw away all packets (counted as cleared), rollups, conversations, alerts. Runs on the ingest worker."""
         self.ring.clear()
         self.rollups.clear()
         self.conversations.clear()
         self.matches.clear()
+        self.alerts.clear()
         self.first_ts = self.last_ts = 0
+
+    def tick_alerts(self, now_s: float) -> None:
+        """Let time go on for the rules where no packets do it. Runs on the ingest worker, a few times a second.
+
+        What is played from a file has a time of its own, which stands still until the file ends; and what an agent
+        that lost its connection has seen is not known yet.
+        """
+        runs = list(self.runs.values())
+        active = [run for run in runs if run.connected and not run.ended]
+        if not runs or any(run.taken < run.received for run in active):
+            return
+        if all(run.ended and run.taken >= run.received for run in runs):
+            self.alerts.finish()
+        elif active and all(run.hello.source != "replay" for run in active):
+            self.alerts.tick(now_s)
 
     def mark_rate(self, now_s: float) -> None:
         """Note the totals at a moment of wall time, a few times a second; rates are made from these marks."""
@@ -204,6 +237,12 @@ class Session:
             if name == "kernel_dropped" or name.startswith("dropped_")
         )
 
+    @property
+    def left_out(self) -> int:
+        """Packets that agents left out as they were told to: by sampling, by a rate."""
+        runs = list(self.runs.values())
+        return sum(run.counters.get(name, 0) for run in runs for name in ("sampled_out", "throttled"))
+
     def stats(self) -> dict[str, Any]:
         """What `GET /api/stream/:id/stats` answers; docs/protocol.md names every field."""
         runs = list(self.runs.values())
@@ -231,6 +270,8 @@ class Session:
             "conversations_forgotten": self.conversations.forgotten,
             "late_in_rollup": int(self.rollups.late[0]),
             "lost": self.lost,
+            "left_out": self.left_out,
+            "alerts": self.alerts.counts(),
             "agents": [_agent_stats(r) for r in runs],
         }
 
@@ -246,7 +287,9 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
         "capturing": run.capturing,
         "ended": run.ended,
         "reason": run.reason,
-        "interfaces": [{"name": i.name, "link_type": i.link_type, "filter": i.filter} for i in run.hello.interfaces],
+        "interfaces": [{"name": i.name, "link_type": i.link_type, "filter": i.filter} for i in run.interfaces],
+        "sampling": run.sampling,
+        "max_packets_per_second": run.max_packets_per_second,
         "counters": dict(run.counters),
         "packets": run.packets,
         "rejected_batches": run.rejected_batches,
@@ -254,9 +297,12 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
     }
 
 
+_REHEARSED_RULE: Final = "rules: [{name: rehearsal, over: 1s, having: nunique(eth_src) > 0 and max(orig_len) > 0}]"
+
+
 def rehearse() -> None:
     """Take one packet into a session that is thrown away, so that every kernel of the hot path is loaded."""
-    session = Session("", "", ring_bytes=MIN_LIMIT_BYTES)
+    session = Session("", "", ring_bytes=MIN_LIMIT_BYTES, rules=parse_rules(_REHEARSED_RULE, "rehearsal"))
     hello = Hello(
         protocol=PROTOCOL_VERSION,
         agent="rehearsal",
@@ -269,3 +315,4 @@ def rehearse() -> None:
     frame = bytes(12) + b"\x08\x00\x45" + bytes(60)
     message = Frames.from_list([frame], [0]).to_message()
     session.ingest(session.attach(hello), Frames.from_message(message), 1, {})
+    session.clear()

@@ -11,6 +11,7 @@ from tornado.websocket import WebSocketClosedError
 from aishark_panel.errors import AisharkError, ConfigError
 from aishark_panel.streams.exports import FORMATS, export_chunks
 from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
+from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.subscription import Subscription
 
@@ -36,10 +37,12 @@ class StreamStart(Guarded):
             raise ConfigError("name is a text of at most 200 characters, id a session's id")
         if session_id is None:
             session = self.hub.create_session(name or time.strftime("session %Y-%m-%d %H:%M:%S"))
+            self.audit("session.create", session.id, name=session.name)
             self.set_status(201)
         else:
             self.hub.set_capture(session_id, True)
             session = self.hub.session(session_id)
+            self.audit("session.start", session_id, name=session.name)
         self.finish(session.stats())
 
 
@@ -48,6 +51,7 @@ class Stream(Guarded):
 
     async def delete(self, session_id: str) -> None:
         await self.hub.delete(session_id)
+        self.audit("session.delete", session_id)
         self.set_status(204)
 
 
@@ -58,8 +62,27 @@ class StreamStats(Guarded):
         self.finish(self.hub.session(session_id).stats())
 
 
+class StreamLedger(Guarded):
+    """`GET /api/stream/:id/ledger`: where every packet is."""
+
+    def get(self, session_id: str) -> None:
+        self.finish(ledger(self.hub.session(session_id)))
+
+
+class StreamAlerts(Guarded):
+    """`GET /api/stream/:id/alerts?since=`: alerts that changed since that cursor, and how the rules fare."""
+
+    def get(self, session_id: str) -> None:
+        since = self.get_query_argument("since", "0")
+        if not since.isdecimal() or len(since) > 18:
+            raise ConfigError("since is the number that an earlier answer gave as next")
+        self.finish(self.hub.session(session_id).alerts.since(int(since)))
+
+
 class StreamExport(Guarded):
     """`GET /api/stream/:id/export?format=&where=&follow=`: the packets as a file, streamed."""
+
+    _reader_left = False
 
     async def get(self, session_id: str) -> None:
         follow = self.get_query_argument("follow", "") not in ("", "0", "false")
@@ -73,22 +96,39 @@ class StreamExport(Guarded):
     async def stream(self, session: Session, export_format: str, where: str, *, follow: bool) -> None:
         """Send chunk by chunk; a reader that is slow, or gone, holds up nothing else."""
         chunks = export_chunks(session, export_format, where, follow=follow, executor=self.hub.query_pool)
-        await anext(chunks)  # errors come here, before the first header
+        first = await anext(chunks)  # errors of the request come here, before the first header
+        self.audit("session.export", session.id, name=session.name, format=export_format, where=where)
         self.set_header("Content-Type", FORMATS[export_format])
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in session.name) or "session"
         self.set_header("Content-Disposition", f'attachment; filename="{name}.{export_format}"')
+        self.write(first)
         try:
+            await self.flush()
             async for chunk in chunks:
-                self.write(chunk)
-                await self.flush()
+                if self._reader_left:
+                    break
+                if chunk:
+                    self.write(chunk)
+                    await self.flush()
         except StreamClosedError:
             log.info("export of session %s was broken off by its reader", session.name)
+        except Exception as error:
+            # Too late for an error's status; without the last chunk the reader knows that this is not the whole file.
+            unexpected = not isinstance(error, AisharkError)
+            log.error("export of session %s failed: %s", session.name, error, exc_info=unexpected)
+            self.request.connection.stream.close()  # type: ignore[union-attr]
         finally:
             await chunks.aclose()
+
+    def on_connection_close(self) -> None:
+        self._reader_left = True
+        super().on_connection_close()
 
 
 class TicketExport(StreamExport):
     """`GET /api/export/:ticket`: the same with a one-use ticket in place of the token."""
+
+    who = "ticket"
 
     def is_authorized(self) -> bool:
         ticket = self.hub.redeem_ticket(self.request.path.rpartition("/")[2])
@@ -123,13 +163,19 @@ class StreamSocket(GuardedSocket):
         loop = asyncio.get_running_loop()
         try:
             while True:
-                messages = await loop.run_in_executor(self.hub.query_pool, subscription.next_messages)
+                messages, more = await loop.run_in_executor(self.hub.query_pool, subscription.next_messages)
                 for message in messages:
                     await self.write_message(message, binary=isinstance(message, bytes))
-                if not messages:
+                if subscription.ended and not more:
+                    self.close(1000, "the session was deleted")
+                    return
+                if not more:
                     await asyncio.sleep(0.1)
         except (WebSocketClosedError, StreamClosedError):
             log.debug("subscriber left")
+        except Exception:
+            log.exception("a subscription failed")
+            self.close(1011, "the subscription failed; the hub's log says why")
 
     def on_message(self, message: str | bytes) -> None:
         self.refuse("a subscription takes no messages")
@@ -144,6 +190,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/stream/start", StreamStart),
     (r"/api/stream/([0-9a-f]+)", Stream),
     (r"/api/stream/([0-9a-f]+)/stats", StreamStats),
+    (r"/api/stream/([0-9a-f]+)/ledger", StreamLedger),
+    (r"/api/stream/([0-9a-f]+)/alerts", StreamAlerts),
     (r"/api/stream/([0-9a-f]+)/export", StreamExport),
     (r"/api/stream/([0-9a-f]+)/ws", StreamSocket),
     (r"/api/export/([\w-]+)", TicketExport),

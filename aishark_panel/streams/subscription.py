@@ -40,24 +40,30 @@ class Subscription:
         else:
             raise ConfigError(f"start is now, oldest or a packet number, not {start!r:.50}")
 
-    def next_messages(self) -> list[str | bytes]:
-        """What comes next: at most one notice of missed packets and one Arrow IPC stream; [] when nothing is new."""
-        messages: list[str | bytes] = []
-        with self._session.ring.read(self._cursor, self._cursor + _CHUNK_ROWS) as views:
-            first = self._session.ring.first
-            if not views and self._cursor >= first:
-                return messages
+    @property
+    def ended(self) -> bool:
+        """Whether no more packets will come: the session was deleted."""
+        return self._session.deleted
+
+    def next_messages(self) -> tuple[list[str | bytes], bool]:
+        """What comes next: a notice of missed packets or an Arrow IPC stream, and whether more is there already.
+
+        Looks at no more than a few thousand packets, of which none may match; then ask again at once.
+        """
+        ring = self._session.ring
+        with ring.read(self._cursor, self._cursor + _CHUNK_ROWS) as views:
+            first = ring.first
             if self._cursor < first:
-                missed = first - self._cursor
-                self._cursor = first
-                return [json.dumps({"type": "missed", "packets": missed, "next": first})]
+                missed, self._cursor = first - self._cursor, first
+                return [json.dumps({"type": "missed", "packets": missed, "next": first})], True
+            messages: list[str | bytes] = []
             for packets, start, stop in views:
                 mask = self._predicate.mask(packets, start, stop, self._session.interfaces)
                 rows = np.flatnonzero(mask) + start
                 self._cursor = packets.first_number + stop
                 if len(rows):
                     messages.append(_stream(packets.to_arrow(self._session.interfaces, self._columns, rows)))
-        return messages or self.next_messages()
+            return messages, bool(views)
 
 
 def _stream(batch: pa.RecordBatch) -> bytes:

@@ -1,13 +1,16 @@
-"""Which hub this server shows, and how a visitor's token travels."""
+"""Which hub this server shows, how far it is trusted, and how a visitor's token travels."""
 
+import functools
 import os
+import ssl
 import sys
 import threading
 from typing import Final
 
 from aishark_panel.client import embedded_hub
+from aishark_panel.transport import trusted
 
-__all__ = ["TOKEN_COOKIE", "hub_url"]
+__all__ = ["TOKEN_COOKIE", "hub_tls", "hub_url"]
 
 TOKEN_COOKIE: Final = "aishark_token"
 
@@ -27,3 +30,9 @@ def hub_url() -> str:
         _announced.set()
         sys.stderr.write(f"\n  aishark's start token: {hub.token}\n\n")
     return hub.url
+
+
+@functools.cache
+def hub_tls() -> ssl.SSLContext:
+    """Whose certificate an https hub may show: that of the file AISHARK_CA names, else what the system trusts."""
+    return trusted()

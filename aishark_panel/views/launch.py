@@ -10,9 +10,9 @@ import os
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from panel.io.server import get_server
 from tornado.ioloop import IOLoop
@@ -21,10 +21,13 @@ from tornado.netutil import bind_sockets
 from aishark_panel.client import start_hub
 from aishark_panel.errors import AisharkError, ConfigError
 from aishark_panel.lifetime import until_told_to_stop
+from aishark_panel.transport import hub_address
 from aishark_panel.views.routes import ROUTES
 
 __all__ = ["run_dashboard"]
 
+_HOST: Final = "127.0.0.1"
+"""The page has no TLS of its own; who wants it elsewhere puts a proxy or an ssh tunnel before it (SECURITY.md)."""
 APP: Final = Path(__file__).with_name("app.py")
 _SESSION_LIFE_MS: Final = 10_000
 """How long a page's server side outlives its lost browser; long enough for a reload of the network."""
@@ -32,38 +35,46 @@ _SESSION_LIFE_MS: Final = 10_000
 
 def run_dashboard(
     *,
-    host: str,
     port: int,
     hub_port: int,
     hub_url: str,
     ring_mib: int,
     browser: bool,
     agent: list[str] | None = None,
+    hub_options: Sequence[str] = (),
 ) -> None:
-    """Run until Ctrl-C. Raises ConfigError if a port is in use, HubError if the hub does not start, and AisharkError if
-    the agent ends with an error of its own."""
-    port = _free_port(host, port)
+    """Run until Ctrl-C. Raises ConfigError if a port is in use, HubError if the hub does not start, and AisharkError
+    when hub or agent ends by itself with an error."""
+    port = _free_port(port)
     with contextlib.ExitStack() as stack:
+        hub = None
         if hub_url:
+            hub_url = hub_address(hub_url)
             token = os.environ.get("AISHARK_TOKEN")
             if not token:
                 raise ConfigError("To join a hub set AISHARK_TOKEN to the token it printed at its start.")
         else:
-            hub = start_hub("--port", str(hub_port), "--ring-mib", str(ring_mib))
+            hub = start_hub("--port", str(hub_port), "--ring-mib", str(ring_mib), *hub_options)
             stack.callback(hub.close)
             hub_url, token = hub.url, hub.token
         os.environ.update(AISHARK_HUB=hub_url, AISHARK_TOKEN=token)
-        child = stack.enter_context(_agent(agent, hub_url, token, port)) if agent else None
-        asyncio.run(_serve(host, port, token, child, browser=browser))
+        children: dict[str, subprocess.Popen[Any]] = {}
+        if hub:
+            children["hub"] = hub.process
+        if agent:
+            children["agent"] = stack.enter_context(_agent(agent, hub_url, token, port))
+        asyncio.run(_serve(port, token, children, browser=browser))
 
 
-def _free_port(host: str, port: int) -> int:
+def _free_port(port: int) -> int:
     """The port if it can be listened on (0: any free one), so that an error comes before anything starts."""
     try:
-        sockets = bind_sockets(port, host)
+        sockets = bind_sockets(port, _HOST)
     except OSError as error:
         why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror})"
-        raise ConfigError(f"Port {port} on {host} {why}. Choose another with --port, or 0 for any free one.") from error
+        raise ConfigError(
+            f"Port {port} on {_HOST} {why}. Choose another with --port, or 0 for any free one."
+        ) from error
     number: int = sockets[0].getsockname()[1]
     for each in sockets:
         each.close()
@@ -93,12 +104,12 @@ def _agent(options: list[str], hub_url: str, token: str, page_port: int) -> Iter
             process.wait()
 
 
-async def _serve(host: str, port: int, token: str, agent: "subprocess.Popen[bytes] | None", *, browser: bool) -> None:
-    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+async def _serve(port: int, token: str, children: "dict[str, subprocess.Popen[Any]]", *, browser: bool) -> None:
+    authority = f"{_HOST}:{port}"
     server = get_server(
         {"/": str(APP)},
         port=port,
-        address=host,
+        address=_HOST,
         loop=IOLoop.current(),
         websocket_origin=[authority, f"localhost:{port}"],
         extra_patterns=ROUTES,
@@ -118,8 +129,11 @@ async def _serve(host: str, port: int, token: str, agent: "subprocess.Popen[byte
     try:
         while not stop.done():
             await asyncio.wait([stop], timeout=0.5)
-            if agent and agent.poll() not in (None, 0):
-                raise AisharkError("the agent ended with an error; it says why above.")
+            for name, child in children.items():
+                # An agent ends well when its file is read; a hub has no reason to end before us.
+                if (status := child.poll()) is not None and (status or name == "hub"):
+                    why = f"was killed by signal {-status}" if status < 0 else "ended; it says why above"
+                    raise AisharkError(f"the {name} {why}.")
     finally:
         stop.cancel()
         server.stop()

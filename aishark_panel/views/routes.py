@@ -2,19 +2,21 @@
 
 Panel gives such routes none of its authentication, so all of them inherit `Guarded`, which lets nobody pass whose token
 the hub does not accept. A token in an address ends up in histories and logs: /login takes it once and leaves it in a
-cookie that scripts cannot read. Files go over HTTP, never over the page's WebSocket.
+cookie that scripts cannot read. Files go over HTTP, in both directions, never over the page's WebSocket; what passes
+through here is never held but for a chunk.
 """
 
 import asyncio
 import contextlib
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from aishark_panel.errors import AisharkError
-from aishark_panel.views.access import TOKEN_COOKIE, hub_url
+from aishark_panel.views.access import TOKEN_COOKIE, hub_tls, hub_url
 
 __all__ = ["ROUTES", "Guarded"]
 
@@ -22,6 +24,10 @@ _CONNECT_S: Final = 5.0
 _MAX_FILE_BYTES: Final = 2**50
 """Tornado's client wants a limit; a file is streamed, so its size costs no memory."""
 _PASSED_ON: Final = ("Content-Type", "Content-Disposition")
+_MAX_CHUNK_BYTES: Final = 2**21
+"""Longest body of a request; the page sends chunks of half of it."""
+_CHUNK_S: Final = 60.0
+_OFFSET: Final = "Upload-Offset"
 
 
 class Guarded(RequestHandler):
@@ -31,6 +37,9 @@ class Guarded(RequestHandler):
     hub: str
 
     async def prepare(self) -> None:
+        origin = self.request.headers.get("Origin")
+        if origin and urlsplit(origin).netloc.lower() != self.request.host.lower():
+            raise HTTPError(403, reason="Forbidden: this request comes from another site's page")
         self.token = self.offered_token()
         if not self.token:
             raise HTTPError(401, reason="Unauthorized: open the page with its start token first")
@@ -43,6 +52,7 @@ class Guarded(RequestHandler):
                     headers={"Authorization": f"Bearer {self.token}"},
                     connect_timeout=_CONNECT_S,
                     request_timeout=_CONNECT_S,
+                    ssl_options=hub_tls(),
                 )
             )
         except HTTPClientError as error:
@@ -100,6 +110,7 @@ class FilesHandler(Guarded):
             header_callback=header,
             streaming_callback=chunk,
             decompress_response=False,
+            ssl_options=hub_tls(),
         )
         client = AsyncHTTPClient(force_instance=True, max_body_size=_MAX_FILE_BYTES)
         try:
@@ -119,8 +130,65 @@ class FilesHandler(Guarded):
             self.detach().close()
 
 
+@stream_request_body
+class UploadHandler(Guarded):
+    """`POST /uploads`; `PATCH`, `GET`, `DELETE /uploads/ID`: the hub's route of that name, with the visitor's token.
+
+    The body is streamed only because that is how Tornado asks for the token before it takes the body.
+    """
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        self._body = bytearray()
+        assert self.request.connection is not None
+        self.request.connection.set_max_body_size(_MAX_CHUNK_BYTES)  # type: ignore[attr-defined]
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    async def get(self, upload: str = "") -> None:
+        await self._pass_on()
+
+    async def post(self, upload: str = "") -> None:
+        await self._pass_on()
+
+    async def patch(self, upload: str = "") -> None:
+        await self._pass_on()
+
+    async def delete(self, upload: str = "") -> None:
+        await self._pass_on()
+
+    async def _pass_on(self) -> None:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        if _OFFSET in self.request.headers:
+            headers[_OFFSET] = self.request.headers[_OFFSET]
+        request = HTTPRequest(
+            f"{self.hub}/api{self.request.path[self.request.path.rindex('/uploads') :]}",
+            method=self.request.method or "GET",
+            headers=headers,
+            body=bytes(self._body) or None,
+            allow_nonstandard_methods=True,
+            connect_timeout=_CONNECT_S,
+            request_timeout=_CHUNK_S,
+            ssl_options=hub_tls(),
+        )
+        try:
+            response = await AsyncHTTPClient().fetch(request, raise_error=False)
+        except (HTTPClientError, StreamClosedError, OSError) as error:
+            raise HTTPError(502, reason="The hub cannot be reached") from error
+        # 599 is not an answer of the hub: it did not come in time.
+        self.set_status(response.code if response.code < 599 else 504)
+        for name in ("Content-Type", _OFFSET):
+            if name in response.headers:
+                self.set_header(name, response.headers[name])
+        if response.code != 204:
+            self.finish(response.body or b"{}")
+
+
 ROUTES: Final[list[tuple[str, type[RequestHandler], dict[str, Any]]]] = [
     (r"/login", LoginHandler, {}),
     (r"/files/([\w-]{1,200})", FilesHandler, {}),
+    (r"/uploads", UploadHandler, {}),
+    (r"/uploads/([0-9a-f]{1,64})", UploadHandler, {}),
 ]
 """What `--plugins` adds to the server."""

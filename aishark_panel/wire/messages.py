@@ -23,6 +23,7 @@ __all__ = [
     "Ack",
     "AgentMessage",
     "Batch",
+    "CaptureSettings",
     "CodecName",
     "End",
     "Heartbeat",
@@ -61,6 +62,7 @@ CODECS: Final[tuple[CodecName, ...]] = ("none", "lz4", "zstd", "gzip")
 SourceKind = Literal["live", "replay", "synthetic", "ssh"]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Factor = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +93,10 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     capturing: bool = True
     first_sequence: Annotated[int, msgspec.Meta(ge=1)] = 1
     """oldest batch of this run that the agent can still send"""
+    sampling: Factor = 1
+    """every how many-th packet is sent; times this, counts are estimates of the traffic"""
+    max_packets_per_second: Count = 0
+    """what goes beyond it is not sent; 0: no limit"""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
@@ -103,11 +109,18 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
-    """Agent started or stopped capturing, or its interfaces changed."""
+    """Agent started or stopped capturing, or its interfaces changed. Answers each StartCapture and StopCapture."""
 
     capturing: bool
     reason: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    """why it does not capture, or why what a StartCapture asked for could not be done; '' when all went well"""
+    answers: Count = 0
+    """number of the order this is the answer to; 0: nobody asked"""
     interfaces: Annotated[tuple[InterfaceInfo, ...], msgspec.Meta(max_length=1_000)] | None = None
+    """as in the hello; None: unchanged"""
+    sampling: Factor = 1
+    max_packets_per_second: Count = 0
+    """both as in the hello"""
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
@@ -150,14 +163,39 @@ class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat_r
     """hub's clock when it answered"""
 
 
-class StartCapture(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
-    """Hub wants packets."""
+class CaptureSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hub may ask of a capture, within the limits of the agent's own configuration; None leaves a setting as it
+    is. "" for the filter, 0 for the rate, 1 for sampling: as the agent's own configuration has it."""
+
+    filter: Annotated[str, msgspec.Meta(max_length=8_000)] | None = None
+    """capture filter (BPF)"""
+    snaplen: Annotated[int, msgspec.Meta(ge=14, le=262_144)] | None = None
+    """bytes kept of each frame"""
+    sampling: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """every Nth packet is sent"""
+    max_packets_per_second: Count | None = None
+    """what goes beyond it is not sent"""
+
+    def over(self, before: "CaptureSettings") -> "CaptureSettings":
+        """These settings, and what they leave open as it was before."""
+        names = CaptureSettings.__struct_fields__
+        chosen = {name: getattr(before if getattr(self, name) is None else self, name) for name in names}
+        return CaptureSettings(**chosen)
+
+
+class StartCapture(CaptureSettings, frozen=True, kw_only=True, tag="start"):
+    """Hub wants packets. The agent answers with State, whose reason says what it could not do."""
+
+    number: Count = 0
+    """names this order in the answer"""
 
 
 class StopCapture(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     """Hub wants no packets for now."""
 
     reason: str = ""
+    number: Count = 0
+    """names this order in the answer"""
 
 
 HubMessage = Welcome | Ack | HeartbeatReply | StartCapture | StopCapture

@@ -24,7 +24,7 @@ from aishark_panel.wire.pcapheaders import (
     emit_section,
 )
 
-__all__ = ["PcapWriter", "PcapngWriter"]
+__all__ = ["PcapWriter", "PcapngWriter", "whole_blocks"]
 
 _RECORD_BYTES: Final = 16
 _BLOCK_BYTES: Final = 32
@@ -73,6 +73,13 @@ class PcapngWriter:
         out = np.empty(int(padded.sum(dtype=np.int64)) + _BLOCK_BYTES * len(frames), np.uint8)
         _write_blocks(*_inputs(frames), out)
         return out.tobytes()
+
+
+def whole_blocks(data: Bytes) -> int:
+    """Bytes up to the end of the last whole block of what PcapngWriter wrote, and was perhaps killed while doing so."""
+    view = data.view()
+    view.flags.writeable = False
+    return int(_whole_blocks(view))
 
 
 def _inputs(frames: Frames) -> Iterator[npt.NDArray[Any]]:
@@ -147,3 +154,20 @@ def _write_blocks(
         at += padded
         _put_u32(out, at, _BLOCK_BYTES + padded)
         at += 4
+
+
+@kernel
+def _get_u32(data: Bytes, at: int) -> int:
+    low, high = np.int64(data[at]) | np.int64(data[at + 1]) << 8, np.int64(data[at + 2]) | np.int64(data[at + 3]) << 8
+    return low | high << 16  # type: ignore[return-value]
+
+
+@kernel
+def _whole_blocks(data: Bytes) -> int:
+    at = 0
+    while at + 12 <= len(data):
+        length = _get_u32(data, at + 4)
+        if length < 12 or length % 4 or length > len(data) - at or _get_u32(data, at + length - 4) != length:
+            break
+        at += length
+    return at

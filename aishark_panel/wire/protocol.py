@@ -13,6 +13,7 @@ from typing import Final
 from aishark_panel.errors import (
     AisharkError,
     ConfigError,
+    ConflictError,
     ExpressionError,
     HubError,
     NotAuthorizedError,
@@ -35,7 +36,7 @@ from aishark_panel.wire.messages import (
     encode_control,
 )
 
-__all__ = ["WINDOW_BYTES", "AgentEnd", "ClientEnd", "HubEnd", "error_reply"]
+__all__ = ["WINDOW_BYTES", "AgentEnd", "ClientEnd", "HubEnd", "error_reply", "peer_error"]
 
 WINDOW_BYTES: Final = 16 * 2**20
 """Credit of one agent: envelope bytes sent but not yet taken. Bounds what the hub buffers per agent."""
@@ -173,7 +174,7 @@ class HubEnd:
 
 
 _REPLY_ERRORS: Final[dict[str, type[AisharkError]]] = {
-    e.__name__: e for e in (HubError, NotFoundError, NotAuthorizedError, ConfigError, ProtocolError)
+    e.__name__: e for e in (HubError, NotFoundError, NotAuthorizedError, ConflictError, ConfigError, ProtocolError)
 }
 
 
@@ -181,6 +182,13 @@ def error_reply(request_id: int, error: AisharkError) -> Reply:
     """The reply that carries an error to the client, where `ClientEnd.receive` raises it again."""
     position = error.position if isinstance(error, ExpressionError) else None
     return Reply(id=request_id, error=str(error), error_kind=type(error).__name__, position=position)
+
+
+def peer_error(kind: str, message: str, position: int | None = None) -> AisharkError:
+    """The error that the hub names, to be raised on this side; HubError for a kind that is not known here."""
+    if kind == ExpressionError.__name__:
+        return ExpressionError(message, position)
+    return _REPLY_ERRORS.get(kind, HubError)(message)
 
 
 class ClientEnd:
@@ -202,6 +210,4 @@ class ClientEnd:
         reply, body = decode_reply(message)
         if not reply.error:
             return reply.id, reply.result, body
-        if reply.error_kind == ExpressionError.__name__:
-            return reply.id, ExpressionError(reply.error, reply.position), body
-        return reply.id, _REPLY_ERRORS.get(reply.error_kind, HubError)(reply.error), body
+        return reply.id, peer_error(reply.error_kind, reply.error, reply.position), body

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +18,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 
 from aishark_panel.agent.capture import LiveCapture, LocalInterface, list_interfaces
+from aishark_panel.agent.several import SeveralCaptures
 from aishark_panel.agent.tpacket import BLOCK_BYTES
 from aishark_panel.errors import CaptureError, ConfigError, FilterError
 
@@ -81,7 +83,7 @@ def frame_of(payload: bytes = b"") -> bytes:
     return bytes(Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01", type=EXPERIMENTAL)) + payload
 
 
-def received(capture: LiveCapture, count: int) -> list[Packet]:
+def received(capture: LiveCapture | SeveralCaptures, count: int) -> list[Packet]:
     """The next `count` packets, fewer where they do not come within 5 s, more where more come."""
     packets: list[Packet] = []
     deadline = time.monotonic() + 5
@@ -211,6 +213,125 @@ def test_nothing_unfiltered_slips_in_while_a_capture_starts(link: Link) -> None:
     finally:
         done.set()
         flooder.join()
+
+
+def test_another_filter_and_snaplen_hold_from_then_on_and_none_is_lost_that_passes_both(link: Link) -> None:
+    both, before = bytes(Ether() / IP() / UDP(dport=53) / bytes(200)), bytes(Ether() / IP() / UDP(dport=54))
+    done = threading.Event()
+
+    def send() -> int:
+        sent = 0
+        while not done.is_set():
+            link.send(both)
+            sent += 1
+        return sent
+
+    with contextlib.closing(LiveCapture(link.far, "udp")) as capture, ThreadPoolExecutor(1) as pool:
+        link.send(before)
+        assert [p.frame for p in received(capture, 1)] == [before]
+        sent = pool.submit(send)
+        packets = received(capture, 5)
+        for _ in range(10):
+            capture.adjust("udp dst port 53", 100)
+            packets += received(capture, 5)
+            capture.adjust("udp", 262_144)
+            packets += received(capture, 5)
+        capture.adjust("udp dst port 53", 100)
+        done.set()
+        link.send(before)
+        packets += received(capture, sent.result() - len(packets))
+        assert len(packets) == sent.result() == capture.counters()["matched"] - 1
+        assert {p.frame for p in packets} == {both, both[:100]}
+        assert packets[-1].frame == both[:100]
+        assert (capture.interfaces[0].filter, capture.interfaces[0].snaplen) == ("udp dst port 53", 100)
+
+
+def test_a_filter_that_does_not_compile_leaves_the_one_in_force(link: Link) -> None:
+    wanted, other = bytes(Ether() / IP() / UDP(dport=53)), bytes(Ether() / IP() / UDP(dport=54))
+    with contextlib.closing(LiveCapture(link.far, "udp dst port 53")) as capture:
+        with pytest.raises(FilterError, match="syntax error"):
+            capture.adjust("udp prot 54", 100)
+        with pytest.raises(ConfigError, match="snaplen is 3"):
+            capture.adjust("udp", 3)
+        link.send(other, wanted)
+        assert [p.frame for p in received(capture, 1)] == [wanted]
+        assert capture.interfaces[0].filter == "udp dst port 53"
+
+
+def test_halted_a_capture_gives_what_it_has_and_takes_no_more(link: Link) -> None:
+    with contextlib.closing(LiveCapture(link.far, ONLY_OURS)) as capture:
+        link.send(*[frame_of(bytes([n])) for n in range(100)])
+        capture.halt()
+        link.send(frame_of(b"late"))
+        packets = received(capture, 100)
+        assert capture.read(0.05) is None
+        assert capture.counters() == {"matched": 100, "kernel_dropped": 0}
+    assert [p.frame[14] for p in packets] == list(range(100))
+
+
+def open_several(links: list[Link], filters: list[str]) -> SeveralCaptures:
+    def opener(link: Link, expression: str) -> Callable[[int], LiveCapture]:
+        return lambda index: LiveCapture(link.far, expression, buffer_bytes=8 << 20, index=index)
+
+    return SeveralCaptures([opener(*each) for each in zip(links, filters, strict=True)])
+
+
+def test_several_interfaces_are_captured_together(make_link: Callable[[], Link]) -> None:
+    links = [make_link(), make_link(), make_link()]
+    with contextlib.closing(open_several(links, [ONLY_OURS] * 3)) as capture:
+        assert [i.name for i in capture.interfaces] == [link.far for link in links]
+        for n in range(30):
+            links[n % 3].send(frame_of(bytes([n])))
+        packets = received(capture, 30)
+        assert capture.counters() == {"matched": 30, "kernel_dropped": 0}
+    assert {(p.iface, p.frame[14]) for p in packets} == {(n % 3, n) for n in range(30)}
+    for iface in range(3):
+        numbers = [p.frame[14] for p in packets if p.iface == iface]
+        assert numbers == sorted(numbers)
+
+
+def test_a_busy_interface_does_not_keep_a_quiet_one_waiting(make_link: Callable[[], Link]) -> None:
+    busy, quiet = make_link(), make_link()
+    with contextlib.closing(open_several([busy, quiet], [ONLY_OURS] * 2)) as capture:
+        busy.send(*[frame_of(bytes(1_000))] * 3_000)  # more than one read takes
+        quiet.send(frame_of(b"me too"))
+        capture.halt()
+        reads = [capture.read(1) for _ in range(3)]
+    assert [set(frames.iface.tolist()) for frames in reads if frames] == [{0}, {1}, {0}]
+
+
+def test_where_one_of_several_interfaces_cannot_be_had_none_is(make_link: Callable[[], Link]) -> None:
+    link = make_link()
+    descriptors = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(CaptureError, match="there is no interface 'eth77'"):
+        open_several([link, link._replace(far="eth77")], [ONLY_OURS] * 2)
+    assert set(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_when_one_of_several_interfaces_goes_down_the_error_names_it(make_link: Callable[[], Link]) -> None:
+    links = [make_link(), make_link()]
+    with contextlib.closing(open_several(links, [ONLY_OURS] * 2)) as capture:
+        ip("link", "set", links[1].far, "down")
+        with pytest.raises(CaptureError, match=f"interface {links[1].far} went down"):
+            received(capture, 1)
+
+
+def test_several_captures_can_be_woken_adjusted_and_halted(make_link: Callable[[], Link]) -> None:
+    links = [make_link(), make_link()]
+    with contextlib.closing(open_several(links, ["udp", "tcp"])) as capture:
+        capture.wake()
+        assert capture.read(30) is None
+        capture.adjust("udp dst port 53", 100)
+        assert [i.filter for i in capture.interfaces] == ["udp dst port 53"] * 2
+        with pytest.raises(FilterError):
+            capture.adjust("udp prot 53", 100)
+        for link in links:
+            link.send(bytes(Ether() / IP() / UDP(dport=53)), bytes(Ether() / IP() / TCP()))
+        assert sorted(p.iface for p in received(capture, 2)) == [0, 1]
+        capture.halt()
+        links[0].send(bytes(Ether() / IP() / UDP(dport=53)))
+        assert capture.read(0.05) is None
+    capture.wake()
 
 
 @pytest.mark.parametrize("expression", ["", "tcp or udp"])

@@ -1,17 +1,24 @@
 """docs/protocol.md names every route, method, message and statistic there is."""
 
+from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 
 from aishark_panel.streams.queries import METHODS
+from aishark_panel.streams.recording import Recording, RecordingOptions
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.routes import ROUTES
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.uploads import Upload, UploadRequest
 from aishark_panel.wire.messages import AgentMessage, HubMessage
 from tests.codebase.sources import ROOT
 
 TEXT = (ROOT / "docs" / "protocol.md").read_text("utf-8")
+METHODS_OF_THE_HUB = [
+    "sessions", "start", "stop", "clear", "delete", "export_ticket", "recordings", "record_start", "record_stop",
+]  # fmt: skip
 MESSAGES = [*get_args(AgentMessage), *get_args(HubMessage)]
 
 
@@ -21,10 +28,10 @@ def test_every_route_is_documented(pattern: str) -> None:
 
 
 def _readable(pattern: str) -> str:
-    return pattern.replace("([0-9a-f]+)", ":id").replace(r"([\w-]+)", ":ticket")
+    return pattern.replace("([0-9a-f]+)", ":id").replace(r"([\w-]+)", ":ticket").replace("([^/]+)", ":name")
 
 
-@pytest.mark.parametrize("method", [*METHODS, "sessions", "start", "stop", "clear", "export_ticket"])
+@pytest.mark.parametrize("method", [*METHODS, *METHODS_OF_THE_HUB])
 def test_every_method_is_documented(method: str) -> None:
     assert f"`{method}`" in TEXT
 
@@ -40,3 +47,15 @@ def test_every_message_and_its_fields_are_documented(message: type) -> None:
 def test_every_statistic_is_documented() -> None:
     stats = Session("a", "b", ring_bytes=MIN_LIMIT_BYTES).stats()
     assert not [name for name in stats if name not in TEXT]
+
+
+@pytest.mark.parametrize("request_body", [RecordingOptions, UploadRequest], ids=lambda r: r.__name__)
+def test_every_option_of_a_request_is_documented(request_body: type[msgspec.Struct]) -> None:
+    assert not [name for name in request_body.__struct_fields__ if name not in TEXT]
+
+
+def test_every_word_on_a_recording_and_an_upload_is_documented(tmp_path: Path) -> None:
+    session = Session("a", "b", ring_bytes=MIN_LIMIT_BYTES)
+    recording = Recording("c", session, RecordingOptions(), tmp_path, now_ns=0)
+    upload = Upload("d", UploadRequest(name="e", size=1), target=NotImplemented, part=NotImplemented, touched_s=0.0)
+    assert not [name for name in (*recording.status(), *upload.status()) if name not in TEXT]

@@ -45,7 +45,7 @@ def test_a_replayed_file_arrives_whole(hub: EmbeddedHub, capture_file: Path, com
 
 
 def test_order_and_bytes_are_kept(hub: EmbeddedHub, capture_file: Path) -> None:
-    run_agent(hub, "-r", str(capture_file), "--speed", "max", "--session", "order", "--batch-rows", "17")
+    run_agent(hub, "-r", str(capture_file), "--speed", "max", "--session", "order", "--batch-size", "17")
     session = session_of(hub, "order")
     expected = frames(N)
     assert numbers_in(hub, session)[:2_000] == list(range(2_000))

@@ -165,18 +165,20 @@ def test_a_subscriber_gets_each_new_packet_once_and_hears_what_it_missed(session
     session.ingest(run, frames(100), 1, {})
     new = Subscription(session, where="", columns=["number"], start="now")
     old = Subscription(session, where="src_port < 10_010", columns=["number"], start="oldest")
-    assert new.next_messages() == []
-    (message,) = old.next_messages()
+    assert new.next_messages() == ([], False)
+    (message,), _ = old.next_messages()
     assert isinstance(message, bytes)
     assert read_stream(message).column("number").to_pylist() == list(range(1, 11))
     sequence = 1
     while not session.ring.evicted:
         sequence += 1
         session.ingest(run, frames(5_000, first=100 + 5_000 * (sequence - 2), size=1_000), sequence, {})
-    (notice,) = new.next_messages()
+    (notice,), _ = new.next_messages()
     assert notice == f'{{"type": "missed", "packets": {session.ring.first - 101}, "next": {session.ring.first}}}'
     seen: list[int] = []
-    while messages := new.next_messages():
+    more = True
+    while more:
+        messages, more = new.next_messages()
         for part in messages:
             assert isinstance(part, bytes)
             seen += read_stream(part).column("number").to_pylist()

@@ -1,0 +1,127 @@
+"""Limits: sends every n-th packet, and no more than so many packets and bits per second.
+
+What is left out is counted by reason: `sampled_out`, `throttled`. The rates are a *token bucket* each, filled by the
+packets' own times and holding BURST_NS' worth: of what comes in each interval the first packets pass. So a replay is
+thinned alike at any speed. Compiled, as all that touches single packets is; pure.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from aishark_panel.jit import kernel
+from aishark_panel.wire.frames import Bytes, Frames
+
+__all__ = ["BURST_NS", "Limiter"]
+
+BURST_NS: Final = 100_000_000
+"""What a bucket holds, as the time it takes to fill: how long a burst may go beyond the rate."""
+_STEP_BACK_NS: Final = 1_000_000_000
+"""Packets may come a little out of order; beyond this the clock was set back, and the buckets go on from there."""
+
+_SEEN, _LAST_NS = 0, 1
+"""places in a limiter's marks: packets seen, time up to which the buckets are filled"""
+_PACKETS, _BITS = 0, 1
+"""places in a limiter's tokens"""
+
+
+class Limiter:
+    """Applies the limits to the frames of one agent; 0 stands for no limit."""
+
+    def __init__(self) -> None:
+        self.sampled_out = 0
+        """packets left out by sampling"""
+        self.throttled = 0
+        """packets left out by a rate"""
+        self._chosen = np.empty(0, np.int32)
+        self._data = np.empty(0, np.uint8)
+        self.set(sampling=1)
+
+    def set(self, *, sampling: int, packets_per_s: int = 0, bits_per_s: int = 0) -> None:
+        """Other limits from now on: every `sampling`-th packet, of captured bits `bits_per_s`. Buckets start full."""
+        self._sampling = sampling
+        self._rates = np.array([packets_per_s, bits_per_s], np.float64)
+        self._full = np.maximum(self._rates * BURST_NS / 1e9, 1.0)
+        self._tokens = self._full.copy()
+        self._marks = np.zeros(2, np.int64)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every packet passes."""
+        return self._sampling == 1 and not self._rates.any()
+
+    def take(self, frames: Frames) -> Frames:
+        """The frames that pass, in order; their memory is valid until the next call and while that of `frames` is."""
+        n = len(frames)
+        if self.is_idle or not n:
+            return frames
+        if self._chosen.size < n:
+            self._chosen = np.empty(n, np.int32)
+        passed, sampled = _choose(
+            frames.ts, frames.offsets, self._sampling, self._rates, self._full, self._marks, self._tokens, self._chosen
+        )
+        self.sampled_out += n - sampled
+        self.throttled += sampled - passed
+        return frames if passed == n else self._gather(frames, self._chosen[:passed])
+
+    def _gather(self, frames: Frames, chosen: npt.NDArray[np.int32]) -> Frames:
+        lengths = frames.offsets[1:][chosen] - frames.offsets[:-1][chosen]
+        offsets = np.zeros(len(chosen) + 1, np.int32)
+        np.cumsum(lengths, out=offsets[1:])
+        if self._data.size < offsets[-1]:
+            self._data = np.empty(int(offsets[-1]), np.uint8)
+        _copy_frames(frames.offsets, frames.data, chosen, offsets, self._data)
+        return Frames(frames.ts[chosen], frames.orig_len[chosen], frames.iface[chosen], offsets, self._data)
+
+
+@kernel
+def _choose(
+    ts: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int32],
+    sampling: int,
+    rates: npt.NDArray[np.float64],
+    full: npt.NDArray[np.float64],
+    marks: npt.NDArray[np.int64],
+    tokens: npt.NDArray[np.float64],
+    chosen: npt.NDArray[np.int32],
+) -> tuple[int, int]:
+    """Write the rows that pass to `chosen`: (how many pass, how many the sampling let through)."""
+    passed = 0
+    sampled = 0
+    for row in range(ts.size):
+        turn = marks[_SEEN] % sampling
+        marks[_SEEN] += 1
+        if turn:
+            continue
+        sampled += 1
+        elapsed_ns = ts[row] - marks[_LAST_NS]
+        if elapsed_ns > 0 or elapsed_ns < -_STEP_BACK_NS:
+            marks[_LAST_NS] = ts[row]
+            for i in range(2):
+                tokens[i] = min(full[i], tokens[i] + max(elapsed_ns, 0) / 1e9 * rates[i])
+        # A frame of any length passes a bucket of bits that is not empty, and leaves its debt there.
+        if (rates[_PACKETS] and tokens[_PACKETS] < 1.0) or (rates[_BITS] and tokens[_BITS] <= 0.0):
+            continue
+        tokens[_PACKETS] -= 1.0
+        tokens[_BITS] -= 8.0 * (offsets[row + 1] - offsets[row])
+        chosen[passed] = row
+        passed += 1
+    return passed, sampled
+
+
+@kernel
+def _copy_frames(
+    offsets: npt.NDArray[np.int32],
+    data: Bytes,
+    chosen: npt.NDArray[np.int32],
+    new_offsets: npt.NDArray[np.int32],
+    new_data: Bytes,
+) -> None:
+    for i in range(chosen.size):
+        row = chosen[i]
+        # Slices first: without index arithmetic in it, the loop becomes vector instructions.
+        source = data[offsets[row] : offsets[row + 1]]
+        target = new_data[new_offsets[i] : new_offsets[i + 1]]
+        for k in range(target.size):
+            target[k] = source[k]

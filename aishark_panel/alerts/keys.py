@@ -1,0 +1,119 @@
+"""Values of columns as words: what the groups of a rule, and the distinct values it counts, are told apart by.
+
+A *key* is the values of the columns a rule groups by. Each value becomes one or more uint64 words, equal where the
+values are equal, whatever block of packets they come from; `KeyColumn.value` turns the words back for people.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from aishark_panel.errors import ExpressionError
+from aishark_panel.query.names import Field, resolve
+from aishark_panel.query.rows import Mask, Rows
+from aishark_panel.wire.packets import Interface, address_text, mac_text
+from aishark_panel.wire.protocols import PROTOCOLS
+from aishark_panel.wire.schema import Kind, Layer
+
+__all__ = ["KeyColumn", "Words", "key_field", "present_in_all"]
+
+Words = npt.NDArray[np.uint64]
+"""(rows, words of a key)"""
+
+_IPV6: Final = np.uint32(Layer.IPV6)
+_ALL_BITS: Final = 2**64 - 1
+
+
+def key_field(name: str, position: int) -> Field:
+    """The one field a name stands for; ExpressionError where it stands for none, for two, or for a moment in time."""
+    fields = resolve(name, position).fields
+    if len(fields) != 1:
+        meaning = "a protocol" if not fields else "two columns, either of which"
+        raise ExpressionError(f"{name} means {meaning}; name one column, such as src_ip", position)
+    if fields[0].kind is Kind.TIME or not fields[0].stored:
+        raise ExpressionError(f"{name} differs in every packet; nothing can be grouped or counted by it", position)
+    return fields[0]
+
+
+def present_in_all(fields: Sequence[Field], rows: Rows, mask: Mask) -> Mask:
+    """`mask` without the rows where one of the fields is null."""
+    for presence in dict.fromkeys(presence for each in fields for presence in each.presence):
+        mask &= rows.present(presence)
+    return mask
+
+
+class KeyColumn:
+    """A field's values as words; `is_read_back`: `value` will be asked, else words only tell values apart."""
+
+    def __init__(self, field: Field, *, is_read_back: bool = True) -> None:
+        self.field = field
+        self._is_read_back = is_read_back
+        self.texts: dict[int, str] = {}
+        """text of each word, of a column of texts that is read back; grows until `keep_texts`"""
+
+    @property
+    def width(self) -> int:
+        """Words a value has: an address is two, and whether it is IPv6 (which may carry a real ::ffff:a.b.c.d)."""
+        return 3 if self.field.kind is Kind.ADDRESS else 1
+
+    def words(self, rows: Rows, chosen: npt.NDArray[np.intp]) -> Words:
+        """The values of some of the rows, (chosen, width)."""
+        stored = rows.values(self.field.stored)[chosen]
+        words = np.empty((len(chosen), self.width), np.uint64)
+        match self.field.kind:
+            case Kind.ADDRESS:
+                words[:, :2] = stored
+                words[:, 2] = (rows.values("layers")[chosen] & _IPV6) != 0
+            case Kind.TEXT:
+                words[:, 0] = self._text_words(rows, stored)
+            case Kind.INTERFACE:
+                words[:, 0] = self._interface_words(rows.interfaces)[stored]
+            case _ if self.field.bit:
+                words[:, 0] = (stored & self.field.bit) != 0
+            case _:
+                words[:, 0] = stored
+        return words
+
+    def _text_words(self, rows: Rows, codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+        """Codes mean something within their block only; Python's hash of the text, 64 bits, means it everywhere."""
+        used, places = np.unique(codes, return_inverse=True)
+        known = rows.packets.text_values()
+        hashes = np.empty(len(used), np.uint64)
+        for i, code in enumerate(used):
+            text = known[code]
+            word = hash(text) & _ALL_BITS
+            hashes[i] = word
+            if self._is_read_back:
+                self.texts[word] = text
+        return hashes[places]
+
+    def _interface_words(self, interfaces: Sequence[Interface]) -> npt.NDArray[np.uint64]:
+        """Interfaces of one name (or of one agent) are one."""
+        names = [i.agent if self.field.name == "agent" else i.name for i in interfaces]
+        first: dict[str, int] = {}
+        return np.array([first.setdefault(name, code) for code, name in enumerate(names)], np.uint64)
+
+    def value(self, words: Sequence[int], interfaces: Sequence[Interface]) -> Any:
+        """The value people read: a text or a number."""
+        match self.field.kind:
+            case Kind.ADDRESS:
+                return address_text(np.array(words[:2], np.uint64).tobytes(), v6=bool(words[2]))
+            case Kind.TEXT:
+                return self.texts[words[0]]
+            case Kind.INTERFACE:
+                interface = interfaces[words[0]]
+                return interface.agent if self.field.name == "agent" else interface.name
+            case Kind.MAC:
+                return mac_text(words[0])
+            case Kind.PROTOCOL:
+                return PROTOCOLS[words[0]]
+            case Kind.BOOLEAN:
+                return bool(words[0])
+            case _:
+                return words[0]
+
+    def keep_texts(self, words: set[int]) -> None:
+        """Forget all texts but these."""
+        self.texts = {word: text for word, text in self.texts.items() if word in words}

@@ -1,0 +1,453 @@
+"""The options of an agent: what they are called, where they can be given, and what they may be.
+
+An *option* has a section and a key, `agent.snaplen`. It can be given on the command line, in the environment
+(AISHARK_AGENT__SNAPLEN), and in a YAML file; the first of these that has it counts, else its default. In the file,
+${NAME} stands for a variable of the environment. All of them are texts, read by one parser for each kind of value:
+sizes ("64MiB"), durations ("50ms") and bandwidths ("100Mbit") carry their unit. A *profile* is a named set of some
+options in the file; `agent.profile` puts it in the place of those the file gives otherwise.
+
+Every error says where: the file's line, the variable or the option. Secrets are in no error, repr or print.
+"""
+
+import difflib
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import yaml
+
+from aishark_panel.errors import ConfigError
+
+__all__ = [
+    "AgentOptions",
+    "AgentSection",
+    "Given",
+    "PerformanceSection",
+    "ServerSection",
+    "load_agent_options",
+    "print_options",
+]
+
+Text = str | tuple[str, ...]
+_MAX_FILE_BYTES: Final = 1 << 20
+_MAX_KEY_BYTES: Final = 1 << 16
+_MASK: Final = "********"
+
+
+class Given(NamedTuple):
+    """An option's value as a text, and where it was given."""
+
+    text: Text
+    where: str
+
+
+# What a value may be. Each parser takes a text and raises ValueError with what it must be.
+
+
+def _text(value: Text) -> str:
+    if not isinstance(value, str):
+        raise ValueError("one text")
+    return value
+
+
+def _texts(value: Text) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _secret(value: Text) -> str:
+    text = _text(value)
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("printable ASCII without spaces")
+    return text
+
+
+def _flag(value: Text) -> bool:
+    known = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    found = known.get(_text(value).lower())
+    if found is None:
+        raise ValueError("true or false")
+    return found
+
+
+def _address(value: Text) -> str:
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("an address such as http://127.0.0.1:8765")
+    return text
+
+
+def _choice(*names: str) -> Callable[[Text], str]:
+    def parse(value: Text) -> str:
+        if value not in names:
+            raise ValueError(f"one of {', '.join(names)}")
+        return _text(value)
+
+    return parse
+
+
+def _integer(low: int, high: int | None = None) -> Callable[[Text], int]:
+    def parse(value: Text) -> int:
+        text = _text(value)
+        if not re.fullmatch(r"-?[0-9]{1,18}", text) or not low <= int(text) <= (int(text) if high is None else high):
+            raise ValueError(f"a whole number, {low:,} or more" + ("" if high is None else f" and at most {high:,}"))
+        return int(text)
+
+    return parse
+
+
+def _quantity(kind: str, example: str, units: Mapping[str, float], low: str, high: str) -> Callable[[Text], float]:
+    """Parser of a number with a unit; the result counts in the unit whose factor is 1. `low` and `high` are allowed."""
+
+    def number(text: str) -> float | None:
+        match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z/]*)", text)
+        if match is None or (match[2] not in units and float(match[1])):
+            return None
+        return float(match[1]) * units.get(match[2], 0)
+
+    least, most = number(low), number(high)
+
+    def parse(value: Text) -> float:
+        found = number(_text(value))
+        assert least is not None
+        assert most is not None
+        if found is None or not least <= found <= most:
+            raise ValueError(f"a {kind} with its unit, {low} to {high}, such as {example}")
+        return found
+
+    return parse
+
+
+_SIZE_UNITS: Final = {
+    "": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+}  # fmt: skip
+_DURATION_UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600}
+_BANDWIDTH_UNITS: Final = {"bit": 1, "kbit": 1e3, "Mbit": 1e6, "Gbit": 1e9}
+
+
+def _size(low: str, high: str) -> Callable[[Text], int]:
+    """Bytes."""
+    parse = _quantity("size", "64MiB", _SIZE_UNITS, low, high)
+    return lambda value: int(parse(value))
+
+
+def _duration(low: str, high: str) -> Callable[[Text], float]:
+    """Seconds."""
+    return _quantity("duration", "50ms", _DURATION_UNITS, low, high)
+
+
+def _bandwidth(value: Text) -> int:
+    """Bits per second; 0: no limit."""
+    return int(_quantity("bandwidth", "100Mbit", _BANDWIDTH_UNITS, "0", "1000Gbit")(value))
+
+
+def _option(parse: Callable[[Text], Any], default: Text, flag: str = "", *, secret: bool = False) -> Any:
+    """A dataclass field: how its text is read, the text of its default, its option on the command line."""
+    about = {"parse": parse, "default": default, "flag": flag, "secret": secret}
+    return field(default=parse(default), metadata=about, repr=not secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSection:
+    """`agent:` which packets are captured."""
+
+    name: str = _option(_text, "", "--name")
+    """what the agent calls itself; empty: the host's name"""
+    interfaces: tuple[str, ...] = _option(_texts, (), "--interface")
+    """network interfaces to capture on"""
+    filter: str = _option(_text, "", "--filter")
+    """capture filter (BPF)"""
+    snaplen: int = _option(_integer(14, 262_144), "262144", "--snaplen")
+    """most bytes kept of a frame"""
+    buffer_size: int = _option(_size("1MiB", "4GiB"), "64MiB", "--buffer-size")
+    """kernel ring of each interface, bytes"""
+    promiscuous: bool = _option(_flag, "true", "--promiscuous")
+    """capture frames for other hosts too"""
+    profile: str = _option(_text, "", "--profile")
+    """profile in use"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSection:
+    """`server:` the hub, and how it is reached."""
+
+    url: str = _option(_address, "http://127.0.0.1:8765", "--hub")
+    """http(s) address"""
+    session: str = _option(_text, "", "--session")
+    """session to feed, by name; empty: the hub's own"""
+    api_key: str = _option(_secret, "", secret=True)
+    """key or token that the hub asks for"""
+    api_key_file: str = _option(_text, "", "--api-key-file")
+    """file that holds it, which nobody else may read"""
+    ca: str = _option(_text, "", "--ca")
+    """PEM file of the CA of an https hub; empty: those the system trusts"""
+    reconnect_interval: float = _option(_duration("10ms", "1h"), "500ms")
+    """first wait before connecting again, seconds; each further one is twice as long"""
+    reconnect_max: float = _option(_duration("10ms", "24h"), "15s")
+    """longest wait, seconds"""
+    max_retries: int = _option(_integer(-1), "5", "--max-retries")
+    """tries to reach a hub never reached before; -1: for ever"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerformanceSection:
+    """`performance:` what the agent may cost."""
+
+    max_packets_per_second: int = _option(_integer(0), "0", "--max-packets-per-second")
+    """what goes beyond is counted and left out; 0: no limit"""
+    max_bandwidth: int = _option(_bandwidth, "0", "--max-bandwidth")
+    """the same for captured bits per second, before compression"""
+    batch_size: int = _option(_integer(1, 65_536), "8192", "--batch-size")
+    """most packets in a batch"""
+    batch_age: float = _option(_duration("1ms", "1min"), "50ms", "--batch-age")
+    """longest wait of a packet for its batch, seconds"""
+    compression: str = _option(_choice("auto", "none", "lz4", "zstd", "gzip"), "auto", "--compression")
+    """auto: none to a hub on this host, lz4 to others"""
+    sampling: int = _option(_integer(1), "1", "--sampling")
+    """every how many-th packet is sent"""
+    outbox: int = _option(_size("1MiB", "64GiB"), "64MiB", "--outbox")
+    """memory for what the hub has not acknowledged, bytes"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """All options of an agent."""
+
+    agent: AgentSection = AgentSection()
+    server: ServerSection = ServerSection()
+    performance: PerformanceSection = PerformanceSection()
+    given: Mapping[str, Given] = field(default_factory=dict, repr=False)
+    """the texts behind them, by `section.key`; what is not in it has its default"""
+    profiles: Mapping[str, Mapping[str, Given]] = field(default_factory=dict, repr=False)
+
+
+_SECTIONS: Final = {"agent": AgentSection, "server": ServerSection, "performance": PerformanceSection}
+_OPTIONS: Final[dict[str, Field[Any]]] = {
+    f"{section}.{each.name}": each for section, kind in _SECTIONS.items() for each in fields(kind)
+}
+_PROFILE_KEYS: Final = {
+    "filter": "agent.filter",
+    "snaplen": "agent.snaplen",
+    "sampling": "performance.sampling",
+    "max_packets_per_second": "performance.max_packets_per_second",
+}
+_SHORT_VARIABLES: Final = {"AISHARK_HUB": "server.url", "AISHARK_TOKEN": "server.api_key", "AISHARK_CA": "server.ca"}
+"""Variables shared with the other commands."""
+_KEY_PLACES: Final = ("server.api_key", "server.api_key_file")
+
+
+def load_agent_options(path: str, environment: Mapping[str, str], arguments: Mapping[str, Text | None]) -> AgentOptions:
+    """The options from a YAML file ('' for none), environment variables and the command line's `arguments`.
+
+    `arguments` go by `section.key`; None is an argument that was not given. Raises ConfigError with the place.
+    """
+    in_file, profiles = _read_file(path, environment) if path else ({}, {})
+    flags = {name: about.metadata["flag"] for name, about in _OPTIONS.items()}
+    on_line = {name: Given(text, flags[name]) for name, text in arguments.items() if text is not None}
+    in_environment = _from_environment(environment)
+    above = in_file | in_environment | on_line
+    in_file |= _chosen_profile(above.get("agent.profile"), profiles)
+    given: dict[str, Given] = {}
+    for layer in (in_file, in_environment, on_line):
+        keys = [layer[name] for name in _KEY_PLACES if name in layer and layer[name].text]
+        if len(keys) > 1:
+            raise ConfigError(f"{keys[0].where} and {keys[1].where}: give one of the two.")
+        if keys:
+            for name in _KEY_PLACES:
+                given.pop(name, None)
+        given |= layer
+    values: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
+    for name, each in given.items():
+        section, _, key = name.partition(".")
+        values[section][key] = _parse(name, each)
+    if key_file := values["server"].get("api_key_file"):
+        values["server"]["api_key"] = _read_key(Path(key_file), given["server.api_key_file"].where)
+    sections: dict[str, Any] = {section: kind(**values[section]) for section, kind in _SECTIONS.items()}
+    return AgentOptions(**sections, given=given, profiles=profiles)
+
+
+def print_options(options: AgentOptions) -> str:
+    """The options in force as a YAML file, each with where it comes from as a comment; secrets are masked."""
+    lines = []
+    for section in _SECTIONS:
+        lines.append(f"{section}:")
+        for name, about in _OPTIONS.items():
+            if name.startswith(f"{section}."):
+                text, where = options.given.get(name, Given(about.metadata["default"], "default"))
+                shown = _MASK if about.metadata["secret"] and text else text
+                lines.append(f"  {_yaml_line(about.name, shown)}  # {where}")
+    if options.profiles:
+        lines.append("profiles:")
+    for profile, keys in options.profiles.items():
+        lines.append(f"  {_yaml_line(profile, {})[:-3]}")
+        lines += [f"    {_yaml_line(key, each.text)}  # {each.where}" for key, each in keys.items()]
+    return "\n".join(lines)
+
+
+def _yaml_line(key: str, value: Text | dict[str, str]) -> str:
+    plain: object = list(value) if isinstance(value, tuple) else value
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]+|true|false", value):
+        plain = yaml.safe_load(value)
+    flow = None if isinstance(plain, list) else False
+    return str(yaml.safe_dump({key: plain}, default_flow_style=flow, width=10**6, allow_unicode=True)).strip()
+
+
+def _parse(name: str, given: Given) -> Any:
+    about = _OPTIONS[name].metadata
+    try:
+        return about["parse"](given.text)
+    except ValueError as error:
+        value = "" if about["secret"] else f", not {given.text!r:.100}"
+        raise ConfigError(f"{given.where} must be {error}{value}.") from error
+
+
+def _chosen_profile(chosen: Given | None, profiles: Mapping[str, Mapping[str, Given]]) -> dict[str, Given]:
+    if chosen is None or not chosen.text:
+        return {}
+    if chosen.text not in profiles:
+        known = f"there are {', '.join(profiles)}" if profiles else "the configuration has none"
+        raise ConfigError(f"{chosen.where}: there is no profile {chosen.text!r:.60}; {known}.")
+    return {_PROFILE_KEYS[key]: given for key, given in profiles[_text(chosen.text)].items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
+    found = {
+        name: Given(environment[variable], variable)
+        for variable, name in _SHORT_VARIABLES.items()
+        if environment.get(variable)
+    }
+    for variable, text in environment.items():
+        section, separator, key = variable.removeprefix("AISHARK_").partition("__")
+        if variable.startswith("AISHARK_") and separator:
+            name = f"{section}.{key}".lower()
+            if name not in _OPTIONS:
+                near = _nearest(name, _OPTIONS).replace(".", "__").upper()
+                raise ConfigError(f"{variable} is no option{near and f'; did you mean AISHARK_{near}?'}")
+            found[name] = Given(text, variable)
+    return found
+
+
+def _nearest(name: str, known: Mapping[str, object]) -> str:
+    """The known name that is most like `name`; '' where none is."""
+    return next(iter(difflib.get_close_matches(name, known, 1)), "")
+
+
+def _read_key(path: Path, where: str) -> str:
+    """The secret a file holds, which only its owner may read."""
+    text = _read_text(path, where, _MAX_KEY_BYTES)
+    _refuse_if_shared(path, where)
+    key = str(_parse("server.api_key", Given(text.strip(), f"{where}: the key in {path}")))
+    if not key:
+        raise ConfigError(f"{where}: {path} is empty; the key must stand in it.")
+    return key
+
+
+def _read_text(path: Path, where: str, limit_bytes: int) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit_bytes + 1)
+        if len(content) > limit_bytes:
+            raise ConfigError(f"{where}: {path} has more than {limit_bytes:,} bytes; is it the right file?")
+        return content.decode()
+    except OSError as error:
+        raise ConfigError(f"{where}: {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: {path} is not UTF-8 text.") from error
+
+
+def _refuse_if_shared(path: Path, where: str) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigError(f"{where}: others may read {path}, which holds a secret (mode {mode:04o}): chmod 600 {path}")
+
+
+# The file. Read as YAML nodes, which know their line; what a plain scalar means in YAML does not matter here.
+
+
+def _read_file(path: str, environment: Mapping[str, str]) -> tuple[dict[str, Given], dict[str, dict[str, Given]]]:
+    """Options and profiles of a YAML file, ${NAME}s replaced."""
+    file = _File(path, environment)
+    options: dict[str, Given] = {}
+    profiles: dict[str, dict[str, Given]] = {}
+    for section, where, node in file.entries(file.root, "the file"):
+        if section == "profiles":
+            for name, _, keys in file.entries(node, section):
+                profiles[name] = file.options(keys, name, _PROFILE_KEYS)
+        elif section in _SECTIONS:
+            known = {each.name: f"{section}.{each.name}" for each in fields(_SECTIONS[section])}
+            found = file.options(node, section, known)
+            options |= {f"{section}.{key}": given for key, given in found.items()}
+        else:
+            near = _nearest(section, {**_SECTIONS, "profiles": None})
+            raise ConfigError(f"{where}: there is no section {section!r:.60}{near and f'; did you mean {near}?'}")
+    return options, profiles
+
+
+class _File:
+    """One YAML file."""
+
+    def __init__(self, path: str, environment: Mapping[str, str]) -> None:
+        self._path = Path(path)
+        self._environment = environment
+        try:
+            self.root = yaml.compose(_read_text(self._path, "--config", _MAX_FILE_BYTES), yaml.SafeLoader)
+        except (yaml.YAMLError, RecursionError) as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f"{path}, line {mark.line + 1}" if mark else path
+            raise ConfigError(f"{place}: not YAML: {getattr(error, 'problem', None) or error}") from error
+
+    def entries(self, node: yaml.Node | None, what: str) -> Iterator[tuple[str, str, yaml.Node]]:
+        """(key, place, value) of a mapping; an absent or empty one has none."""
+        if node is None or (isinstance(node, yaml.ScalarNode) and not node.value):
+            return
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(f"{self._place(node)}: {what} must hold 'key: value' lines.")
+        seen = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value in seen:
+                raise ConfigError(f"{self._place(key)}: each key must be a name, and stand there once.")
+            seen.add(key.value)
+            yield key.value, self._place(key), value
+
+    def options(self, node: yaml.Node, what: str, known: Mapping[str, str]) -> dict[str, Given]:
+        """The options of a section or profile, checked; `known` gives the option of each key."""
+        found = {}
+        for key, place, value in self.entries(node, what):
+            if key not in known:
+                elsewhere = (name for name in _OPTIONS if name.endswith(f".{key}"))
+                near = next(elsewhere, "") or _nearest(key, known)
+                raise ConfigError(f"{place}: {what} has no key {key!r:.60}{near and f'; did you mean {near}?'}")
+            found[key] = Given(self._value(value, known[key]), f"{place}: {key}")
+            _parse(known[key], found[key])
+        return found
+
+    def _value(self, node: yaml.Node, name: str) -> Text:
+        if isinstance(node, yaml.ScalarNode):
+            text = self._expanded(node.value, node)
+            if _OPTIONS[name].metadata["secret"] and text == node.value and text:
+                _refuse_if_shared(self._path, self._place(node))
+            return text
+        if isinstance(node, yaml.SequenceNode) and all(isinstance(each, yaml.ScalarNode) for each in node.value):
+            return tuple(self._expanded(each.value, each) for each in node.value)
+        raise ConfigError(f"{self._place(node)}: {name} must be one value, or a list of names.")
+
+    def _expanded(self, text: str, node: yaml.Node) -> str:
+        def look_up(match: re.Match[str]) -> str:
+            value = self._environment.get(match[1])
+            if value is None:
+                raise ConfigError(f"{self._place(node)}: the environment has no variable {match[1]}.")
+            return value
+
+        return re.sub(r"\$\{(\w+)\}", look_up, text)
+
+    def _place(self, node: yaml.Node) -> str:
+        return f"{self._path}, line {node.start_mark.line + 1}"

@@ -1,0 +1,153 @@
+"""Commands that ask a hub: upload a capture file, record sessions. Each makes its client, asks, and prints the answer.
+
+A hub's address comes from --hub or AISHARK_HUB, the token from AISHARK_TOKEN alone, so that no list of processes shows
+it.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+from aishark_panel.errors import AisharkError, ConfigError, ExpressionError, NotFoundError
+
+if TYPE_CHECKING:
+    from aishark_panel.client import HubClient
+
+__all__ = ["DEFAULT_HUB", "DEFAULT_HUB_PORT", "HubUrl", "hub_client", "pointed_at", "record_app", "upload"]
+
+DEFAULT_HUB_PORT: Final = 8765
+DEFAULT_HUB: Final = f"http://127.0.0.1:{DEFAULT_HUB_PORT}"
+
+HubUrl = Annotated[str, typer.Option("--hub", help="Address of the hub.", envvar="AISHARK_HUB")]
+RecordingFormat = Literal["pcapng", "parquet"]
+
+
+def upload(
+    file: Annotated[Path, typer.Argument(help="Capture file: pcap or pcapng, may be gzip or zstd.")],
+    hub_url: HubUrl = DEFAULT_HUB,
+    session: Annotated[str, typer.Option(help="Add to this session (name or id); default: a new one.")] = "",
+) -> None:
+    """Send a capture file to a hub, where it becomes a session. The token is read from AISHARK_TOKEN."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    terminal = Console(stderr=True)
+    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+        sending = progress.add_task(f"Sending {file.name}", total=None)
+        reading = progress.add_task("The hub reads it", total=None, visible=False)
+
+        def show(status: dict[str, Any]) -> None:
+            progress.update(sending, completed=status["offset"], total=status["size"])
+            progress.update(
+                reading, completed=status["bytes_read"], total=status["size"], visible=status["state"] != "receiving"
+            )
+
+        async def send() -> dict[str, Any]:
+            async with hub_client(hub_url) as client:
+                return await client.upload(file, show, session=await _session_id(client, session) if session else None)
+
+        status = asyncio.run(send())
+    typer.echo(f"{file.name}: {status['packets']:,} packets in session {status['session']}")
+    if status["warning"]:
+        typer.echo(f"aishark: {status['warning']}", err=True)
+
+
+record_app = typer.Typer(no_args_is_help=True, help="Record sessions into files on the hub's disk.")
+SessionName = Annotated[str, typer.Argument(help="Session, by name or id.")]
+
+
+@record_app.command("start")
+def record_start(
+    session: SessionName = "live",
+    file_format: Annotated[RecordingFormat, typer.Option("--format")] = "pcapng",
+    where: Annotated[str, typer.Option(help="Record packets that match this display filter.")] = "",
+    oldest: Annotated[bool, typer.Option("--oldest", help="Begin with the oldest packet the hub still has.")] = False,
+    rotate_mib: Annotated[int | None, typer.Option(help="New file at this size; default 1024, Parquet 64.")] = None,
+    rotate_s: Annotated[float | None, typer.Option(help="New file at this age, s; default never, Parquet 10.")] = None,
+    max_files: Annotated[int | None, typer.Option(help="Finished files kept, the oldest go; default: all.")] = None,
+    hub_url: HubUrl = DEFAULT_HUB,
+) -> None:
+    """Start a recording; it goes on until it is stopped. The token is read from AISHARK_TOKEN."""
+
+    async def start() -> dict[str, Any]:
+        async with hub_client(hub_url) as client:
+            return await client.record_start(
+                await _session_id(client, session),
+                file_format,
+                where=where,
+                start="oldest" if oldest else "now",
+                rotate_bytes=rotate_mib and rotate_mib * 2**20,
+                rotate_s=rotate_s,
+                max_files=max_files,
+            )
+
+    try:
+        recording = asyncio.run(start())
+    except ExpressionError as error:
+        raise AisharkError(pointed_at(where, error)) from error
+    typer.echo(_recording_line(recording))
+
+
+@record_app.command("stop")
+def record_stop(
+    recording: Annotated[str, typer.Argument(help="Recording, by id; 'aishark record list' shows them.")],
+    session: SessionName = "live",
+    hub_url: HubUrl = DEFAULT_HUB,
+) -> None:
+    """Stop a recording and name its files."""
+
+    async def stop() -> dict[str, Any]:
+        async with hub_client(hub_url) as client:
+            return await client.record_stop(await _session_id(client, session), recording)
+
+    status = asyncio.run(stop())
+    typer.echo(_recording_line(status))
+    for file in status["files"]:
+        typer.echo(f"  {Path(status['folder']) / file['name']}  {file['packets']:,} packets  {file['bytes']:,} bytes")
+
+
+@record_app.command("list")
+def record_list(session: SessionName = "live", hub_url: HubUrl = DEFAULT_HUB) -> None:
+    """List the recordings of a session."""
+
+    async def recordings() -> list[dict[str, Any]]:
+        async with hub_client(hub_url) as client:
+            return await client.recordings(await _session_id(client, session))
+
+    for recording in asyncio.run(recordings()):
+        typer.echo(_recording_line(recording))
+
+
+def _recording_line(recording: dict[str, Any]) -> str:
+    counts = "{id}  {format}  {state}  {written:,} of {offered:,} packets  {bytes:,} bytes".format(**recording)
+    return f"{counts}  {recording['reason'] or recording['folder']}"
+
+
+def hub_client(hub_url: str) -> "HubClient":
+    """A client of the hub at that address, with the token of AISHARK_TOKEN. Raises ConfigError without one."""
+    from aishark_panel.client import HubClient
+
+    token = os.environ.get("AISHARK_TOKEN")
+    if not token:
+        raise ConfigError("No token: set AISHARK_TOKEN to the one the hub printed at its start.")
+    return HubClient(hub_url, token)
+
+
+async def _session_id(client: "HubClient", wanted: str) -> str:
+    """The id of the session of that id or name. Raises NotFoundError."""
+    sessions = await client.sessions()
+    for key in ("id", "name"):
+        for session in sessions:
+            if session[key] == wanted:
+                return str(session["id"])
+    raise NotFoundError(f"no session {wanted!r}; there are {', '.join(s['name'] for s in sessions)}")
+
+
+def pointed_at(expression: str, error: ExpressionError) -> str:
+    """The error with the expression under it and a mark at its place."""
+    if error.position is None:
+        return str(error)
+    return f"{error}\n  {expression}\n  {' ' * error.position}^"

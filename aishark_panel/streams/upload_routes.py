@@ -1,0 +1,95 @@
+"""Routes of uploads: announce a file, send its chunks, ask how far it is.
+
+Chunks follow the tus protocol's core in spirit (https://tus.io/protocols/resumable-upload): PATCH with Upload-Offset,
+HEAD to find out where to go on, 409 where the offset is another.
+"""
+
+from collections.abc import Awaitable
+from typing import Any, Final
+
+from tornado.web import stream_request_body
+
+from aishark_panel.errors import ConfigError
+from aishark_panel.streams.guard import Guarded, Route
+from aishark_panel.streams.uploads import MAX_CHUNK_BYTES, Upload, UploadRequest
+
+__all__ = ["ROUTES"]
+
+_OFFSET: Final = "Upload-Offset"
+_LENGTH: Final = "Upload-Length"
+_MAX_HEARD_BYTES: Final = 8 * MAX_CHUNK_BYTES
+"""A body that is too long is read up to here (and not kept): a peer that is still sending hears no answer."""
+
+
+class UploadStart(Guarded):
+    """`POST /api/uploads`: a file is going to come."""
+
+    async def post(self) -> None:
+        request = UploadRequest.parse(self.json_body())
+        if request.session is not None:
+            self.hub.session(request.session)  # so that an error comes before the bytes
+        upload = await self.hub.uploads.create(request, lambda: self.hub.upload_target(request.name, request.session))
+        self.audit("upload.start", upload.id, name=request.name, size=request.size, session=request.session)
+        self.set_status(201)
+        self.finish(upload.status())
+
+
+@stream_request_body
+class UploadById(Guarded):
+    """`GET`, `HEAD`, `PATCH` and `DELETE /api/uploads/:id`: state, offset, next chunk, give up.
+
+    The body is streamed only because that is how Tornado lets one route take more than the others.
+    """
+
+    _upload: Upload | None = None
+
+    def prepare(self) -> Awaitable[None] | None:
+        super().prepare()
+        self._chunk = bytearray()
+        assert self.request.connection is not None
+        self.request.connection.set_max_body_size(_MAX_HEARD_BYTES)  # type: ignore[attr-defined]
+        self._upload = self.hub.uploads.find(self.request.path.rpartition("/")[2])
+        return None
+
+    def data_received(self, chunk: bytes) -> None:
+        if len(self._chunk) <= MAX_CHUNK_BYTES:
+            self._chunk += chunk
+
+    def get(self, upload_id: str) -> None:
+        self._say_offset()
+        self.finish(self.hub.uploads.find(upload_id).status())
+
+    def head(self, upload_id: str) -> None:
+        self._say_offset()
+        self.finish()
+
+    async def patch(self, upload_id: str) -> None:
+        upload = self.hub.uploads.find(upload_id)
+        text = self.request.headers.get(_OFFSET, "")
+        if not text.isdecimal() or len(text) > 18:
+            raise ConfigError(f"the header {_OFFSET} says where the chunk belongs, in bytes; it is {text!r:.30}")
+        if len(self._chunk) > MAX_CHUNK_BYTES:
+            raise ConfigError(f"a chunk has at most {MAX_CHUNK_BYTES:,} bytes")
+        await self.hub.uploads.append(upload, int(text), self._chunk)
+        self._say_offset()
+        self.finish(upload.status())
+
+    async def delete(self, upload_id: str) -> None:
+        await self.hub.uploads.delete(upload_id)
+        self.audit("upload.delete", upload_id)
+        self.set_status(204)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self._say_offset()
+        super().write_error(status_code, **kwargs)
+
+    def _say_offset(self) -> None:
+        if self._upload is not None:
+            self.set_header(_OFFSET, str(self._upload.offset))
+            self.set_header(_LENGTH, str(self._upload.request.size))
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    (r"/api/uploads", UploadStart),
+    (r"/api/uploads/([0-9a-f]+)", UploadById),
+)

@@ -1,0 +1,219 @@
+"""Uploads: capture files that clients send in chunks, and that become sessions.
+
+A file is received into a part file. Each chunk says where it belongs, so a transfer that broke goes on where the hub
+says it stopped. Once whole, the file is read in the background into a session (streams/fileingest.py) and removed.
+"""
+
+import asyncio
+import logging
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from aishark_panel.capturefile import open_capture
+from aishark_panel.errors import AisharkError, ConfigError, ConflictError, NotFoundError
+from aishark_panel.streams.fileingest import ingest_file
+from aishark_panel.streams.ingest import Ingest
+from aishark_panel.streams.partfile import PartFile, make_folder
+
+__all__ = ["DEFAULT_MAX_UPLOAD_BYTES", "MAX_CHUNK_BYTES", "Upload", "UploadRequest", "UploadState", "Uploads"]
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MAX_UPLOAD_BYTES: Final = 4096 * 2**20
+MAX_CHUNK_BYTES: Final = 8 * 2**20
+MAX_UPLOADS: Final = 100
+"""Uploads that are remembered, those that ended included."""
+_IDLE_S: Final = 3_600.0
+"""An upload that gets no chunk for so long is given up."""
+
+UploadState = Literal["receiving", "parsing", "done", "failed"]
+
+
+class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client says of the file it is going to send."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    size: Annotated[int, msgspec.Meta(ge=0)]
+    """bytes"""
+    session: str | None = None
+    """id of a session to add the packets to; None: a new one, named like the file"""
+
+    @classmethod
+    def parse(cls, body: object) -> "UploadRequest":
+        """From a JSON object. Raises ConfigError."""
+        try:
+            return msgspec.convert(body, cls)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"this does not describe an upload: {error}") from None
+
+
+@dataclass(slots=True)
+class Upload:
+    """One file on its way from a client to a session."""
+
+    id: str
+    request: UploadRequest
+    target: Callable[[], Ingest]
+    """gives the session's writer once the file turned out to be a capture"""
+    part: PartFile
+    touched_s: float
+    state: UploadState = "receiving"
+    offset: int = 0
+    """bytes received"""
+    bytes_read: int = 0
+    packets: int = 0
+    session: str = ""
+    warning: str = ""
+    """what was damaged or cut at the end of the file"""
+    reason: str = ""
+    """why it failed"""
+    given_up: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    task: "asyncio.Task[None] | None" = None
+
+    def status(self) -> dict[str, Any]:
+        """State and progress; docs/protocol.md names every field."""
+        done = self.offset if self.state == "receiving" else self.bytes_read
+        return {
+            "id": self.id,
+            "name": self.request.name,
+            "size": self.request.size,
+            "offset": self.offset,
+            "state": self.state,
+            "progress": 1.0 if self.state == "done" else done / max(self.request.size, 1),
+            "bytes_read": self.bytes_read,
+            "packets": self.packets,
+            "session": self.session,
+            "warning": self.warning,
+            "reason": self.reason,
+        }
+
+
+class Uploads:
+    """Uploads by id. All methods run on the event loop; bytes are written and read on the executor's threads."""
+
+    def __init__(self, folder: Path, executor: Executor, *, max_bytes: int = DEFAULT_MAX_UPLOAD_BYTES) -> None:
+        self.folder = folder
+        self._executor = executor
+        self._max_bytes = max_bytes
+        self._uploads: dict[str, Upload] = {}
+
+    async def create(self, request: UploadRequest, target: Callable[[], Ingest]) -> Upload:
+        """Make ready to receive a file. Raises ConfigError where it is too big, or there are too many."""
+        if request.size > self._max_bytes:
+            raise ConfigError(
+                f"{request.name} has {request.size:,} bytes; this hub takes at most {self._max_bytes:,} "
+                "(option --max-upload-mib)."
+            )
+        await self._make_room()
+        make_folder(self.folder)
+        free = shutil.disk_usage(self.folder).free
+        if request.size > free:
+            raise ConfigError(f"{request.name} has {request.size:,} bytes; the hub's disk has {free:,} left.")
+        upload_id = secrets.token_hex(12)
+        try:
+            part = PartFile(self.folder / upload_id)
+        except OSError as error:
+            raise ConfigError(f"The hub cannot write to {self.folder}: {error.strerror}.") from error
+        upload = Upload(upload_id, request, target, part, time.monotonic())
+        self._uploads[upload_id] = upload
+        self._parse_if_whole(upload)
+        return upload
+
+    def find(self, upload_id: str) -> Upload:
+        """The upload of that id. Raises NotFoundError."""
+        upload = self._uploads.get(upload_id)
+        if upload is None:
+            raise NotFoundError(f"no upload {upload_id!r:.60}; begin it again")
+        return upload
+
+    async def append(self, upload: Upload, offset: int, chunk: bytes | bytearray) -> None:
+        """Take the bytes that belong at `offset`. Raises ConflictError where others are due, ConfigError beyond the end
+        or where the disk does not take them."""
+        async with upload.lock:
+            if upload.state != "receiving":
+                raise ConflictError(f"{upload.request.name} takes no more bytes: it is {upload.state}.")
+            if offset != upload.offset:
+                raise ConflictError(f"The next byte of {upload.request.name} is {upload.offset:,}, not {offset:,}.")
+            if offset + len(chunk) > upload.request.size:
+                raise ConfigError(f"{upload.request.name} was announced with {upload.request.size:,} bytes, no more.")
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._executor, upload.part.write, memoryview(chunk))
+            except OSError as error:
+                self._fail(upload, f"The hub could not keep {upload.request.name}: {error.strerror}.")
+                raise ConfigError(upload.reason) from error
+            upload.offset += len(chunk)
+            upload.touched_s = time.monotonic()
+            self._parse_if_whole(upload)
+
+    async def delete(self, upload_id: str) -> None:
+        """Give an upload up, or forget one that ended; packets it has brought stay. Raises NotFoundError."""
+        upload = self.find(upload_id)
+        async with upload.lock:
+            upload.given_up = True
+            if upload.task:
+                await asyncio.wait([upload.task])  # it ends with the batch it is at
+            if upload.state == "receiving":
+                self._fail(upload, "It was given up.")
+            self._uploads.pop(upload_id, None)
+
+    async def close(self) -> None:
+        """Give up all uploads."""
+        for upload_id in list(self._uploads):
+            await self.delete(upload_id)
+
+    async def _make_room(self) -> None:
+        now_s = time.monotonic()
+        for upload in list(self._uploads.values()):
+            if upload.state == "receiving" and now_s - upload.touched_s > _IDLE_S:
+                await self.delete(upload.id)
+        ended = [u.id for u in self._uploads.values() if u.state in ("done", "failed")]
+        for upload_id in ended[: max(0, len(self._uploads) + 1 - MAX_UPLOADS)]:
+            await self.delete(upload_id)
+        if len(self._uploads) >= MAX_UPLOADS:
+            raise ConfigError(f"this hub takes {MAX_UPLOADS} uploads at once, its most; try again later")
+
+    def _parse_if_whole(self, upload: Upload) -> None:
+        if upload.offset == upload.request.size:
+            upload.state = "parsing"
+            upload.task = asyncio.create_task(self._parse(upload), name=f"upload {upload.id}")
+
+    async def _parse(self, upload: Upload) -> None:
+        try:
+            await self._ingest(upload)
+        except AisharkError as error:
+            self._fail(upload, str(error))
+        except Exception:
+            log.exception("upload %s failed", upload.request.name)
+            self._fail(upload, f"{upload.request.name} could not be read; the hub's log says why.")
+        else:
+            upload.part.discard()
+            upload.bytes_read, upload.state = upload.request.size, "done"
+
+    async def _ingest(self, upload: Upload) -> None:
+        loop = asyncio.get_running_loop()
+        with open_capture(upload.part.part) as file:
+            file.name = upload.request.name  # what people are told; they do not know the part file
+            frames = await loop.run_in_executor(self._executor, file.read)  # a file that is no capture ends here
+            ingest = upload.target()
+            upload.session = ingest.session.id
+
+            def progress() -> None:
+                upload.bytes_read, upload.packets = file.bytes_done, file.packets
+                if upload.given_up:
+                    raise ConflictError("It was given up.")
+
+            await ingest_file(file, frames, ingest, self._executor, progress)
+            upload.warning = file.warning or ""
+
+    def _fail(self, upload: Upload, reason: str) -> None:
+        upload.state, upload.reason = "failed", reason
+        upload.part.discard()
