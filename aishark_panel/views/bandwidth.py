@@ -48,6 +48,7 @@ class Bandwidth(View):
         self._drawn = (self.feed.bins, span, self.feed.where)
         if span is None:
             self.source.data = {name: np.zeros(0, np.float32) for name in self._columns}
+            self._heading.show("")
             return
         _, volume = stack(self.feed.bins, span)
         rates = volume * (8000 / span.bar_ms)

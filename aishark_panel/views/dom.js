@@ -8,6 +8,8 @@ const ICONS = {
   clear: "M5 1h4l1 1h3v1.5H1V2h3zM2 4.5h10L11.3 13H2.7zM5 6.5v4.5h1V6.5zm3 0v4.5h1V6.5z",
   download: "M6 1h2v5.5h2.6L7 10.6 3.4 6.5H6zM1.5 11.5h11V13h-11z",
   fin: "M1 12.5C3.5 11 5 8 5.6 1.2 9.8 3.4 12.4 7.3 13 12.5c-2 .7-4-.6-6-.6s-4 1.3-6 .6z",
+  add: "M6.2 1.5h1.6v4.7h4.7v1.6H7.8v4.7H6.2V7.8H1.5V6.2h4.7z",
+  file: "M3 1h5l3 3v9H3zM7.5 2v2.6H10z",
   close: "M3.2 2.2 7 6l3.8-3.8 1 1L8 7l3.8 3.8-1 1L7 8l-3.8 3.8-1-1L6 7 2.2 3.2z",
 };
 
@@ -41,6 +43,21 @@ function put(element, text) {
 
 const grouped = new Intl.NumberFormat("en");
 const count = (value) => grouped.format(value ?? 0);
+
+/** Makes the children of `list` those of `items`, in their order; an element goes with its key, so that focus stays.
+ *  `make(item)` gives {element, fill(item)}. */
+function keyed(list, items, key, make) {
+  const before = list.rows ?? new Map();
+  list.rows = new Map();
+  items.forEach((item, place) => {
+    const name = key(item);
+    const row = before.get(name) ?? make(item);
+    list.rows.set(name, row);
+    row.fill(item);
+    if (list.children[place] !== row.element) list.insertBefore(row.element, list.children[place] ?? null);
+  });
+  for (const [name, row] of before) if (!list.rows.has(name)) row.element.remove();
+}
 
 /** SI prefix with three figures: si(84200000, "bit/s") is "84.2 Mbit/s". */
 function si(value, unit) {

@@ -1,4 +1,4 @@
-"""What one page knows of one session: statistics, rollups, the display filter and which packets it leaves.
+"""What one page knows of one session: statistics, rollups, alerts, the display filter and which packets it leaves.
 
 A page pulls: each tick `Feed.pull` asks the hub what is new since the cursor it holds, once, however many views draw
 it. The views then paint from here; only the packet list and the detail ask the hub for more, for what is in sight.
@@ -20,6 +20,8 @@ from aishark_panel.views.columns import WINDOWS, Bins, Span, plan
 __all__ = ["Extent", "Feed"]
 
 _AUTO: Final = "auto"
+_MAX_ALERTS: Final = 500
+"""Most alerts a page holds, the newest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,16 @@ class Feed:
         self.span: Span | None = None
         self.extent = Extent()
         self._last_ts = (0, 0.0)
+        self._forget_alerts()
         self.epoch += 1
+
+    def _forget_alerts(self) -> None:
+        self.alerts: dict[int, dict[str, Any]] = {}
+        """alerts by number, oldest first, as the hub tells them (docs/protocol.md)"""
+        self.rules: list[dict[str, Any]] = []
+        """the rules that watch the session, and how they fare"""
+        self.alert_cursor = 0
+        """grows with every change of an alert"""
 
     @property
     def window(self) -> str:
@@ -82,6 +93,10 @@ class Feed:
                 self.session = session
                 self._forget()
         await self.pull()
+
+    async def create(self, name: str) -> None:
+        """Make a new session and show it."""
+        await self.choose((await self.client.create_session(name))["id"])
 
     async def filter(self, where: str) -> None:
         """Use a display filter from now on. ExpressionError leaves the one in use in place."""
@@ -121,11 +136,13 @@ class Feed:
         before, self.stats = self.stats, await self.client.stats(self.session)
         if self.stats["cleared"] != before.get("cleared", self.stats["cleared"]):
             self.bins, self.span = Bins.empty(0), None
+            self._forget_alerts()
             self.epoch += 1
         if self.paused:
             return
         await self._pull_rollup()
         await self._pull_extent()
+        await self._pull_alerts()
 
     async def _pull_rollup(self) -> None:
         if not self.stats["first_ts"]:
@@ -146,6 +163,13 @@ class Feed:
             self.extent = Extent(first=info["first"], end=info["end"], complete=complete)
         else:
             self.extent = Extent(first=self.stats["first"], end=self.stats["end"])
+
+    async def _pull_alerts(self) -> None:
+        answer = await self.client.alerts(self.session, self.alert_cursor)
+        self.alerts.update((alert["number"], alert) for alert in answer["alerts"])
+        while len(self.alerts) > _MAX_ALERTS:
+            del self.alerts[next(iter(self.alerts))]
+        self.alert_cursor, self.rules = answer["next"], answer["rules"]
 
     def _now_ns(self) -> int:
         """Capture time now: the last packet's, and while capturing live the time since it came (a quiet line is 0)."""

@@ -1,6 +1,5 @@
 """The Bokeh figure all charts start from, and the heading above it."""
 
-import html
 from typing import Any, Final
 
 import panel as pn
@@ -14,7 +13,8 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from aishark_panel.views.theme import FIGURE_CSS, style
+from aishark_panel.views.base import Element
+from aishark_panel.views.theme import FIGURE_CSS, script
 
 __all__ = ["Heading", "chart", "pane", "quantity"]
 
@@ -68,19 +68,25 @@ def pane(fig: figure) -> pn.pane.Bokeh:
     return pn.pane.Bokeh(fig, sizing_mode="stretch_both", margin=0)
 
 
+class HeadingElement(Element):
+    _esm = script("heading.js")
+
+
 class Heading:
     """A chart's heading: what it is, its unit, and one number of now."""
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self.root = pn.pane.HTML(stylesheets=[style("heading.css")], sizing_mode="stretch_width", margin=0)
+        self.root = HeadingElement(_nothing, "heading.css", sizing_mode="stretch_width", margin=0)
         self.show("")
 
     def show(self, unit: str, value: str = "") -> None:
         """Set unit and number."""
-        parts = (("b", self._title), ('span class="unit"', unit), ('span class="value"', value))
-        spans = "".join(f"<{tag}>{html.escape(text)}</{tag.split()[0]}>" for tag, text in parts)
-        self.root.object = f'<div class="heading">{spans}</div>'
+        self.root.draw(title=self._title, unit=unit, value=value)
+
+
+async def _nothing(_message: Any) -> None:
+    """A heading says nothing back."""
 
 
 def quantity(value: float, unit: str) -> str:

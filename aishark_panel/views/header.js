@@ -14,9 +14,10 @@ export function render({ model }) {
     } });
   };
 
-  const session = h("select", { class: "session", "aria-label": "Session", onchange: () => send({ session: session.value }) });
+  const session = sessionMenu(send);
   const state = h("span", { class: "state", role: "status" }, h("i", { class: "lamp" }), h("span"));
   const badge = h("span", { class: "badge" });
+  const recording = h("span", { class: "recording" }, h("i", { class: "lamp" }), "recording");
   const figure = (cls, unit) => h("span", { class: `figure ${cls}` }, h("b"), h("span", { class: "muted" }, unit));
   const rate = figure("rate", "packets/s");
   const bits = figure("bits", "");
@@ -26,20 +27,6 @@ export function render({ model }) {
   const pause = action("pause", "Pause", "Pause this page; the capture goes on", () => send({ pause: !model.state.paused }));
   const wanted = () => ["capturing", "waiting"].includes(model.state.capture);
   const capture = action("stop", "Stop", "Stop the capture", () => send({ capture: wanted() ? "stop" : "start" }));
-
-  const menu = (button, panel, onopen) => {
-    panel.popover = "auto";
-    button.setAttribute("aria-haspopup", "dialog");
-    button.onclick = () => panel.togglePopover();
-    panel.addEventListener("toggle", (event) => {
-      if (event.newState !== "open") return;
-      const at = button.getBoundingClientRect();
-      panel.style.top = `${at.bottom + 6}px`;
-      panel.style.right = `${Math.max(8, innerWidth - at.right)}px`;
-      onopen?.();
-    });
-    return panel;
-  };
 
   const clear = action("clear", "Clear", "Forget all packets of this session");
   const clearText = h("p");
@@ -70,7 +57,8 @@ export function render({ model }) {
   const exportButton = action("download", "Export", "Export packets to a file");
   const exportScope = scope("export");
   const formats = h("div", { class: "buttons" });
-  const exportMenu = menu(exportButton, h("div", { class: "menu" }, h("h2", {}, "Export"), exportScope.root, formats), exportScope.open);
+  const record = recordMenu(send, exportScope);
+  const exportMenu = menu(exportButton, h("div", { class: "menu" }, h("h2", {}, "Export"), exportScope.root, formats, record.root), exportScope.open);
 
   const wireshark = action("fin", "Wireshark", "Open in Wireshark");
   const command = h("code", { class: "command" });
@@ -98,10 +86,10 @@ export function render({ model }) {
   const reason = h("span", { class: "reason" });
   const root = h("header", { class: "root" },
     h("div", { class: "bar" },
-      h("span", { class: "brand" }, icon("fin"), "aishark"), session, state, badge, rate, bits, total, lost,
+      h("span", { class: "brand" }, icon("fin"), "aishark"), session.button, state, badge, recording, rate, bits, total, lost,
       h("div", { class: "actions", role: "toolbar", "aria-label": "Capture" }, pause, capture, clear, exportButton, wireshark)),
-    h("div", { class: "sources" }, reason, agents),
-    clearMenu, exportMenu, wiresharkMenu);
+    h("div", { class: "sources" }, session.progress, reason, agents),
+    clearMenu, exportMenu, wiresharkMenu, ...session.parts);
 
   model.on("msg:custom", ({ download, wireshark: path }) => {
     if (download) {
@@ -125,6 +113,9 @@ export function render({ model }) {
     put(reason, said ?? "");
     reason.dataset.kind = kind;
     reason.hidden = !said;
+    const active = (s.recordings ?? []).filter((each) => each.state === "recording").length;
+    recording.hidden = !active;
+    recording.title = `${count(active)} ${active === 1 ? "recording goes" : "recordings go"} on; see Export`;
     badge.hidden = !s.badge;
     put(badge, s.badge ?? "");
   }
@@ -155,14 +146,8 @@ export function render({ model }) {
 
   function paint() {
     const s = model.state;
-    const names = (s.sessions ?? []).map((each) => `${each.id}\n${each.name}`).join("\0");
-    if (names !== session.dataset.names) {
-      session.dataset.names = names;
-      session.replaceChildren(...(s.sessions ?? []).map((each) => h("option", { value: each.id }, each.name)));
-      session.hidden = !names;
-    }
-    if (session.value !== s.session) session.value = s.session ?? "";
-    session.classList.toggle("only", session.options.length < 2);
+    session.paint(s);
+    record.paint(s);
     paintState(s);
     paintFigures(s);
     if (s.paused) pause.set("play", "Resume", "Show what is new again");
@@ -172,15 +157,18 @@ export function render({ model }) {
     capture.classList.toggle("primary", s.capture === "stopped");
     pause.disabled = s.capture === "ended" && !s.paused;
     capture.disabled = !s.connected || s.capture === "ended";
-    for (const button of [clear, exportButton, wireshark]) button.disabled = !s.connected || !s.kept;
+    for (const button of [clear, wireshark]) button.disabled = !s.connected || !s.kept;
     if (formats.childElementCount !== (s.formats ?? []).length) {
       formats.replaceChildren(...s.formats.map((name) =>
         h("button", { onclick: () => send({ export: name, shown: exportScope.shown, purpose: "download" }) }, name)));
     }
+    exportButton.disabled = !s.connected;
+    for (const button of formats.children) button.disabled = !s.kept;
     paintAgents(s.agents ?? []);
   }
 
   model.on("state", paint);
+  model.on("remove", session.remove);
   paint();
   return root;
 }

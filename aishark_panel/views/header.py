@@ -1,17 +1,26 @@
-"""Header: which session, whether packets move and why not, how many, and everything one can do with the capture."""
+"""Header: which session, whether packets move and why not, how many, and everything one can do with the capture.
+
+Sessions are chosen, made and opened from files here; packets are exported and recorded.
+"""
 
 import sys
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from aishark_panel.errors import NotFoundError
+from aishark_panel.errors import AisharkError, NotFoundError
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.theme import script
 
-__all__ = ["FORMATS", "Header"]
+__all__ = ["DEFAULT_SESSION", "FORMATS", "Header"]
+
+DEFAULT_SESSION: Final = "live"
+"""Name of the session every hub has; alone it goes without saying."""
 
 FORMATS: Final = ("pcapng", "pcap", "parquet", "csv")
 """Export formats, by the hub's names."""
+
+MAX_RECORDINGS: Final = 5
+"""Most recordings in the export menu, the newest."""
 
 MAX_AGENTS: Final = 6
 """Most agents named in the header."""
@@ -21,25 +30,40 @@ _BADGES: Final = {"synthetic": "synthetic traffic", "replay": "replayed file", "
 
 
 class HeaderElement(Element):
-    _esm = script("header.js")
+    _esm = script("menu.js", "upload.js", "session_menu.js", "record_menu.js", "header.js")
 
 
 class Header(View):
     """Session, state, counters, capture filters and actions."""
 
     root: HeaderElement
+    every: ClassVar[int] = 2
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
+        self._recordings: list[dict[str, Any]] = []
+        self._recording_problem = ""
         self.root = HeaderElement(
             self._receive, "header.css", css_classes=["header"], sizing_mode="stretch_width", margin=0
         )
 
+    async def pull(self) -> None:
+        try:
+            self._recordings = await self.feed.client.recordings(self.feed.session)
+        except AisharkError as error:
+            self._recordings, self._recording_problem = [], str(error)
+        else:
+            self._recording_problem = ""
+
     def paint(self) -> None:
         feed, stats = self.feed, self.feed.stats
         self.root.draw(
-            sessions=[{"id": s["id"], "name": s["name"]} for s in feed.sessions],
+            sessions=[{key: s[key] for key in ("id", "name", "state", "packets")} for s in feed.sessions],
             session=feed.session,
+            default_session=DEFAULT_SESSION,
+            uploads=_at_page(),
+            recordings=[_recording(r) for r in self._recordings[-MAX_RECORDINGS:]],
+            recording_problem=self._recording_problem,
             connected=bool(feed.client.connected) and not feed.problem,
             paused=feed.paused,
             reason=feed.problem or stats.get("reason", ""),
@@ -61,6 +85,16 @@ class Header(View):
         match message:
             case {"session": str(session)}:
                 await feed.choose(session)
+                await self.pull()
+            case {"create": str(name)}:
+                await feed.create(name)
+                await self.pull()
+            case {"record": str(name), "shown": bool(shown)}:
+                await feed.client.record_start(feed.session, name, where=feed.where if shown else "")
+                await self.pull()
+            case {"record_stop": str(recording)}:
+                await feed.client.record_stop(feed.session, recording)
+                await self.pull()
             case {"pause": bool(paused)}:
                 feed.paused = paused
                 await feed.pull()
@@ -77,12 +111,24 @@ class Header(View):
                 follow = purpose == "wireshark" and feed.live
                 where = feed.where if shown else ""
                 ticket = await feed.client.export_ticket(feed.session, name, where, follow=follow)
-                at_page = purpose == "download" and "aishark_panel.views.routes" in sys.modules
+                at_page = purpose == "download" and _at_page()
                 self.root.send({purpose: f"files/{ticket}" if at_page else f"{feed.client.url}/api/export/{ticket}"})
                 return
             case _:
                 return
         self.paint()
+
+
+def _at_page() -> bool:
+    """Whether the page's server has our routes (views/routes.py): a notebook's has none."""
+    return "aishark_panel.views.routes" in sys.modules
+
+
+def _recording(recording: dict[str, Any]) -> dict[str, Any]:
+    """What the export menu shows of a recording."""
+    newest = recording["current_file"] or next((file["name"] for file in reversed(recording["files"])), "")
+    facts = {key: recording[key] for key in ("id", "format", "state", "reason", "folder", "written", "failed", "bytes")}
+    return {**facts, "file": newest}
 
 
 def _agents(agents: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,8 +15,11 @@ import panel as pn
 from aishark_panel.client import HubClient
 from aishark_panel.errors import AisharkError, NotAuthorizedError
 from aishark_panel.views.access import TOKEN_COOKIE, hub_url
+from aishark_panel.views.agents import Agents
+from aishark_panel.views.alerts import Alerts
 from aishark_panel.views.bandwidth import Bandwidth
 from aishark_panel.views.base import View, run
+from aishark_panel.views.conversations import Conversations
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.filter_bar import FilterBar
 from aishark_panel.views.header import Header
@@ -24,6 +27,7 @@ from aishark_panel.views.login import Login
 from aishark_panel.views.packet_detail import PacketDetail
 from aishark_panel.views.packet_list import PacketList
 from aishark_panel.views.protocols import Protocols
+from aishark_panel.views.tabs import Tabs
 from aishark_panel.views.theme import VARIABLES, style
 from aishark_panel.views.timeline import Timeline
 
@@ -51,14 +55,20 @@ class Dashboard:
         self.feed = feed
         filter_bar = FilterBar(feed)
         detail = PacketDetail(feed, on_filter=filter_bar.add)
+        tabs: dict[str, list[View]] = {
+            "Packets": [PacketList(feed, on_select=detail.look_at), detail],
+            "Conversations": [Conversations(feed, on_filter=filter_bar.add)],
+            "Alerts": [Alerts(feed, on_filter=filter_bar.add)],
+            "Agents": [Agents(feed)],
+        }
         self.views: list[View] = [
             Header(feed),
             filter_bar,
-            Timeline(feed, on_range=filter_bar.add),
+            Timeline(feed, on_filter=filter_bar.add),
             Bandwidth(feed),
             Protocols(feed, on_choose=filter_bar.add),
-            PacketList(feed, on_select=detail.look_at),
-            detail,
+            Tabs(feed, tabs),
+            *(view for views in tabs.values() for view in views),
         ]
         self.root = pn.Column(
             *(view.root for view in self.views), stylesheets=[style("grid.css")], sizing_mode="stretch_both", margin=0

@@ -123,18 +123,21 @@ FIGURE_CSS: Final = (
 )
 """Stylesheet of a Bokeh figure: its canvas takes the page's colours."""
 
+_CLASSES: Final = "".join(f".p-{f.key}{{--family:var(--c-{f.key});--family-text:var(--p-{f.key})}}" for f in FAMILIES)
+
 _HERE: Final = Path(__file__).parent
 
 
 def style(name: str) -> str:
-    """Stylesheet of a view: the variables, what all views share, and the file `name` beside this module."""
+    """Stylesheet of a view: the variables, what all views share (a class `p-tls` gives an element its family's
+    colours), and the file `name` beside this module."""
     files = ("base.css", name)
-    return VARIABLES + "".join((_HERE / file).read_text(encoding="utf-8") for file in files)
+    return VARIABLES + _CLASSES + "".join((_HERE / file).read_text(encoding="utf-8") for file in files)
 
 
-def script(name: str) -> str:
-    """ES module of a view: what all views share (`dom.js`), then the file `name` beside this module.
+def script(*names: str) -> str:
+    """ES module of a view: what all views share (`dom.js`), then the files of these names beside this module.
 
-    The two are one text because a browser would have to fetch an import from somewhere.
+    They are one text because a browser would have to fetch an import from somewhere.
     """
-    return "".join((_HERE / file).read_text(encoding="utf-8") for file in ("dom.js", name))
+    return "".join((_HERE / file).read_text(encoding="utf-8") for file in ("dom.js", *names))

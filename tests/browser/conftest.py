@@ -1,5 +1,6 @@
 """`aishark demo` as a person starts it, and a real browser that may reach nothing but it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,12 +17,13 @@ OpenPage = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Address with the start token, as the demo prints it."""
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address with the start token, as the demo prints it. Its hub records into a folder of the tests."""
     process = subprocess.Popen(
         [sys.executable, "-m", "aishark_panel", "demo", "--no-browser", "--port", "0", "--rate", "1000"],
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "XDG_DATA_HOME": str(tmp_path_factory.mktemp("data"))},
     )
     try:
         assert process.stdout is not None

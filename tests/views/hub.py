@@ -10,7 +10,8 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from aishark_panel.errors import HubUnreachableError
+from aishark_panel.alerts.rule import parse_rules
+from aishark_panel.errors import ConflictError, HubUnreachableError
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.frames import Frames
@@ -20,6 +21,18 @@ T = TypeVar("T")
 
 START_NS = 1_700_000_000_000_000_000
 SECOND_NS = 1_000_000_000
+
+RULES = """
+rules:
+  - name: many_questions
+    description: Somebody asks a lot.
+    where: dns
+    by: [src_ip]
+    over: 1s
+    having: packets >= 5
+    severity: warning
+    annotations: {summary: "{src_ip} asked {packets} times"}
+"""
 
 
 def frame(kind: str) -> bytes:
@@ -37,7 +50,13 @@ class MemoryHub:
     """What HubClient offers, over one session in this process."""
 
     def __init__(self, source: str = "synthetic") -> None:
-        self.session = Session("5e55", "lab", ring_bytes=64 * 2**20)
+        self.session = Session("5e55", "lab", ring_bytes=64 * 2**20, rules=parse_rules(RULES, "rules of the tests"))
+        self.created: list[str] = []
+        self.agent_lines: list[dict[str, Any]] = []
+        self.orders: list[tuple[str, dict[str, object]]] = []
+        self.refusal = ""
+        """what an agent says instead of obeying"""
+        self.recorded: list[dict[str, Any]] = []
         self.url = "http://127.0.0.1:1"
         self.connected = True
         self.reason = ""
@@ -76,7 +95,13 @@ class MemoryHub:
 
     async def sessions(self) -> list[dict[str, Any]]:
         self._ask("stats")
-        return [{"id": self.session.id, "name": self.session.name}]
+        stats = self.session.stats()
+        lab = {name: stats[name] for name in ("id", "name", "state", "source", "packets")}
+        return [lab, *({**lab, "id": f"new{k}", "name": name} for k, name in enumerate(self.created))]
+
+    async def create_session(self, name: str = "") -> dict[str, Any]:
+        self.created.append(name)
+        return {"id": f"new{len(self.created) - 1}"}
 
     async def stats(self, session: str) -> dict[str, Any]:
         return dict(self._ask("stats")[0])
@@ -93,6 +118,51 @@ class MemoryHub:
     async def packet(self, session: str, number: int) -> dict[str, Any]:
         values, body = self._ask("packet", number=number)
         return {**values, "frame": bytes(body)}
+
+    async def conversations(self, session: str, limit: int = 20) -> pa.RecordBatch:
+        return (await self._batch("conversations", limit=limit))[0]
+
+    async def alerts(self, session: str, since: int = 0) -> dict[str, Any]:
+        return dict(self._ask("alerts", since=since)[0])
+
+    async def agents(self) -> list[dict[str, Any]]:
+        if not self.connected:
+            raise HubUnreachableError(self.reason)
+        return self.agent_lines
+
+    async def profiles(self) -> list[dict[str, Any]]:
+        settings = {"filter": "tcp port 80", "snaplen": 128, "sampling": None, "max_packets_per_second": None}
+        return [{"name": "web", **settings}]
+
+    async def agent_start(self, agent: str, **settings: object) -> dict[str, Any]:
+        return self._obey(agent, "capturing", settings)
+
+    async def agent_stop(self, agent: str) -> dict[str, Any]:
+        return self._obey(agent, "stopped", {})
+
+    def _obey(self, agent: str, state: str, settings: dict[str, object]) -> dict[str, Any]:
+        if self.refusal:
+            raise ConflictError(self.refusal)
+        self.orders.append((state, settings))
+        line = next(each for each in self.agent_lines if each["id"] == agent)
+        line["state"] = state
+        return line
+
+    async def recordings(self, session: str) -> list[dict[str, Any]]:
+        if not self.connected:
+            raise HubUnreachableError(self.reason)
+        return self.recorded
+
+    async def record_start(self, session: str, export_format: str = "pcapng", **options: object) -> dict[str, Any]:
+        facts = {"id": f"r{len(self.recorded)}", "format": export_format, "reason": "", "folder": "/captures"}
+        counts = {"written": 7, "failed": 0, "bytes": 700, "files": [], "current_file": "lab-0001.pcapng.part"}
+        self.recorded.append({**facts, **counts, **options, "state": "recording"})
+        return self.recorded[-1]
+
+    async def record_stop(self, session: str, recording: str) -> dict[str, Any]:
+        found = next(each for each in self.recorded if each["id"] == recording)
+        found["state"] = "stopped"
+        return found
 
     async def start(self, session: str) -> None:
         self.session.wanted = True

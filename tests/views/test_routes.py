@@ -1,5 +1,6 @@
 """Routes beside the page let nobody pass without an accepted token, and pass files on as they come."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -43,6 +44,23 @@ class HubExport(RequestHandler):
                 return
 
 
+class HubUploads(RequestHandler):
+    """Tells what it was sent, as the hub does with the offset in a header too."""
+
+    def answer(self, upload: str = "") -> None:
+        self.set_header("Upload-Offset", self.request.headers.get("Upload-Offset", "0"))
+        size = len(self.request.body)
+        if self.request.method == "DELETE":
+            self.set_status(204)
+        elif upload == "bad0":
+            self.set_status(409)
+            self.finish({"error": {"message": "the next byte is 5"}})
+        elif self.request.headers.get("Authorization") == f"Bearer {TOKEN}":
+            self.finish({"method": self.request.method, "upload": upload, "bytes": size})
+
+    get = post = patch = delete = answer
+
+
 Get = Callable[..., Awaitable[HTTPResponse]]
 
 
@@ -50,7 +68,8 @@ Get = Callable[..., Awaitable[HTTPResponse]]
 async def page_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Get]:
     hub_socket, hub_port = bind_unused_port()
     page_socket, page_port = bind_unused_port()
-    hub = HTTPServer(Application([(r"/api/stream", HubStream), (r"/api/export/(.*)", HubExport)]))
+    uploads = [(r"/api/uploads", HubUploads), (r"/api/uploads/([^/]+)", HubUploads)]
+    hub = HTTPServer(Application([(r"/api/stream", HubStream), (r"/api/export/(.*)", HubExport), *uploads]))
     page = HTTPServer(Application(list(ROUTES)))
     hub.add_socket(hub_socket)
     page.add_socket(page_socket)
@@ -84,7 +103,7 @@ def test_every_route_inherits_the_guard() -> None:
     assert all(issubclass(handler, Guarded) for _, handler, _ in ROUTES)
 
 
-@pytest.mark.parametrize("path", ["/login", "/login?token=", "/login?token=wrong", "/files/good"])
+@pytest.mark.parametrize("path", ["/login", "/login?token=", "/login?token=wrong", "/files/good", "/uploads/1f"])
 def test_without_an_accepted_token_every_route_answers_401(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     response = fetch(monkeypatch, path)
     assert response.code == 401
@@ -132,3 +151,35 @@ def test_a_hub_that_is_gone_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
             return await get("/files/good", headers=COOKIE)
 
     assert wait(run()).code == 502
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "upload", "body"), [("POST", "/uploads", "", b"{}"), ("PATCH", "/uploads/1f", "1f", b"x" * 1000)]
+)
+def test_uploads_are_passed_on(
+    monkeypatch: pytest.MonkeyPatch, method: str, path: str, upload: str, body: bytes
+) -> None:
+    headers = {**COOKIE, "Upload-Offset": "7"}
+    response = fetch(monkeypatch, path, method=method, headers=headers, body=body)
+    assert (response.code, response.headers["Upload-Offset"]) == (200, "7")
+    assert json.loads(response.body) == {"method": method, "upload": upload, "bytes": len(body)}
+
+
+def test_what_the_hub_says_of_an_upload_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    response = fetch(monkeypatch, "/uploads/bad0", method="PATCH", headers=COOKIE, body=b"x")
+    assert (response.code, json.loads(response.body)["error"]["message"]) == (409, "the next byte is 5")
+    assert fetch(monkeypatch, "/uploads/1f", method="DELETE", headers=COOKIE).code == 204
+
+
+def test_nothing_of_an_upload_is_taken_without_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fetch(monkeypatch, "/uploads/1f", method="PATCH", body=b"x" * 1000).code == 401
+
+
+def test_a_chunk_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"method": "PATCH", "headers": COOKIE, "body": bytes(2**21 + 1), "expect_100_continue": True}
+    assert fetch(monkeypatch, "/uploads/1f", **options).code == 400
+
+
+def test_a_page_of_another_site_can_send_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = {**COOKIE, "Origin": "http://127.0.0.1:1"}
+    assert fetch(monkeypatch, "/uploads", method="POST", headers=headers, body=b"{}").code == 403

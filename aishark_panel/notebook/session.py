@@ -1,0 +1,243 @@
+"""Hubs and their sessions, as people use them from a cell or a script."""
+
+import contextlib
+import html
+import os
+import re
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+import pandas as pd
+
+from aishark_panel.client import HubClient
+from aishark_panel.errors import ConfigError, NotFoundError
+from aishark_panel.notebook.background import wait_for
+from aishark_panel.notebook.stream import PacketStream, choose_session
+from aishark_panel.notebook.table import Table
+
+if TYPE_CHECKING:
+    from aishark_panel.notebook.live import Live
+
+__all__ = ["DEFAULT_LIMIT", "Hub", "Session", "connect"]
+
+T = TypeVar("T")
+
+DEFAULT_LIMIT: Final = 1_000_000
+"""Most packets `df` and `table` fetch unless told otherwise."""
+
+_SECONDS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+
+
+def connect(url: str = "", token: str = "") -> "Hub":
+    """Connect to a hub; without arguments to the one AISHARK_HUB names, with the token in AISHARK_TOKEN.
+
+    Raises ConfigError, NotAuthorizedError or HubUnreachableError.
+    """
+    url, token = url or os.environ.get("AISHARK_HUB", ""), token or os.environ.get("AISHARK_TOKEN", "")
+    if not url or not token:
+        raise ConfigError(
+            "Say which hub: connect('http://127.0.0.1:8765', token), with the token it printed at its start, or set "
+            "AISHARK_HUB and AISHARK_TOKEN. To capture on this host without a hub of your own use capture()."
+        )
+    return Hub(url, token)
+
+
+class Hub:
+    """A connection to a hub, which restores itself when it breaks."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        self.token = token
+        self._client = HubClient(url, token)
+        self.ask(lambda client: client.connect())
+
+    def ask(self, question: Callable[[HubClient], Coroutine[Any, Any, T]]) -> T:
+        """The answer to a question for the HubClient, such as `lambda client: client.sessions()`."""
+        return wait_for(question(self._client))
+
+    def sessions(self) -> list["Session"]:
+        """The hub's capture sessions, oldest first."""
+        return [Session(self, s["id"], s["name"]) for s in self.ask(lambda client: client.sessions())]
+
+    def session(self, wanted: str = "") -> "Session":
+        """The session of that id or name; without one the newest. Raises NotFoundError."""
+        found = choose_session(self.ask(lambda client: client.sessions()), wanted)
+        return Session(self, found["id"], found["name"])
+
+    def close(self) -> None:
+        """End the connection; the hub and its sessions go on."""
+        self.ask(lambda client: client.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Hub {self.url}>"
+
+
+class Session:
+    """One capture session of a hub. If the hub was restarted it is found again by its name."""
+
+    def __init__(self, hub: Hub, session_id: str, name: str) -> None:
+        self.hub = hub
+        self.id = session_id
+        self.name = name
+
+    def _ask(self, question: Callable[[HubClient, str], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return self.hub.ask(lambda client: question(client, self.id))
+        except NotFoundError:
+            found = choose_session(self.hub.ask(lambda client: client.sessions()), self.name)
+            if found["id"] == self.id:
+                raise
+            self.id = found["id"]
+            return self.hub.ask(lambda client: question(client, self.id))
+
+    def stats(self) -> dict[str, Any]:
+        """Counts, rates, state and agents, as docs/protocol.md lists them."""
+        return self._ask(lambda client, session: client.stats(session))
+
+    @property
+    def packet_count(self) -> int:
+        """Packets the session has taken so far, also those that it no longer holds."""
+        return int(self.stats()["packets"])
+
+    def table(
+        self,
+        last: str | float | None = None,
+        where: str = "",
+        columns: Sequence[str] | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> Table:
+        """The newest packets that `where` selects, at most `limit`, oldest first.
+
+        `last` keeps those of the last seconds before the newest packet: "30s", "5min", "500ms", or seconds as a number.
+        Raises ExpressionError, ConfigError, or a HubError.
+        """
+        if limit < 1:
+            raise ConfigError(f"limit is the most packets to fetch, at least 1, not {limit}")
+        if last is not None:
+            oldest = pd.Timestamp(self.stats()["last_ts"] - int(_seconds(last) * 1e9))
+            since = f"ts >= '{oldest.isoformat()}Z'"
+            where = f"({where}) and {since}" if where else since
+        arrow = self._ask(lambda client, session: client.table(session, where, columns, limit))
+        return Table(arrow, f"session {self.name}")
+
+    def df(
+        self,
+        last: str | float | None = None,
+        where: str = "",
+        columns: Sequence[str] | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> pd.DataFrame:
+        """As `table`, as a pandas DataFrame; `Table.df` says what types its columns have."""
+        return self.table(last, where, columns, limit).df
+
+    def follow(
+        self, where: str = "", columns: Sequence[str] = (), start: str = "now", max_batches: int = 1_000
+    ) -> PacketStream:
+        """New packets as they come, to loop over: `for batch in session.follow(): ...`; ends when the capture is over.
+
+        `start="oldest"` begins with the oldest packet the hub holds.
+        """
+        return PacketStream(
+            self.hub.url,
+            self.hub.token,
+            self.id,
+            where,
+            max_batches=max_batches,
+            columns=columns,
+            start=start,
+            until_end=True,
+        )
+
+    def live(self, view: str = "dashboard", height: int | None = None) -> "Live":
+        """A live view to show in a cell or to serve with Panel: the whole "dashboard", or one of notebook.live.VIEWS.
+
+        `height` in pixels. Raises ConfigError for a view that does not exist, or where the dashboard's packages miss.
+        """
+        try:
+            from aishark_panel.notebook.live import Live
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"Live views need {error.name}, which is not installed: pip install 'aishark-panel[notebook]'"
+            ) from error
+        return Live(self.hub.url, self.hub.token, self.id, view, height)
+
+    def start(self) -> None:
+        """Ask the session's agents for packets again."""
+        self._ask(lambda client, session: client.start(session))
+
+    def stop(self) -> None:
+        """Tell the session's agents to pause; what was captured stays."""
+        self._ask(lambda client, session: client.stop(session))
+
+    def clear(self) -> None:
+        """Throw the session's packets away; the capture goes on."""
+        self._ask(lambda client, session: client.clear(session))
+
+    def to_pcapng(self, path: str | os.PathLike[str], where: str = "") -> Path:
+        """Write the packets the hub holds to a pcapng file, which Wireshark reads; returns its path."""
+        return self._save(path, "pcapng", where)
+
+    def to_parquet(self, path: str | os.PathLike[str], where: str = "") -> Path:
+        """Write the packets the hub holds to a Parquet file (all columns, no frame bytes); returns its path."""
+        return self._save(path, "parquet", where)
+
+    def _save(self, path: str | os.PathLike[str], export_format: str, where: str) -> Path:
+        """The file appears under its name when it is whole; after an error nothing is left of it."""
+        target = Path(path)
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        try:
+            with part.open("xb") as file:
+
+                def write(data: bytes) -> None:
+                    try:
+                        file.write(data)
+                    except OSError as error:
+                        raise ConfigError(f"cannot write {target}: {error.strerror}") from error
+
+                self._ask(lambda client, session: client.export(session, export_format, where, write))
+            part.replace(target)
+        except OSError as error:
+            raise ConfigError(f"cannot write {target}: {error.strerror}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+        return target
+
+    def close(self) -> None:
+        """Nothing to do for a session of somebody's hub; a capture of one's own ends (see notebook.capture)."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Session {self.name!r} at {self.hub.url}>"
+
+    def _repr_html_(self) -> str:
+        stats = self.stats()
+        rate = f"{stats['packets_per_s']:,.0f} packets/s, {stats['bits_per_s'] / 1e6:,.2f} Mbit/s"
+        state = stats["state"] + (f": {stats['reason']}" if stats["reason"] else "")
+        cells = ((self.name, state), (f"{stats['packets']:,} packets", rate), (f"{stats['lost']:,} lost", ""))
+        rows = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in cells)
+        return f"<table>{rows}</table>"
+
+
+def _seconds(span: str | float) -> float:
+    """Seconds of "30s", "5 min", "500ms", "1h", or of a number. Raises ConfigError."""
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", str(span))
+    with contextlib.suppress(ValueError, KeyError):
+        if found:
+            return float(found[1]) * _SECONDS[found[2] or "s"]
+    raise ConfigError(
+        f"last={span!r:.40} is not a time span; write for example last='30s', '5min' or a number of seconds"
+    )

@@ -1,0 +1,177 @@
+"""What lies behind the tabs and menus: conversations, alerts, agents, sessions, recordings, files; in a real browser."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from aishark_panel.wire.pcapwrite import PcapWriter
+from tests.browser.conftest import OpenPage
+from tests.traffic import frames
+
+TABS = ("Packets", "Conversations", "Alerts", "Agents")
+
+
+@pytest.fixture
+def page(page: Page) -> Iterator[Page]:
+    """The shared page, on its first tab again after each test."""
+    yield page
+    show(page, "Packets")
+
+
+@pytest.fixture
+def capture_file(tmp_path: Path) -> Path:
+    """A pcap file of 2,000 packets."""
+    path = tmp_path / "numbered.pcap"
+    writer = PcapWriter(link_type=1)
+    path.write_bytes(writer.header() + writer.frames(frames(2_000)))
+    return path
+
+
+def show(page: Page, tab: str) -> None:
+    page.get_by_role("tab", name=tab).click()
+    expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+
+
+def filter_box(page: Page) -> Locator:
+    return page.get_by_label("Display filter", exact=True)
+
+
+def choose_session(page: Page, name: str) -> None:
+    page.get_by_role("button", name="Session", exact=True).click()
+    page.locator(".sessions").get_by_role("button", name=name).first.click()
+    expect(page.locator(".session")).to_contain_text(name)
+
+
+def test_one_tab_is_in_sight_and_arrow_keys_move_along_them(page: Page) -> None:
+    expect(page.locator(".packet-list")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Capture filter of")).to_be_hidden()
+    page.get_by_role("tab", name="Packets").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab", name="Agents")).to_be_focused()
+    expect(page.get_by_role("textbox", name="Capture filter of")).to_be_visible()
+    expect(page.locator(".packet-list")).to_be_hidden()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".packet-list .layer .row .number").first).to_be_visible()
+
+
+def test_the_list_stays_where_it_was_while_another_tab_is_open(page: Page) -> None:
+    page.locator(".packet-list .body").focus()
+    page.keyboard.press("Home")
+    expect(page.locator(".packet-list .row.current .number")).to_have_text("1")
+    show(page, "Alerts")
+    page.wait_for_timeout(900)
+    show(page, "Packets")
+    page.wait_for_timeout(900)
+    expect(page.locator(".packet-list .row.current .number")).to_have_text("1")
+    expect(page.locator(".packet-list .row.current")).to_be_in_viewport()
+
+
+def test_conversations_are_sorted_by_a_click_and_filter_by_another(page: Page) -> None:
+    show(page, "Conversations")
+    rows = page.locator(".conversations .row:not(.head)")
+    expect(rows.nth(10)).to_be_visible()
+    heading = page.get_by_role("columnheader", name="Packets", exact=True)
+    heading.click()
+    expect(heading).to_have_attribute("aria-sort", "descending")
+    texts = page.locator(".conversations .row > span.packets").all_inner_texts()
+    packets = [int(text.replace(",", "")) for text in texts]
+    assert packets == sorted(packets, reverse=True)
+    rows.first.click()
+    expect(filter_box(page)).to_have_value(re.compile(r"^conversation_id == \d+$"))
+    expect(page.locator(".filter-bar .status")).to_contain_text("of")
+
+
+def test_an_alert_is_listed_pinned_and_selects_its_packets(page: Page) -> None:
+    show(page, "Alerts")
+    alert = page.locator(".alerts .alert").first
+    expect(alert).to_contain_text("port_scan", timeout=30_000)  # the demo's traffic has one in its first seconds
+    expect(page.locator(".alerts aside .name")).to_have_text(["port_scan", "syn_flood", "bandwidth"])
+    pins = page.evaluate(
+        "Bokeh.documents.flatMap(d => [...d._all_models.values()]).map(m => m.data?.at_ms?.length ?? 0)"
+    )
+    assert max(pins) >= 1
+    alert.click()
+    expect(filter_box(page)).to_have_value(re.compile(r"tcp\.flags\.syn == 1 .* and src_ip == '"))
+    expect(page.locator(".filter-bar .status")).to_have_text(re.compile(r"^[1-9][\d,]* of"))
+
+
+def test_an_agent_stops_starts_and_says_what_it_cannot_do(page: Page) -> None:
+    show(page, "Agents")
+    agent = page.locator(".agent").first
+    box = agent.get_by_role("textbox", name="Capture filter of")
+    answer = agent.locator(".answer")
+    box.fill("tcp port 443")
+    agent.get_by_role("button", name="Go on with this filter").click()
+    expect(answer).to_contain_text("cannot change its capture filter")
+    expect(box).to_have_value("tcp port 443")
+    box.fill("")
+    agent.get_by_role("button", name="Stop").click()
+    expect(answer).to_have_text("It has stopped.")
+    expect(agent.locator(".doing")).to_have_text("stopped")
+    agent.get_by_role("button", name="Start").click()
+    expect(answer).to_have_text("It captures, without a filter.")
+    expect(agent.locator(".doing")).to_have_text("capturing")
+    expect(agent.locator(".rate b")).not_to_have_text("0")
+
+
+def test_a_recording_goes_on_until_it_is_stopped(page: Page) -> None:
+    page.get_by_role("button", name="Export packets to a file").click()
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(page.locator(".recording")).to_be_visible()
+    recording = page.locator(".recordings li")
+    expect(recording.locator(".facts")).to_have_text(re.compile(r"^recording: [1-9][\d,]* packets, "))
+    page.get_by_role("button", name="Stop the pcapng recording").click()
+    expect(recording.locator(".facts")).to_have_text(re.compile("^stopped: "))
+    expect(page.locator(".recording")).to_be_hidden()
+    (file,) = recording.locator("code").all_inner_texts()
+    assert Path(file).read_bytes().startswith(b"\x0a\x0d\x0d\x0a")
+
+
+def test_a_new_session_is_shown_and_the_old_one_is_a_click_away(page: Page) -> None:
+    expect(page.locator(".session")).to_have_text(re.compile("Session"))
+    page.get_by_role("button", name="Session", exact=True).click()
+    page.get_by_label("Name of the new session").fill("night shift")
+    page.get_by_role("button", name="New session").click()
+    expect(page.locator(".session")).to_contain_text("night shift")
+    expect(page.locator(".state")).to_have_text("waiting")
+    choose_session(page, "live")
+    expect(page.locator(".state")).to_have_text("live")
+
+
+def test_a_capture_file_becomes_a_session(page: Page, capture_file: Path) -> None:
+    page.get_by_label("Capture file").set_input_files(capture_file)
+    expect(page.locator(".session")).to_contain_text("numbered.pcap")
+    expect(page.locator(".figure.total b")).to_have_text("2,000")
+    expect(page.locator(".upload")).to_be_hidden()
+    choose_session(page, "live")
+
+
+def test_a_file_can_be_dropped_and_what_is_no_capture_is_refused_in_words(page: Page) -> None:
+    dropped = page.evaluate_handle(
+        """() => { const data = new DataTransfer();
+        data.items.add(new File(["no packets in here, only words"], "letter.txt")); return data; }"""
+    )
+    page.dispatch_event("body", "dragover", {"dataTransfer": dropped})
+    expect(page.locator(".veil")).to_be_visible()
+    page.dispatch_event("body", "drop", {"dataTransfer": dropped})
+    expect(page.locator(".veil")).to_be_hidden()
+    expect(page.locator(".upload")).to_contain_text("letter.txt was not opened: ")
+    expect(page.locator(".upload")).to_contain_text("neither pcap nor pcapng")
+    page.get_by_role("button", name="Close: upload").click()
+    expect(page.locator(".upload")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (400, 800)])
+def test_every_tab_fits_its_screen(open_page: OpenPage, scheme: str, width: int, height: int) -> None:
+    page = open_page(width, height, color_scheme=scheme, wait_for_packets=False)
+    for tab in TABS:
+        show(page, tab)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        panel = page.get_by_label(tab, exact=True).locator("visible=true").last
+        box = panel.bounding_box()
+        assert box is not None
+        assert (box["x"] >= 0, box["x"] + box["width"] <= width) == (True, True)

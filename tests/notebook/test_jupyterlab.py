@@ -1,0 +1,177 @@
+"""A real JupyterLab in a real browser: the live view moves inside its cell, also while the kernel computes."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from tests.notebook.conftest import eventually, is_running
+
+ROOT = Path(__file__).parents[2]
+CELLS = (
+    "import aishark_panel as ais\nsession = ais.capture(synthetic=True, rate=2_000)",
+    "live = session.live()\nlive",
+    "print('rows', len(session.df()))",
+    "print('child', session.agent.process.pid)",
+    "import time\nprint('busy')\nend = time.monotonic() + 8\nwhile time.monotonic() < end: pass\nprint('done')",
+    "first = live\nprint('kept')",
+    "print('running', first.running, live.running)",
+)
+CAPTURE, LIVE, ROWS, CHILD, BUSY, KEEP, RUNNING = range(len(CELLS))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A JupyterLab with one notebook, and nothing of this user's own settings."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "work").mkdir()
+    notebook = new_notebook(  # type: ignore[no-untyped-call]
+        cells=[new_code_cell(source) for source in CELLS],  # type: ignore[no-untyped-call]
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbformat.write(notebook, folder / "work" / "live.ipynb")  # type: ignore[no-untyped-call]
+    own = {f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0"]
+            + [f"--ServerApp.root_dir={folder / 'work'}", "--LabApp.news_url=", "--LabApp.extension_manager=readonly"]
+            + ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
+            env={
+                **os.environ,
+                **own,
+                "IPYTHONDIR": str(folder / "ipython"),
+                "JUPYTER_TOKEN": "lab",
+                "PYTHONPATH": str(ROOT),
+            },
+            stderr=log,
+        )
+    try:
+        eventually(lambda: bool(_addresses(folder)), "the start of JupyterLab")
+        yield f"{_addresses(folder)[0]}/lab/tree/live.ipynb?token=lab"
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _addresses(folder: Path) -> list[str]:
+    return re.findall(r"http://127\.0\.0\.1:\d+", (folder / "log").read_text())
+
+
+@pytest.fixture(scope="module")
+def notebook(address: str, require_tool: Callable[[str], str]) -> Iterator[Page]:
+    """The notebook, opened and run up to the live view."""
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=require_tool("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 1500, "height": 2000})  # all cells in sight
+        origin = address.split("/lab")[0]
+        local = (origin, origin.replace("http", "ws"), "data:", "blob:")
+        page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(local) else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+        expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)
+        for index in (CAPTURE, LIVE):
+            run(page, index)
+        packets(page).wait_for(timeout=60_000)
+        yield page
+        browser.close()
+    assert complaints == []
+
+
+def cell(page: Page, index: int) -> Locator:
+    return page.locator(".jp-Notebook .jp-CodeCell").nth(index)
+
+
+def run(page: Page, index: int) -> str:
+    """Run one cell to its end; the text it printed."""
+    prompt = cell(page, index).locator(".jp-InputArea-prompt")
+    before = prompt.inner_text()
+
+    def ran() -> bool:
+        if prompt.inner_text() == before:  # JupyterLab forgets a request made while the kernel is not quite there
+            cell(page, index).locator(".cm-content").click()
+            page.keyboard.press("Control+Enter")
+        page.wait_for_timeout(200)
+        return prompt.inner_text() != before and re.fullmatch(r"\[\d+\]:", prompt.inner_text()) is not None
+
+    eventually(ran, f"the run of cell {index}")
+    printed = cell(page, index).locator(".jp-OutputArea-output pre").last
+    if "print(" in CELLS[index]:
+        printed.wait_for()  # the reply may overtake it
+        return printed.inner_text().strip()
+    return ""
+
+
+def packets(page: Page) -> Locator:
+    return cell(page, LIVE).locator(".figure.total b")
+
+
+def count(page: Page) -> int:
+    return int(packets(page).inner_text().replace(",", ""))
+
+
+def test_the_live_view_moves_inside_its_cell(notebook: Page) -> None:
+    before = count(notebook)
+    expect(packets(notebook)).not_to_have_text(f"{before:,}")
+    eventually(lambda: count(notebook) > before, "more packets")
+    assert cell(notebook, LIVE).locator("canvas").count() >= 2
+    cell(notebook, LIVE).locator(".packet-list .layer .row .number").first.wait_for()
+
+
+def test_the_frame_of_a_second_cell_grows(notebook: Page) -> None:
+    before = int(run(notebook, ROWS).split()[1])
+    after = int(run(notebook, ROWS).split()[1])
+    assert after > before > 0
+
+
+def test_the_view_answers_clicks(notebook: Page) -> None:
+    box = cell(notebook, LIVE).get_by_label("Display filter", exact=True)
+    box.fill("dns")
+    box.press("Enter")
+    expect(cell(notebook, LIVE).locator(".filter-bar .status")).to_contain_text(" of ")
+    cell(notebook, LIVE).locator(".packet-list .layer .row .number").first.click()
+    expect(cell(notebook, LIVE).locator(".packet-detail .heading b")).to_contain_text("Packet", timeout=20_000)
+
+
+def test_the_view_moves_while_the_kernel_computes(notebook: Page) -> None:
+    cell(notebook, BUSY).locator(".cm-content").click()
+    notebook.keyboard.press("Control+Enter")
+    output = cell(notebook, BUSY).locator(".jp-OutputArea-output pre")
+    expect(output).to_have_text(re.compile("busy"))
+    before = count(notebook)
+    expect(packets(notebook)).not_to_have_text(f"{before:,}", timeout=5_000)
+    assert "done" not in output.inner_text()
+    expect(output).to_have_text(re.compile("done"), timeout=20_000)
+
+
+def test_running_its_cell_again_replaces_the_view(notebook: Page) -> None:
+    assert run(notebook, KEEP) == "kept"
+    run(notebook, LIVE)
+    eventually(lambda: packets(notebook).count() == 1, "the new view")
+    assert run(notebook, RUNNING) == "running False True"
+    before = count(notebook)
+    eventually(lambda: count(notebook) > before, "more packets")
+
+
+def test_a_restart_of_the_kernel_leaves_no_process(notebook: Page) -> None:
+    agent = int(run(notebook, CHILD).split()[1])
+    assert is_running(agent)
+    notebook.get_by_role("menuitem", name="Kernel", exact=True).click()
+    notebook.locator(".lm-Menu-itemLabel").get_by_text("Restart Kernel…", exact=True).click()
+    notebook.locator(".jp-Dialog").get_by_role("button", name="Confirm Kernel Restart").click()
+    eventually(lambda: not is_running(agent), "the end of the agent")
+    expect(notebook.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)

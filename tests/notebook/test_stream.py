@@ -1,0 +1,117 @@
+"""PacketStream over real sockets: order, bounds, and going on after the hub was away."""
+
+import threading
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+import aishark_panel as ais
+from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.errors import ConfigError, ExpressionError, NotAuthorizedError, NotFoundError
+from aishark_panel.notebook.capture import Capture, ChildAgent
+from tests.notebook.conftest import PACKETS, eventually
+
+
+def numbers(batches: list[pa.RecordBatch]) -> list[int]:
+    return [number for batch in batches for number in batch.column("number").to_pylist()]
+
+
+def test_follow_gives_every_packet_once_and_ends_with_the_capture(session: Capture) -> None:
+    stream = session.follow(start="oldest")
+    assert numbers(list(stream)) == list(range(1, PACKETS + 1))
+    assert (stream.packet_count, stream.missed, stream.dropped) == (PACKETS, 0, 0)
+    assert stream.reason == "ended"
+
+
+def test_where_and_columns_choose(session: Capture) -> None:
+    batches = list(session.follow(where="src_port == 10000", columns=["src_ip"], start="oldest"))
+    assert batches[0].schema.names == ["number", "src_ip"]
+    assert numbers(batches) == list(range(1, PACKETS, 250))
+
+
+def test_a_callback_hears_batches_in_a_thread_of_its_own(session: Capture) -> None:
+    heard: list[tuple[int, str]] = []
+    done = threading.Event()
+
+    def on_batch(batch: pa.RecordBatch) -> None:
+        heard.append((batch.num_rows, threading.current_thread().name))
+        if sum(rows for rows, _ in heard) == PACKETS:
+            done.set()
+
+    with ais.PacketStream(session.hub.url, session.hub.token, session.id, on_batch=on_batch, start="oldest") as stream:
+        assert done.wait(30)
+        assert stream.packet_count == PACKETS
+        assert stream.connected
+        assert f"connected to session {session.name}" in repr(stream)
+    assert not stream.connected
+    assert {name for _, name in heard}.isdisjoint({"aishark", "MainThread"})
+
+
+def test_the_buffer_is_bounded_and_what_it_drops_is_counted(session: Capture) -> None:
+    stream = session.follow(start="oldest", max_batches=1).connect()
+    eventually(lambda: stream.packet_count == PACKETS, "all packets")
+    (last,) = list(stream)
+    assert stream.dropped == PACKETS - last.num_rows > 0
+    stream.clear()
+    assert (stream.packet_count, stream.dropped) == (0, 0)
+
+
+def test_a_callback_that_fails_ends_the_stream_with_its_error(
+    session: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_batch(batch: pa.RecordBatch) -> None:
+        raise ZeroDivisionError("by me")
+
+    stream = ais.PacketStream(session.hub.url, session.hub.token, session.id, on_batch=on_batch, start="oldest")
+    with pytest.raises(ZeroDivisionError, match="by me"):
+        list(stream)
+    assert stream.reason == "by me"
+    assert "a packet stream ended" in caplog.text
+    stream.disconnect()
+
+
+def test_what_is_asked_wrongly_is_said_at_once(session: Capture) -> None:
+    url, token = session.hub.url, session.hub.token
+    with pytest.raises(ExpressionError):
+        ais.PacketStream(url, token, session.id, where="no such thing").connect()
+    with pytest.raises(NotFoundError):
+        ais.PacketStream(url, token, "nowhere").connect()
+    with pytest.raises(NotAuthorizedError):
+        ais.PacketStream(url, "wrong").connect()
+    with pytest.raises(ConfigError, match="max_batches"):
+        ais.PacketStream(url, token, max_batches=0)
+    with pytest.raises(ConfigError, match="no column 'colour'"):
+        ais.PacketStream(url, token, session.id, columns=["colour"]).connect()
+
+
+@pytest.fixture
+def hub() -> Iterator[EmbeddedHub]:
+    started = start_hub("--port", "0", "--ring-mib", "48")
+    yield started
+    started.close()
+
+
+def test_it_goes_on_after_the_hub_was_restarted(hub: EmbeddedHub) -> None:
+    agent = ChildAgent(hub, "lasting", ["--synthetic", "--rate", "500"])
+    try:
+        with ais.connect(hub.url, hub.token) as ours:
+            eventually(lambda: any(s.name == "lasting" and s.packet_count for s in ours.sessions()), "packets")
+            watched = ours.session("lasting")
+            with ais.PacketStream(hub.url, hub.token, "lasting", columns=["src_ip"]) as stream:
+                eventually(lambda: stream.packet_count > 0, "packets before")
+                hub.close()
+                eventually(lambda: not stream.connected, "the loss")
+                assert "lost" in stream.reason
+                again = start_hub("--port", hub.url.rpartition(":")[2], "--ring-mib", "48", token=hub.token)
+                try:
+                    stream.clear()
+                    eventually(lambda: stream.packet_count > 100, "packets after")
+                    assert stream.connected
+                    eventually(lambda: bool(watched.hub._client.connected), "the connection of the handle")
+                    assert watched.packet_count > 100  # a session handle finds its session again, by name
+                    agent.close()
+                finally:
+                    again.close()
+    finally:
+        agent.close()

@@ -1,0 +1,225 @@
+"""Tabs and what is in them: only what is in sight asks the hub; orders are answered where they were given."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aishark_panel.streams.hub import DEFAULT_SESSION as DEFAULT_SESSION_OF_THE_HUB
+from aishark_panel.views.agents import Agents
+from aishark_panel.views.alerts import Alerts
+from aishark_panel.views.conversations import Conversations
+from aishark_panel.views.feed import Feed
+from aishark_panel.views.header import DEFAULT_SESSION, Header
+from aishark_panel.views.page import Dashboard
+from aishark_panel.views.tabs import Tabs
+from aishark_panel.views.timeline import Timeline
+from tests.views.hub import SECOND_NS, START_NS, MemoryHub, wait
+
+MS_NS = 1_000_000
+
+
+def agent_line(**changes: Any) -> dict[str, Any]:
+    """An agent as the hub tells it (docs/protocol.md)."""
+    line = {
+        "id": "a1", "name": "edge", "registered": True, "state": "capturing", "reason": "", "session": "5e55",
+        "session_name": "lab", "source": "live", "host": "edge.test", "version": "1.0", "packets": 100,
+        "interfaces": [{"name": "eth0", "link_type": 1, "filter": "not port 22"}], "round_trip_ms": 0.52,
+        "settings": {"filter": "tcp", "snaplen": None, "sampling": None, "max_packets_per_second": None},
+        "counters": {"kernel_dropped": 2, "dropped_outbox_full": 3, "throttled": 4}, "last_seen_ns": START_NS,
+    }  # fmt: skip
+    return {**line, **changes}
+
+
+def sent_filters() -> tuple[list[tuple[str, bool]], Any]:
+    """What a view hands to the display filter, and the function it hands it to."""
+    heard: list[tuple[str, bool]] = []
+
+    async def add(condition: str, exclude: bool = False) -> None:
+        heard.append((condition, exclude))
+
+    return heard, add
+
+
+def raise_alert(hub: MemoryHub) -> None:
+    """Six questions at once, and enough packet time for the rule to look at them."""
+    hub.add(["dns"] * 6, every_ns=MS_NS)
+    hub.add(["tcp"], START_NS + 3 * SECOND_NS // 2)
+
+
+def test_only_the_chosen_tab_is_in_sight(hub: MemoryHub, feed: Feed) -> None:
+    dashboard = Dashboard(feed)
+    tabs = next(view for view in dashboard.views if isinstance(view, Tabs))
+    hidden = {type(view).__name__ for view in dashboard.views if not view.in_sight}
+    assert hidden == {"Conversations", "Alerts", "Agents"}
+    wait(tabs.root._handle_msg({"tab": "Alerts"}))
+    hidden = {type(view).__name__ for view in dashboard.views if not view.in_sight}
+    assert hidden == {"PacketList", "PacketDetail", "Conversations", "Agents"}
+    wait(tabs.root._handle_msg({"tab": "No such tab"}))
+    assert tabs.chosen == "Alerts"
+
+
+def test_tabs_count_firing_alerts_and_connected_agents(hub: MemoryHub, feed: Feed) -> None:
+    raise_alert(hub)
+    tabs = Tabs(feed, {"Alerts": [], "Agents": []})
+    wait(tabs.refresh())
+    assert [(tab["name"], tab["count"]) for tab in tabs.root.state["tabs"]] == [("Alerts", 1), ("Agents", 1)]
+
+
+def test_conversations_hold_both_directions(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "tcp", "dns"])
+    heard, add = sent_filters()
+    view = Conversations(feed, on_filter=add)
+    wait(view.refresh())
+    first = view.root.state["rows"][0]
+    assert (first["a"], first["b"], first["packets"]) == ("10.0.0.1:4000", "10.0.0.2:9999", 2)
+    assert (first["bytes_ab"], first["bytes_ba"], first["duration_ms"]) == (first["bytes"], 0, 1000)
+    wait(view.root._handle_msg({"filter": first["id"], "exclude": True}))
+    wait(view.root._handle_msg({"filter": "1 or True", "exclude": False}))
+    assert heard == [(f"conversation_id == {first['id']}", True)]
+    wait(feed.filter(heard[0][0]))
+    assert feed.extent.count == 2
+
+
+def test_conversations_say_why_there_are_none(hub: MemoryHub, feed: Feed) -> None:
+    view = Conversations(feed)
+    wait(view.refresh())
+    assert "No conversation" in view.root.state["empty"]
+    hub.connected, hub.reason = False, "No hub answers."
+    wait(view.refresh())
+    assert view.root.state["empty"] == "No hub answers."
+
+
+def test_an_alert_is_listed_and_selects_its_packets(hub: MemoryHub, feed: Feed) -> None:
+    heard, add = sent_filters()
+    view = Alerts(feed, on_filter=add)
+    wait(view.refresh())
+    assert view.root.state["empty"].startswith("Nothing to report")
+    assert [rule["name"] for rule in view.root.state["rules"]] == ["many_questions"]
+    raise_alert(hub)
+    wait(view.refresh())
+    (alert,) = view.root.state["alerts"]
+    assert (alert["rule"], alert["severity"], alert["state"]) == ("many_questions", "warning", "firing")
+    assert alert["headline"].startswith("10.0.0.1 asked ")
+    assert ["src_ip", "10.0.0.1"] in alert["facts"]
+    wait(view.root._handle_msg({"filter": alert["number"], "exclude": False}))
+    wait(view.root._handle_msg({"filter": 999, "exclude": False}))
+    wait(feed.filter(heard[0][0]))
+    assert (len(heard), feed.extent.count) == (1, 6)
+
+
+def test_firing_alerts_come_first(hub: MemoryHub, feed: Feed) -> None:
+    raise_alert(hub)
+    hub.add(["tcp"], START_NS + 20 * SECOND_NS)
+    hub.add(["dns"] * 6, START_NS + 30 * SECOND_NS, MS_NS)
+    hub.add(["tcp"], START_NS + 30 * SECOND_NS + 3 * SECOND_NS // 2)
+    view = Alerts(feed)
+    wait(view.refresh())
+    assert [alert["state"] for alert in view.root.state["alerts"]] == ["firing", "resolved"]
+    assert view.root.state["alerts"][1]["ended"]
+
+
+def test_an_alert_is_pinned_to_the_timeline_and_its_pin_filters(hub: MemoryHub, feed: Feed) -> None:
+    heard, add = sent_filters()
+    timeline = Timeline(feed, on_filter=add)
+    raise_alert(hub)
+    hub.run.ended = True
+    wait(timeline.refresh())
+    (at_ms,) = np.asarray(timeline.pins.data["at_ms"])
+    assert START_NS / 1e6 <= at_ms <= (START_NS + SECOND_NS) / 1e6
+    assert timeline.pins.data["text"][0].startswith("many_questions: 10.0.0.1 asked")
+
+    async def click() -> None:
+        timeline.pins.selected.indices = [0]
+        await asyncio.sleep(0)
+
+    wait(click())
+    assert timeline.pins.selected.indices == []
+    assert heard == [("(dns) and src_ip == '10.0.0.1'", False)]
+    hub.session.clear()
+    wait(timeline.refresh())
+    assert list(timeline.pins.data["at_ms"]) == []
+
+
+def test_an_agent_is_shown_with_its_rate_and_losses(hub: MemoryHub, feed: Feed) -> None:
+    now_s = 0.0
+    view = Agents(feed, clock=lambda: now_s)
+    hub.agent_lines = [agent_line()]
+    wait(view.refresh())
+    assert view.root.state["agents"][0]["packets_per_s"] is None
+    now_s, hub.agent_lines = 2.0, [agent_line(packets=300)]
+    wait(view.refresh())
+    (agent,) = view.root.state["agents"]
+    assert (agent["packets_per_s"], agent["lost"], agent["left_out"]) == (100, 5, 4)
+    assert (agent["here"], agent["filter"], agent["origin"]) == (True, "tcp", "edge.test · live · 1.0")
+    assert view.root.state["profiles"] == [{"name": "web", "text": "filter 'tcp port 80', 128 bytes a packet"}]
+
+
+def test_an_agent_that_goes_elsewhere_has_no_negative_rate(hub: MemoryHub, feed: Feed) -> None:
+    now_s = 0.0
+    view = Agents(feed, clock=lambda: now_s)
+    for now_s, packets in ((0.0, 100), (1.0, 200), (2.0, 10)):  # noqa: B007  (the clock reads it)
+        hub.agent_lines = [agent_line(packets=packets)]
+        wait(view.refresh())
+    assert view.root.state["agents"][0]["packets_per_s"] is None
+
+
+def test_an_order_to_an_agent_is_answered_beside_it(hub: MemoryHub, feed: Feed) -> None:
+    view = Agents(feed, clock=lambda: 0.0)
+    hub.agent_lines = [agent_line()]
+    wait(view.refresh())
+    press = view.root._handle_msg
+    wait(press({"start": "a1", "filter": None, "profile": "web", "here": True}))
+    assert hub.orders == [("capturing", {"session": "5e55", "profile": "web", "filter": None})]
+    answer = view.root.state["agents"][0]["answer"]
+    assert (answer["kind"], answer["text"]) == ("good", "It captures with the filter 'not port 22'.")
+    wait(press({"stop": "a1"}))
+    assert view.root.state["agents"][0]["answer"]["text"] == "It has stopped."
+    hub.refusal = "Agent edge: 'tcp prt' is no capture filter."
+    wait(press({"start": "a1", "filter": "tcp prt", "profile": "", "here": False}))
+    answer = view.root.state["agents"][0]["answer"]
+    assert (answer["kind"], answer["text"]) == ("bad", hub.refusal)
+
+
+def test_agents_that_cannot_be_asked_for_say_why(hub: MemoryHub, feed: Feed) -> None:
+    view = Agents(feed)
+    hub.connected, hub.reason = False, "No hub answers."
+    wait(view.refresh())
+    assert view.root.state["problem"] == "No hub answers."
+
+
+def test_the_default_session_has_the_name_the_hub_gives_it() -> None:
+    assert DEFAULT_SESSION == DEFAULT_SESSION_OF_THE_HUB
+
+
+def test_a_session_is_made_and_shown(hub: MemoryHub, feed: Feed) -> None:
+    header = Header(feed)
+    wait(header.refresh())
+    wait(header.root._handle_msg({"create": "night"}))
+    assert header.root.state["session"] == "new0"
+    assert [session["name"] for session in header.root.state["sessions"]] == ["lab", "night"]
+
+
+def test_a_recording_is_started_followed_and_stopped(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    header = Header(feed)
+    wait(feed.filter("dns"))
+    wait(header.root._handle_msg({"record": "pcapng", "shown": True}))
+    (recording,) = header.root.state["recordings"]
+    assert (recording["state"], recording["file"]) == ("recording", "lab-0001.pcapng.part")
+    assert hub.recorded[0]["where"] == "dns"
+    wait(header.root._handle_msg({"record_stop": recording["id"]}))
+    assert header.root.state["recordings"][0]["state"] == "stopped"
+
+
+@pytest.mark.parametrize("tab", ["Conversations", "Alerts", "Agents"])
+def test_a_tab_is_up_to_date_when_it_comes_into_sight(hub: MemoryHub, feed: Feed, tab: str) -> None:
+    hub.agent_lines = [agent_line()]
+    raise_alert(hub)
+    dashboard = Dashboard(feed)
+    wait(feed.pull())
+    tabs = next(view for view in dashboard.views if isinstance(view, Tabs))
+    wait(tabs.choose(tab))
+    state = next(view for view in dashboard.views if type(view).__name__ == tab).root.state  # type: ignore[attr-defined]
+    assert state.get("rows") or state.get("alerts") or state.get("agents")
