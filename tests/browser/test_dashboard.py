@@ -174,13 +174,16 @@ def elements_for_a_bare_socket(origin: str) -> set[str]:
     """What a visitor without browser or token gets who says, as browsers do, that the page is loaded."""
     session = pull_session(url=origin)
     try:
+        session.document.callbacks.send_event(DocumentReady())
         deadline_s = time.monotonic() + 20
         while time.monotonic() < deadline_s:
-            session.document.callbacks.send_event(DocumentReady())
-            session.pull()
+            session.force_roundtrip()
+            # A second connection looks: pulling into a document that is in use sends the server back what it was.
+            look = pull_session(url=origin, session_id=session.id)
             found: dict[str, Any] = {
-                str(model.class_name): model for model in session.document.models if isinstance(model, ReactiveESM)
+                str(model.class_name): model for model in look.document.models if isinstance(model, ReactiveESM)
             }
+            look.close()
             if "Login" not in found or found["Login"].data.state.get("ask"):
                 return set(found)
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What lies behind the tabs and menus: conversations, alerts, agents, sessions, recordings, files; in a real browser."""
+"""What lies behind the tabs and menus, in a real browser: conversations, alerts, agents, sessions, recordings."""
 
 import re
 from collections.abc import Iterator
