@@ -160,8 +160,10 @@ def test_a_subscriber_gets_arrow_and_one_that_never_reads_harms_nobody(hub: Embe
             assert isinstance(message, bytes)
             seen += read_stream(message).num_rows
         assert (await agent).returncode == 0
-        idle.close()
-        reader.close()
+        for socket in (idle, reader):
+            socket.close()
+            while await asyncio.wait_for(socket.read_message(), 10) is not None:
+                pass  # what was under way when it was closed
         return seen
 
     assert asyncio.run(run()) == 10_000
