@@ -41,6 +41,15 @@ _RARE: Final = int(
     | Layer.TLS
     | Layer.HTTP_REQUEST
     | Layer.HTTP_RESPONSE
+    | Layer.MPLS
+    | Layer.TUNNEL_ID
+    | Layer.INNER_IP
+    | Layer.TCP_MSS
+    | Layer.TCP_WSCALE
+    | Layer.TCP_SACK
+    | Layer.TCP_TIMESTAMPS
+    | Layer.QUIC_LONG
+    | Layer.DHCP
 )
 """Layers whose columns are stored only where one of them was seen."""
 
@@ -100,6 +109,27 @@ def _blank_rare(columns: Columns, first: int, stop: int) -> None:
     columns.http_host[first:stop] = 0
     columns.http_path[first:stop] = 0
     columns.http_status[first:stop] = 0
+    columns.inner_src_ip[first:stop] = 0
+    columns.inner_dst_ip[first:stop] = 0
+    columns.vlan_inner_id[first:stop] = 0
+    columns.mpls_label[first:stop] = 0
+    columns.tunnel_id[first:stop] = 0
+    columns.inner_ip_proto[first:stop] = 0
+    columns.inner_src_port[first:stop] = 0
+    columns.inner_dst_port[first:stop] = 0
+    columns.tcp_problem[first:stop] = 0
+    columns.tcp_mss[first:stop] = 0
+    columns.tcp_wscale[first:stop] = 0
+    columns.tcp_sack[first:stop] = 0
+    columns.tcp_tsval[first:stop] = 0
+    columns.tcp_tsecr[first:stop] = 0
+    columns.dns_answer[first:stop] = 0
+    columns.tls_handshake[first:stop] = 0
+    columns.tls_alpn[first:stop] = 0
+    columns.quic_version[first:stop] = 0
+    columns.dhcp_type[first:stop] = 0
+    columns.dhcp_host[first:stop] = 0
+    columns.banner[first:stop] = 0
 
 
 @kernel_part
@@ -118,3 +148,26 @@ def _store_rare(columns: Columns, at: int, row: Row) -> None:
     columns.http_host[at] = row.http_host
     columns.http_path[at] = row.http_path
     columns.http_status[at] = row.http_status
+    columns.inner_src_ip[at, 0] = row.inner_src_ip_0
+    columns.inner_src_ip[at, 1] = row.inner_src_ip_1
+    columns.inner_dst_ip[at, 0] = row.inner_dst_ip_0
+    columns.inner_dst_ip[at, 1] = row.inner_dst_ip_1
+    columns.vlan_inner_id[at] = row.vlan_inner_id
+    columns.mpls_label[at] = row.mpls_label
+    columns.tunnel_id[at] = row.tunnel_id
+    columns.inner_ip_proto[at] = row.inner_ip_proto
+    columns.inner_src_port[at] = row.inner_src_port
+    columns.inner_dst_port[at] = row.inner_dst_port
+    columns.tcp_problem[at] = row.tcp_problem
+    columns.tcp_mss[at] = row.tcp_mss
+    columns.tcp_wscale[at] = row.tcp_wscale
+    columns.tcp_sack[at] = row.tcp_sack
+    columns.tcp_tsval[at] = row.tcp_tsval
+    columns.tcp_tsecr[at] = row.tcp_tsecr
+    columns.dns_answer[at] = row.dns_answer
+    columns.tls_handshake[at] = row.tls_handshake
+    columns.tls_alpn[at] = row.tls_alpn
+    columns.quic_version[at] = row.quic_version
+    columns.dhcp_type[at] = row.dhcp_type
+    columns.dhcp_host[at] = row.dhcp_host
+    columns.banner[at] = row.banner

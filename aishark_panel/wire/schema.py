@@ -50,7 +50,21 @@ class Layer(enum.IntFlag):
     HTTP_REQUEST = 1 << 16
     HTTP_RESPONSE = 1 << 17
     TRANSPORT = 1 << 18
+    INNER_VLAN = 1 << 19
+    MPLS = 1 << 20
+    TUNNEL_ID = 1 << 21
+    INNER_IPV4 = 1 << 22
+    INNER_IPV6 = 1 << 23
+    INNER_PORTS = 1 << 24
+    TCP_MSS = 1 << 25
+    TCP_WSCALE = 1 << 26
+    TCP_SACK = 1 << 27
+    TCP_TIMESTAMPS = 1 << 28
+    TLS_HANDSHAKE = 1 << 29
+    QUIC_LONG = 1 << 30
+    DHCP = 1 << 31
     IP = IPV4 | IPV6
+    INNER_IP = INNER_IPV4 | INNER_IPV6
 
 
 class Kind(enum.Enum):
@@ -132,7 +146,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column(
         name="layers",
         kind=Kind.FLAGS,
-        dtype="u4",
+        dtype="i8",
         meaning="which layers were found (bit set of wire.schema.Layer)",
     ),
     Column(
@@ -159,6 +173,10 @@ COLUMNS: Final[tuple[Column, ...]] = (
         wireshark=("eth.type",),
     ),
     _integer("vlan_id", "u2", "outermost VLAN identifier", present=Layer.VLAN, wireshark=("vlan.id",)),
+    _integer(
+        "vlan_inner_id", "u2", "innermost VLAN identifier, where there are two or more tags", present=Layer.INNER_VLAN
+    ),
+    _integer("mpls_label", "u4", "outermost MPLS label", present=Layer.MPLS, wireshark=("mpls.label",)),
     _integer("ip_version", "u1", "4 or 6", present=Layer.IP, wireshark=("ip.version", "ipv6.version")),
     Column(
         name="src_ip",
@@ -238,6 +256,50 @@ COLUMNS: Final[tuple[Column, ...]] = (
         unit="bytes before scaling",
         wireshark=("tcp.window_size_value",),
     ),
+    Column(
+        name="tcp_problem",
+        kind=Kind.FLAGS,
+        dtype="u2",
+        present=Layer.TCP,
+        meaning="what the conversation so far shows to be wrong with this segment; 0: nothing",
+    ),
+    _integer(
+        "tcp_mss",
+        "u2",
+        "maximum segment size option",
+        present=Layer.TCP_MSS,
+        unit="bytes",
+        wireshark=("tcp.options.mss_val",),
+    ),
+    _integer(
+        "tcp_wscale",
+        "u1",
+        "window scale option: the window is shifted left by so many bits",
+        present=Layer.TCP_WSCALE,
+        wireshark=("tcp.options.wscale.shift",),
+    ),
+    _integer(
+        "tcp_sack",
+        "u1",
+        "selective acknowledgement option: blocks acknowledged; 0 where it is only permitted",
+        present=Layer.TCP_SACK,
+        unit="blocks",
+        wireshark=("tcp.options.sack.count",),
+    ),
+    _integer(
+        "tcp_tsval",
+        "u4",
+        "timestamp option: the sender's clock",
+        present=Layer.TCP_TIMESTAMPS,
+        wireshark=("tcp.options.timestamp.tsval",),
+    ),
+    _integer(
+        "tcp_tsecr",
+        "u4",
+        "timestamp option: the clock value it echoes",
+        present=Layer.TCP_TIMESTAMPS,
+        wireshark=("tcp.options.timestamp.tsecr",),
+    ),
     _integer(
         "payload_len",
         "u4",
@@ -248,6 +310,30 @@ COLUMNS: Final[tuple[Column, ...]] = (
     ),
     _integer("icmp_type", "u1", "ICMP or ICMPv6 type", present=Layer.ICMP, wireshark=("icmp.type", "icmpv6.type")),
     _integer("icmp_code", "u1", "ICMP or ICMPv6 code", present=Layer.ICMP, wireshark=("icmp.code", "icmpv6.code")),
+    _integer(
+        "tunnel_id",
+        "u4",
+        "identifier of the outermost tunnel: VXLAN or GENEVE network, GTP-U endpoint, GRE key",
+        present=Layer.TUNNEL_ID,
+        wireshark=("vxlan.vni", "geneve.vni", "gtp.teid", "gre.key"),
+    ),
+    Column(
+        name="inner_src_ip",
+        kind=Kind.ADDRESS,
+        dtype="u8",
+        present=Layer.INNER_IP,
+        meaning="source address of the innermost packet in a tunnel",
+    ),
+    Column(
+        name="inner_dst_ip",
+        kind=Kind.ADDRESS,
+        dtype="u8",
+        present=Layer.INNER_IP,
+        meaning="destination address of the innermost packet in a tunnel",
+    ),
+    _integer("inner_ip_proto", "u1", "IP protocol number of the innermost packet in a tunnel", present=Layer.INNER_IP),
+    _integer("inner_src_port", "u2", "source port of the innermost packet in a tunnel", present=Layer.INNER_PORTS),
+    _integer("inner_dst_port", "u2", "destination port of the innermost packet in a tunnel", present=Layer.INNER_PORTS),
     _integer("arp_op", "u2", "ARP operation: 1 request, 2 reply", present=Layer.ARP, wireshark=("arp.opcode",)),
     Column(
         name="protocol",
@@ -271,6 +357,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
         wireshark=("dns.qry.type",),
     ),
     _integer("dns_rcode", "u1", "DNS response code", present=Layer.DNS_RESPONSE, wireshark=("dns.flags.rcode",)),
+    _text("dns_answer", "data of the first DNS answer: an address, or a name in lower case"),
     _text(
         "tls_sni",
         "server name in a TLS ClientHello, lower case",
@@ -283,6 +370,21 @@ COLUMNS: Final[tuple[Column, ...]] = (
         present=Layer.TLS,
         wireshark=("tls.record.version",),
     ),
+    _integer(
+        "tls_handshake",
+        "u1",
+        "type of the first TLS handshake message: 1 ClientHello, 2 ServerHello, 11 Certificate ...",
+        present=Layer.TLS_HANDSHAKE,
+        wireshark=("tls.handshake.type",),
+    ),
+    _text(
+        "tls_alpn",
+        "first application protocol offered or chosen in a TLS hello",
+        wireshark=("tls.handshake.extensions_alpn_str",),
+    ),
+    _integer(
+        "quic_version", "u4", "version in a QUIC long header", present=Layer.QUIC_LONG, wireshark=("quic.version",)
+    ),
     _text("http_method", "HTTP request method", wireshark=("http.request.method",)),
     _text("http_host", "HTTP Host header, lower case", wireshark=("http.host",)),
     _text("http_path", "HTTP request target", wireshark=("http.request.uri",)),
@@ -293,6 +395,15 @@ COLUMNS: Final[tuple[Column, ...]] = (
         present=Layer.HTTP_RESPONSE,
         wireshark=("http.response.code",),
     ),
+    _integer(
+        "dhcp_type",
+        "u1",
+        "DHCP message type: 1 discover, 2 offer, 3 request, 5 ack ...; of DHCPv6 its own numbers",
+        present=Layer.DHCP,
+        wireshark=("dhcp.option.dhcp", "dhcpv6.msgtype"),
+    ),
+    _text("dhcp_host", "host name a DHCP client gives", wireshark=("dhcp.option.hostname",)),
+    _text("banner", "first line a server greets with: SSH, FTP, SMTP, POP3, IMAP", wireshark=("ssh.protocol",)),
     Column(
         name="truncated",
         kind=Kind.BOOLEAN,
