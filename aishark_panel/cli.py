@@ -24,6 +24,7 @@ from aishark_panel.hub_commands import (
     hub_client,
     pointed_at,
     record_app,
+    token_app,
     upload,
 )
 
@@ -101,6 +102,7 @@ def hub(
         Path | None, typer.Option(help="Folder of recordings; default: aishark/recordings in your data directory.")
     ] = None,
     max_upload_mib: Annotated[int, typer.Option(help="Largest capture file taken as an upload, MiB.", min=1)] = 4_096,
+    max_requests_per_second: Annotated[float, typer.Option(help="Most requests of one key.", min=1)] = 500,
     rules: RuleFiles = None,
     builtin_rules: Annotated[bool, typer.Option(help="Watch by the rules that come with aishark, too.")] = True,
     webhook: WebhookUrl = "",
@@ -125,6 +127,7 @@ def hub(
         state=state or (None if embedded else default_state_dir()),
         recordings=recordings,
         max_upload_bytes=max_upload_mib * 2**20,
+        requests_per_s=max_requests_per_second,
         rules=tuple(rules or ()),
         builtin_rules=builtin_rules,
         webhook=webhook,
@@ -331,6 +334,7 @@ def _close_output() -> None:
 app.command()(upload)
 app.add_typer(record_app, name="record")
 app.add_typer(rules_app, name="rules")
+app.add_typer(token_app, name="token")
 
 agents_app = typer.Typer(no_args_is_help=True, help="Agents of a hub: their keys, and what they do.")
 app.add_typer(agents_app, name="agents")
@@ -347,10 +351,12 @@ def agents_list(hub_url: HubUrl = DEFAULT_HUB) -> None:
 
 @agents_app.command("register")
 def agents_register(
-    name: Annotated[str, typer.Argument(help="Name of the agent.")], hub_url: HubUrl = DEFAULT_HUB
+    name: Annotated[str, typer.Argument(help="Name of the agent.")],
+    owner: Annotated[str, typer.Option(help="Person it belongs to; default: you.")] = "",
+    hub_url: HubUrl = DEFAULT_HUB,
 ) -> None:
     """Give an agent a key of its own, which lets it send packets and nothing else. The key is shown this once."""
-    agent = asyncio.run(hub_client(hub_url).agent_register(name))
+    agent = asyncio.run(hub_client(hub_url).agent_register(name, owner))
     print(f"agent {agent['name']} is {agent['id']}; its key, for its AISHARK_TOKEN:", file=sys.stderr)
     typer.echo(agent["key"])
 

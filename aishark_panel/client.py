@@ -45,7 +45,7 @@ class HubClient(Transport):
     """One person's connection to one hub. All methods raise errors of aishark_panel.errors, HubError among them."""
 
     async def sessions(self) -> list[dict[str, Any]]:
-        """A line about each session: id, name, state, source, packets."""
+        """A line about each session that this person sees: id, name, owner, state, source, packets."""
         result, _ = await self._ask("sessions")
         sessions: list[dict[str, Any]] = result["sessions"]
         return sessions
@@ -220,9 +220,12 @@ class HubClient(Transport):
         agents: list[dict[str, Any]] = (await self._http("GET", "/api/agents"))["agents"]
         return agents
 
-    async def agent_register(self, name: str) -> dict[str, Any]:
-        """Register an agent: its id, name and key, which is told this once. ConfigError if the name is taken."""
-        return await self._http("POST", "/api/agents", {"name": name})
+    async def agent_register(self, name: str, owner: str = "") -> dict[str, Any]:
+        """Register an agent: its id, name and key, which is told this once. ConfigError if the name is taken.
+
+        It belongs to whoever asks; an admin may name another person as `owner`.
+        """
+        return await self._http("POST", "/api/agents", {"name": name, "owner": owner})
 
     async def agent_delete(self, agent: str) -> None:
         """Revoke the key of an agent and end its connection; NotFoundError if it has none."""
@@ -269,6 +272,25 @@ class HubClient(Transport):
     async def profile_delete(self, name: str) -> None:
         """Forget a profile; NotFoundError if there is none of that name."""
         await self._http("DELETE", f"/api/profiles/{quote(name, '')}")
+
+    async def me(self) -> dict[str, Any]:
+        """Whose token this is: name ("" for the hub's owner), capabilities, expires_s (Unix time, or None)."""
+        result, _ = await self._ask("me")
+        return result
+
+    async def tokens(self) -> list[dict[str, Any]]:
+        """The tokens that are good: id, person, capabilities, created_s, expires_s. Needs the capability admin."""
+        tokens: list[dict[str, Any]] = (await self._http("GET", "/api/tokens"))["tokens"]
+        return tokens
+
+    async def token_issue(self, person: str, capabilities: Sequence[str], life_s: float) -> dict[str, Any]:
+        """Give a person a token: what `tokens` tells of it, and `token`, which is told this once."""
+        body = {"person": person, "capabilities": list(capabilities), "life_s": life_s}
+        return await self._http("POST", "/api/tokens", body)
+
+    async def token_revoke(self, token_id: str) -> None:
+        """Take a token back and end what is open with it; NotFoundError if no good one has that id."""
+        await self._http("DELETE", f"/api/tokens/{quote(token_id, '')}")
 
     async def audit(self, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
         """Who did what, newest first: number, ts_ns, who, action, subject, details; `before` goes on from a number."""

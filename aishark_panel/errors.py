@@ -13,6 +13,8 @@
     +-- HubError                  the hub refused or could not serve a request
         +-- HubUnreachableError   nobody answers at the hub's address
         +-- NotAuthorizedError    the token or key is missing or wrong
+        +-- ForbiddenError        the token is good, but does not allow this
+        +-- TooManyRequestsError  the key asks too often; carries how long to wait
         +-- NotFoundError         no such session, agent, packet or ticket
         +-- ConflictError         the request does not fit the state that things are in now
 
@@ -28,11 +30,13 @@ __all__ = [
     "ConflictError",
     "ExpressionError",
     "FilterError",
+    "ForbiddenError",
     "HubError",
     "HubUnreachableError",
     "NotAuthorizedError",
     "NotFoundError",
     "ProtocolError",
+    "TooManyRequestsError",
 ]
 
 
@@ -85,6 +89,18 @@ class HubUnreachableError(HubError):
 
 class NotAuthorizedError(HubError):
     """The token or key is missing or wrong."""
+
+
+class ForbiddenError(HubError):
+    """The token is good, but does not allow this."""
+
+
+class TooManyRequestsError(HubError):
+    """The key asks too often; `retry_s` says after how many seconds it may again."""
+
+    def __init__(self, message: str, retry_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
 
 
 class NotFoundError(HubError):

@@ -1,4 +1,6 @@
-"""Commands that ask a hub: upload a capture file, record sessions. Each makes its client, asks, and prints the answer.
+"""Commands that ask a hub: upload a capture file, record sessions, give tokens.
+
+Each makes its client, asks, and prints the answer.
 
 A hub's address comes from --hub or AISHARK_HUB, the token from AISHARK_TOKEN alone, so that no list of processes shows
 it.
@@ -6,6 +8,7 @@ it.
 
 import asyncio
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -16,7 +19,16 @@ from aishark_panel.errors import AisharkError, ConfigError, ExpressionError, Not
 if TYPE_CHECKING:
     from aishark_panel.client import HubClient
 
-__all__ = ["DEFAULT_HUB", "DEFAULT_HUB_PORT", "HubUrl", "hub_client", "pointed_at", "record_app", "upload"]
+__all__ = [
+    "DEFAULT_HUB",
+    "DEFAULT_HUB_PORT",
+    "HubUrl",
+    "hub_client",
+    "pointed_at",
+    "record_app",
+    "token_app",
+    "upload",
+]
 
 DEFAULT_HUB_PORT: Final = 8765
 DEFAULT_HUB: Final = f"http://127.0.0.1:{DEFAULT_HUB_PORT}"
@@ -126,13 +138,57 @@ def _recording_line(recording: dict[str, Any]) -> str:
     return f"{counts}  {recording['reason'] or recording['folder']}"
 
 
+token_app = typer.Typer(no_args_is_help=True, help="Tokens that let people into a hub, each with rights of its own.")
+
+
+@token_app.command("issue")
+def token_issue(
+    person: Annotated[str, typer.Argument(help="Name of the person; sessions belong to it.")],
+    may: Annotated[
+        str, typer.Option(help="What it allows, with commas between: view, capture, export, admin.")
+    ] = "view,capture,export",
+    hours: Annotated[float, typer.Option(help="How long it is good.")] = 12,
+    hub_url: HubUrl = DEFAULT_HUB,
+) -> None:
+    """Give a person a token, for their AISHARK_TOKEN or the page's login. It is shown this once.
+
+    A person sees their own sessions, agents and uploads only; an admin sees everybody's. AISHARK_TOKEN must be the
+    hub's own token, or an admin's.
+    """
+    capabilities = [word.strip() for word in may.split(",") if word.strip()]
+    issued = asyncio.run(hub_client(hub_url).token_issue(person, capabilities, 3_600 * hours))
+    typer.echo(f"token {issued['id']} of {issued['person']}, good until {_moment(issued['expires_s'])}:", err=True)
+    typer.echo(issued["token"])
+
+
+@token_app.command("list")
+def token_list(hub_url: HubUrl = DEFAULT_HUB) -> None:
+    """List the tokens that are good."""
+    for issued in asyncio.run(hub_client(hub_url).tokens()):
+        rights = ",".join(issued["capabilities"])
+        typer.echo(f"{issued['id']}  {issued['person']}  {rights}  until {_moment(issued['expires_s'])}")
+
+
+@token_app.command("revoke")
+def token_revoke(
+    token: Annotated[str, typer.Argument(help="Token, by its id; 'aishark token list' shows it.")],
+    hub_url: HubUrl = DEFAULT_HUB,
+) -> None:
+    """Take a token back; what is open with it ends."""
+    asyncio.run(hub_client(hub_url).token_revoke(token))
+
+
+def _moment(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
 def hub_client(hub_url: str) -> "HubClient":
     """A client of the hub at that address, with the token of AISHARK_TOKEN. Raises ConfigError without one."""
     from aishark_panel.client import HubClient
 
     token = os.environ.get("AISHARK_TOKEN")
     if not token:
-        raise ConfigError("No token: set AISHARK_TOKEN to the one the hub printed at its start.")
+        raise ConfigError("No token: set AISHARK_TOKEN to the one the hub printed at its start, or gave you.")
     return HubClient(hub_url, token)
 
 

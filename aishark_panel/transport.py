@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
@@ -20,6 +20,7 @@ from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, w
 from aishark_panel.errors import (
     AisharkError,
     ConfigError,
+    ForbiddenError,
     HubError,
     HubUnreachableError,
     NotAuthorizedError,
@@ -35,6 +36,9 @@ CONNECT_TIMEOUT_S: Final = 5.0
 _CLOSE_TIMEOUT_S: Final = 1.0
 _RECONNECT_S: Final = 0.25
 _RECONNECT_MAX_S: Final = 5.0
+_PATIENCE: Final = 3
+"""How often a request is made again that came too soon after others."""
+_MAX_RETRY_AFTER_S: Final = 10.0
 
 
 class Transport:
@@ -104,7 +108,12 @@ class Transport:
             return await websocket_connect(request, max_message_size=MAX_REPLY_BYTES, ping_interval=10)
         except HTTPClientError as error:
             if error.code == 401:
-                raise NotAuthorizedError("The hub refused this token. Use the one it printed at its start.") from error
+                raise NotAuthorizedError(
+                    "The hub refused this token: use the one it printed at its start, or one that it gave you and that "
+                    "has not expired."
+                ) from error
+            if error.code == 403:
+                raise ForbiddenError("The hub does not allow this with your token.") from error
             raise HubUnreachableError(f"The hub at {self.url} answered {error.code}.") from error
         except (OSError, StreamClosedError, WebSocketClosedError, TimeoutError, ValueError) as error:
             raise self._unreachable(error) from error
@@ -202,6 +211,11 @@ class Transport:
         )
         try:
             response = await AsyncHTTPClient().fetch(request, raise_error=False)
+            for _ in range(_PATIENCE):
+                if response.code != 429:
+                    break
+                await asyncio.sleep(_retry_after_s(response))
+                response = await AsyncHTTPClient().fetch(request, raise_error=False)
             answer: dict[str, Any] = json.loads(response.body or b"{}")
         except (OSError, HTTPClientError, StreamClosedError, ValueError) as error:
             raise self._unreachable(error) from error
@@ -209,6 +223,12 @@ class Transport:
             return answer
         said = answer.get("error", {})
         raise peer_error(said.get("kind", ""), said.get("message") or str(response.error), said.get("position"))
+
+
+def _retry_after_s(response: HTTPResponse) -> float:
+    """How long the hub wants us to wait, in seconds (RFC 9110 section 10.2.3)."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), _MAX_RETRY_AFTER_S) if text.isdecimal() else 1.0
 
 
 def hub_address(text: str) -> str:

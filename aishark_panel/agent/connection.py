@@ -126,6 +126,10 @@ class Connection:
                     raise NotAuthorizedError(
                         f"The hub at {self._hub} refused the token. Set AISHARK_TOKEN to the one it printed."
                     ) from error
+                if isinstance(error, HTTPClientError) and error.code == 403:
+                    raise NotAuthorizedError(
+                        f"The token is good at {self._hub}, but does not allow 'capture', which sending packets needs."
+                    ) from error
                 if isinstance(error, ssl.SSLCertVerificationError) and not ever_welcomed:
                     raise HubUnreachableError(
                         f"The certificate of the hub at {self._hub} is not trusted: {error.verify_message}. "

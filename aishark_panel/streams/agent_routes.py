@@ -1,18 +1,19 @@
-"""The agents' socket, and the routes to register and drive agents, their profiles, and the audit.
+"""The agents' socket, and the routes to register and drive agents, and their profiles.
 
 The rules of the conversation with an agent are in wire.protocol.HubEnd.
 """
 
 import logging
 import time
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 
-from aishark_panel.errors import AisharkError, ConfigError
+from aishark_panel.errors import AisharkError
 from aishark_panel.streams.agents import Link
 from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
 from aishark_panel.streams.ingest import Ingest
+from aishark_panel.streams.people import Person, check_name
 from aishark_panel.streams.session import AgentRun
 from aishark_panel.streams.store import RegisteredAgent
 from aishark_panel.wire.frames import MAX_FRAME_BYTES
@@ -33,7 +34,6 @@ __all__ = ["ROUTES"]
 log = logging.getLogger(__name__)
 
 
-T = TypeVar("T")
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 UNLIMITED: Final = CaptureSettings(filter="", snaplen=MAX_FRAME_BYTES, sampling=1, max_packets_per_second=0)
@@ -49,10 +49,17 @@ class AgentSocket(GuardedSocket):
     _ingest: Ingest | None = None
     _dismissed = False
 
-    def is_authorized(self) -> bool:
-        """Whether the request carries the key of a registered agent (which opens nothing else), or the hub's token."""
-        self._registered = self.hub.store.agent_of_key(self.bearer())
-        return self._registered is not None or super().is_authorized()
+    needs: ClassVar = {"GET": "capture"}
+
+    def identify(self) -> Person | None:
+        """Who the agent belongs to: by its key if it is registered (which opens nothing else), or a person's token."""
+        self._registered = agent = self.hub.store.agent_of_key(self.bearer())
+        if agent is None:
+            return super().identify()
+        return Person(name=agent.owner, capabilities=frozenset(("capture",)))
+
+    def key(self) -> str:
+        return f"agent {self._registered.id}" if self._registered else super().key()
 
     def open(self) -> None:
         self._end = HubEnd()
@@ -72,7 +79,7 @@ class AgentSocket(GuardedSocket):
             self.refuse(str(error))
 
     def _attach(self, hello: Hello) -> None:
-        self._link, self._ingest = self.hub.attach(hello, self, self._registered)
+        self._link, self._ingest = self.hub.attach(hello, self, self._registered, self.person.name)
         self.run = self._link.run
         if hello.first_sequence > self.run.received + 1:
             # A hub that restarted knows less than the agent was promised: what was acknowledged then is not sent again.
@@ -88,7 +95,7 @@ class AgentSocket(GuardedSocket):
             case Batch():
                 run.received = event.sequence
                 self._ingest.put(self, run, event)
-            case Heartbeat():
+            case Heartbeat() if self.require_admission():
                 run.counters = event.counters
                 run.round_trip_ns = event.round_trip_ns
                 self.send(encode_control(HeartbeatReply(sent_ns=event.sent_ns, hub_ns=time.time_ns())))
@@ -134,6 +141,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Body that registers an agent."""
 
     name: Name
+    owner: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """person it is to belong to; empty: whoever registers it"""
 
 
 class Start(CaptureSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,11 +163,15 @@ class AgentsHandler(Guarded):
     """`GET /api/agents`: who is registered or connected; `POST`: register one, whose key is told once."""
 
     def get(self) -> None:
-        self.finish({"agents": self.hub.agents.list()})
+        self.finish({"agents": self.hub.agents.list(self.person)})
 
     def post(self) -> None:
-        agent, key = self.hub.store.register(_body(self, Registration).name)
-        self.audit("agent.register", agent.id, name=agent.name)
+        wanted = self.body(Registration)
+        if wanted.owner:
+            self.require("admin")
+            check_name(wanted.owner)
+        agent, key = self.hub.store.register(wanted.name, wanted.owner or self.person.name)
+        self.audit("agent.register", agent.id, name=agent.name, owner=agent.owner)
         self.set_status(201)
         self.finish({"id": agent.id, "name": agent.name, "key": key})
 
@@ -167,7 +180,7 @@ class AgentHandler(Guarded):
     """`DELETE /api/agents/:id`: its key is good no longer, its connection ends."""
 
     def delete(self, agent_id: str) -> None:
-        name = self.hub.agents.delete(agent_id)
+        name = self.hub.agents.delete(agent_id, self.person)
         self.audit("agent.delete", agent_id, name=name)
         self.set_status(204)
 
@@ -176,10 +189,12 @@ class AgentStart(Guarded):
     """`POST /api/agents/:id/start`: make it capture; answers when it does, or with its reason (409)."""
 
     async def post(self, agent_id: str) -> None:
-        wanted = _body(self, Start)
-        settings = wanted.over(self.hub.store.profile(wanted.profile).over(UNLIMITED)) if wanted.profile else wanted
+        wanted = self.body(Start)
+        settings: CaptureSettings = wanted
+        if wanted.profile:
+            settings = wanted.over(self.hub.store.profile(wanted.profile, self.person.name).over(UNLIMITED))
         self.audit("agent.start", agent_id, **msgspec.to_builtins(wanted))
-        self.finish(await self.hub.agents.start(agent_id, wanted.session, settings))
+        self.finish(await self.hub.agents.start(agent_id, self.person, wanted.session, settings))
 
 
 class AgentStop(Guarded):
@@ -187,20 +202,20 @@ class AgentStop(Guarded):
 
     async def post(self, agent_id: str) -> None:
         self.audit("agent.stop", agent_id)
-        self.finish(await self.hub.agents.stop(agent_id))
+        self.finish(await self.hub.agents.stop(agent_id, self.person))
 
 
 class Profiles(Guarded):
-    """`GET /api/profiles`: all profiles; `POST`: make or change one."""
+    """`GET /api/profiles`: the hub's profiles and one's own; `POST`: make or change one of one's own."""
 
     def get(self) -> None:
-        profiles = self.hub.store.profiles()
+        profiles = self.hub.store.profiles(self.person.name)
         self.finish({"profiles": [{"name": name, **msgspec.to_builtins(s)} for name, s in profiles.items()]})
 
     def post(self) -> None:
-        profile = _body(self, Profile)
+        profile = self.body(Profile)
         settings = profile.over(CaptureSettings())
-        self.hub.store.save_profile(profile.name, settings)
+        self.hub.store.save_profile(profile.name, settings, self.person.name)
         self.audit("profile.save", profile.name, **msgspec.to_builtins(settings))
         self.finish(msgspec.to_builtins(profile))
 
@@ -209,27 +224,9 @@ class ProfileHandler(Guarded):
     """`DELETE /api/profiles/:name`"""
 
     def delete(self, name: str) -> None:
-        self.hub.store.delete_profile(name)
+        self.hub.store.delete_profile(name, self.person.name)
         self.audit("profile.delete", name)
         self.set_status(204)
-
-
-class Audit(Guarded):
-    """`GET /api/audit?limit=&before=`: who did what, newest first."""
-
-    def get(self) -> None:
-        limit, before = self.get_query_argument("limit", "100"), self.get_query_argument("before", "")
-        if not all(text.isdecimal() and len(text) < 19 for text in (limit, before or "0")):
-            raise ConfigError("limit and before are numbers")
-        self.finish({"entries": self.hub.store.audit(int(limit), int(before) if before else None)})
-
-
-def _body(handler: Guarded, kind: type[T]) -> T:
-    """The request's body as one of the kinds above; ConfigError if it is none."""
-    try:
-        return msgspec.convert(handler.json_body(), kind)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"the request's body is not understood: {error}") from error
 
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -240,5 +237,4 @@ ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/agents/([0-9a-f]+)/stop", AgentStop),
     (r"/api/profiles", Profiles),
     (r"/api/profiles/([^/]+)", ProfileHandler),
-    (r"/api/audit", Audit),
 )

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from aishark_panel.errors import ConflictError, NotFoundError
+from aishark_panel.streams.people import Person
 from aishark_panel.streams.session import AgentRun, Session
 from aishark_panel.streams.store import Order, RegisteredAgent, Store
 from aishark_panel.wire.messages import CaptureSettings, Hello, StartCapture, State, StopCapture, encode_control
@@ -50,6 +51,8 @@ class Link:
     """An agent's connection, the newest or (after it ended) the last."""
 
     id: str
+    owner: str
+    """the person it belongs to, as do the sessions it feeds"""
     hello: Hello
     session: Session
     run: AgentRun
@@ -78,24 +81,29 @@ def _start(settings: CaptureSettings) -> StartCapture:
 
 
 class Agents:
-    """Links by the agents' ids. `open_session(id, name)` finds a session by either, or makes one of that name."""
+    """Links by the agents' ids.
 
-    def __init__(self, store: Store, open_session: Callable[[str, str], Session]) -> None:
+    `open_session(id, name, owner)` finds a session of an owner by id or name, or makes one of that name.
+    """
+
+    def __init__(self, store: Store, open_session: Callable[[str, str, str], Session]) -> None:
         self._store = store
         self._open_session = open_session
         self._links: dict[str, Link] = {}
         self._arrivals: dict[str, asyncio.Future[Link]] = {}
         self._numbers = itertools.count(1)
 
-    def attach(self, hello: Hello, socket: Socket, registered: RegisteredAgent | None) -> Link:
+    def attach(self, hello: Hello, socket: Socket, registered: RegisteredAgent | None, owner: str) -> Link:
         """An agent said hello. It gets its session (the ordered one, else the one it names) and its run there.
 
-        A connection it has already is ended: the newest one counts.
+        A connection it has already is ended: the newest one counts. ConflictError if its run is somebody else's.
         """
         agent_id = registered.id if registered else hello.run
         if registered:
             hello = msgspec.structs.replace(hello, agent=registered.name)
         before = self._links.get(agent_id)
+        if before and before.owner != owner:
+            raise ConflictError("this run is known here as another's; start the agent anew")
         same_run = before is not None and before.hello.run == hello.run
         if before and before.connected:
             if same_run:
@@ -104,15 +112,16 @@ class Agents:
                 before.socket.dismiss(_REVOKED, "another agent connected with the same key")
         order = self._store.order(agent_id)
         if order:
-            session = self._open_session(order.session_id, order.session_name)
+            session = self._open_session(order.session_id, order.session_name, owner)
         else:
-            session = self._open_session(hello.session, hello.session)
+            session = self._open_session(hello.session, hello.session, owner)
         run = session.attach(hello)
         if before and same_run and before.run is not run:
             # It changed sessions: what the other one got is not sent here.
             run.received = run.taken = max(run.received, before.run.received)
         link = Link(
             id=agent_id,
+            owner=owner,
             hello=hello,
             session=session,
             run=run,
@@ -179,14 +188,14 @@ class Agents:
                 self._store.save_order(link.id, order)
                 link.socket.dismiss(_GO_ON, "its session was deleted")
 
-    async def start(self, agent_id: str, session: str, settings: CaptureSettings) -> dict[str, Any]:
+    async def start(self, agent_id: str, person: Person, session: str, settings: CaptureSettings) -> dict[str, Any]:
         """Make an agent capture, into another session if one is named; returns its line in `list`.
 
         NotFoundError, or ConflictError with the agent's words; then what it did before goes on.
         """
-        link = self._connected(agent_id)
+        link = self._connected(agent_id, person)
         async with self._answering(link):
-            target = self._open_session(session or link.session.id, session or link.session.name)
+            target = self._open_session(session or link.session.id, session or link.session.name, link.owner)
             if target is not link.session:
                 link = await self._move(link, target)
             state = await self._ask(link, _start(settings))
@@ -198,9 +207,9 @@ class Agents:
             self.set_capture(link.session, True)
         return self._line(link)
 
-    async def stop(self, agent_id: str) -> dict[str, Any]:
+    async def stop(self, agent_id: str, person: Person) -> dict[str, Any]:
         """Make an agent pause, and stay so whatever is restarted; returns its line in `list`. Errors as of `start`."""
-        link = self._connected(agent_id)
+        link = self._connected(agent_id, person)
         link.wanted = False
         self._save_order(link)
         async with self._answering(link):
@@ -209,19 +218,22 @@ class Agents:
             raise ConflictError(f"Agent {link.hello.agent}: {state.reason or 'it goes on capturing'}")
         return self._line(link)
 
-    def delete(self, agent_id: str) -> str:
+    def delete(self, agent_id: str, person: Person) -> str:
         """Revoke an agent's key and end its connection; returns its name. NotFoundError if it has no key."""
+        if self._registered(agent_id, person) is None:
+            raise NotFoundError(f"no registered agent {agent_id!r:.60}")
         self._store.revoke(agent_id)
         link = self._links.pop(agent_id, None)
         if link and link.connected:
             link.socket.dismiss(_REVOKED, "the key of this agent was revoked")
         return link.hello.agent if link else ""
 
-    def list(self) -> list[dict[str, Any]]:
-        """A line about each agent that has a key or is connected; docs/protocol.md names the fields."""
-        registered = {agent.id: agent for agent in self._store.agents()}
-        lines = [self._line(self._links[i], a) if i in self._links else _never_seen(a) for i, a in registered.items()]
-        return lines + [self._line(k) for k in self._links.values() if k.connected and k.id not in registered]
+    def list(self, person: Person) -> list[dict[str, Any]]:
+        """A line about each agent of a person that has a key or is connected; docs/protocol.md names the fields."""
+        registered = {agent.id: agent for agent in self._store.agents() if person.sees(agent.owner)}
+        links = {link.id: link for link in self._links.values() if person.sees(link.owner)}
+        lines = [self._line(links[i], a) if i in links else _never_seen(a) for i, a in registered.items()]
+        return lines + [self._line(k) for k in links.values() if k.connected and k.id not in registered]
 
     def _line(self, link: Link, registered: RegisteredAgent | None = None) -> dict[str, Any]:
         run = link.run
@@ -229,6 +241,7 @@ class Agents:
         return {
             "id": link.id,
             "name": link.hello.agent,
+            "owner": link.owner,
             "registered": link.id != link.hello.run,
             "state": connected_state if link.connected else "offline",
             "reason": run.reason,
@@ -245,11 +258,14 @@ class Agents:
             "last_seen_ns": time.time_ns() if link.connected or not registered else registered.last_seen_ns,
         }
 
-    def _connected(self, agent_id: str) -> Link:
+    def _registered(self, agent_id: str, person: Person) -> RegisteredAgent | None:
+        return next((a for a in self._store.agents() if a.id == agent_id and person.sees(a.owner)), None)
+
+    def _connected(self, agent_id: str, person: Person) -> Link:
         link = self._links.get(agent_id)
-        if link and link.connected:
+        if link and link.connected and person.sees(link.owner):
             return link
-        known = next((a for a in self._store.agents() if a.id == agent_id), None)
+        known = self._registered(agent_id, person)
         if known is None:
             raise NotFoundError(f"no agent {agent_id!r:.60}")
         raise ConflictError(f"Agent {known.name} is not connected. {link.run.reason if link else ''}".strip())
@@ -307,6 +323,7 @@ def _never_seen(agent: RegisteredAgent) -> dict[str, Any]:
     return {
         "id": agent.id,
         "name": agent.name,
+        "owner": agent.owner,
         "registered": True,
         "state": "offline",
         "reason": "It has not connected yet." if agent.last_seen_ns is None else "",

@@ -11,6 +11,8 @@ from aishark_panel.errors import AisharkError, ConfigError, HubError, ProtocolEr
 from aishark_panel.query import compile_expression
 from aishark_panel.streams.exports import check_format
 from aishark_panel.streams.guard import GuardedSocket, Route
+from aishark_panel.streams.people import Capability
+from aishark_panel.streams.people_routes import told
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.recording import RecordingOptions
 from aishark_panel.wire.messages import Reply, Request, decode_request, encode_reply
@@ -32,11 +34,22 @@ AUDITED: Final = {
 }
 """Methods that are written down, and what they are called there."""
 
+NEEDS: Final[dict[str, Capability]] = {
+    **dict.fromkeys(("start", "stop", "clear", "delete", "record_start", "record_stop"), "capture"),
+    "export_ticket": "export",
+}
+"""What methods ask for; the others only look."""
+
 
 class ClientSocket(GuardedSocket):
     """`GET /api/clients/ws`: requests of a dashboard, notebook or tool, answered in order."""
 
+    def open(self) -> None:
+        self.hub.welcome(self.person)
+
     async def on_message(self, message: str | bytes) -> None:
+        if not self.require_admission():
+            return
         try:
             request = decode_request(message)
         except ProtocolError as error:
@@ -59,39 +72,42 @@ class ClientSocket(GuardedSocket):
             log.debug("client left before its answer")
 
     async def _answer(self, request: Request) -> tuple[dict[str, Any], Any]:
+        self.require(NEEDS.get(request.method, "view"))
         params = request.params
         session_id = str(params.get("session", ""))
         match request.method:
             case "sessions":
-                return {"sessions": self.hub.sessions()}, b""
+                return {"sessions": self.hub.sessions(self.person)}, b""
+            case "me":
+                return told(self.person), b""
             case "start" | "stop":
-                self.hub.set_capture(session_id, request.method == "start")
+                self.hub.agents.set_capture(self.hub.session(session_id, self.person), request.method == "start")
                 return {}, b""
             case "clear":
-                await self.hub.clear(session_id)
+                await self.hub.clear(session_id, self.person)
                 return {}, b""
             case "delete":
-                await self.hub.delete(session_id)
+                await self.hub.delete(session_id, self.person)
                 return {}, b""
             case "recordings":
-                return {"recordings": self.hub.recorder.recordings(self.hub.session(session_id))}, b""
+                return {"recordings": self.hub.recorder.recordings(self.hub.session(session_id, self.person))}, b""
             case "record_start":
                 options = RecordingOptions.parse(params.get("options", {}))
-                return self.hub.recorder.start(self.hub.session(session_id), options), b""
+                return self.hub.recorder.start(self.hub.session(session_id, self.person), options), b""
             case "record_stop":
                 recording_id = str(params.get("recording", ""))
-                return await self.hub.recorder.stop(self.hub.session(session_id), recording_id), b""
+                return await self.hub.recorder.stop(self.hub.session(session_id, self.person), recording_id), b""
             case "export_ticket":
                 export_format, where = str(params.get("format", "pcapng")), str(params.get("where", ""))
                 follow = bool(params.get("follow"))
                 check_format(export_format, follow=follow)
                 compile_expression(where)
-                ticket = self.hub.issue_ticket(session_id, export_format, where, follow=follow)
+                ticket = self.hub.issue_ticket(session_id, self.person, export_format, where, follow=follow)
                 return {"ticket": ticket}, b""
         method = METHODS.get(request.method)
         if method is None:
             raise ConfigError(f"no method {request.method!r:.50}")
-        session = self.hub.session(session_id)
+        session = self.hub.session(session_id, self.person)
         return await asyncio.get_running_loop().run_in_executor(self.hub.query_pool, method, session, params)
 
 

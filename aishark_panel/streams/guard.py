@@ -1,16 +1,20 @@
-"""The base of every route: who may come in, and what an error looks like.
+"""The base of every route: who may come in, what they may do there, and what an error looks like.
 
 Every handler inherits `Guarded`, whose `prepare` asks for the token before anything else happens; a route without it
-cannot be written by accident, and a test walks the table to prove it. Errors have one shape everywhere:
+cannot be written by accident, and a test walks the table to prove it. What a handler then looks up, it looks up for
+that person: what belongs to others is not there (404). Errors have one shape everywhere:
 `{"error": {"kind": ..., "message": ..., "position": ...}}`.
 """
 
 import contextlib
 import json
-from collections.abc import Awaitable
-from typing import Any, Final
+import math
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
@@ -19,17 +23,24 @@ from aishark_panel.errors import (
     ConfigError,
     ConflictError,
     ExpressionError,
+    ForbiddenError,
     NotAuthorizedError,
     NotFoundError,
     ProtocolError,
+    TooManyRequestsError,
 )
 from aishark_panel.streams.hub import Hub
+from aishark_panel.streams.people import Capability, Person
 
 __all__ = ["MAX_BODY_BYTES", "Guarded", "GuardedSocket", "Nothing", "Route"]
+
+T = TypeVar("T")
 
 MAX_BODY_BYTES: Final = 2**20
 _STATUS: Final[dict[type[AisharkError], int]] = {
     NotAuthorizedError: 401,
+    ForbiddenError: 403,
+    TooManyRequestsError: 429,
     NotFoundError: 404,
     ConflictError: 409,
     ConfigError: 400,
@@ -42,20 +53,47 @@ class Guarded(RequestHandler):
     """Base of all handlers: no token, no answer."""
 
     hub: Hub
-    who: str = "token"
-    """by what right this request acts, for the audit"""
+    person: Person
+    """who asks"""
+    needs: ClassVar[Mapping[str, Capability]] = {}
+    """what each method asks for; those left out: `view` to read, `capture` to change"""
 
     def initialize(self, hub: Hub) -> None:
         self.hub = hub
 
     def prepare(self) -> Awaitable[None] | None:
-        if not self.is_authorized():
-            raise NotAuthorizedError("This hub asks for its token: send it as 'Authorization: Bearer TOKEN'.")
+        person = self.identify()
+        if person is None:
+            if self.hub.failures.wait_s(str(self.request.remote_ip), time.monotonic()):
+                raise TooManyRequestsError("Too many requests with wrong tokens come from this address.")
+            raise NotAuthorizedError("This hub asks for a good token: send it as 'Authorization: Bearer TOKEN'.")
+        self.person = person
+        wait_s = self.hub.requests.wait_s(self.key(), time.monotonic())
+        if wait_s:
+            raise TooManyRequestsError(f"This key asks too often; wait {wait_s:.2f} s.", wait_s)
+        self.require(self.needs.get(self.method, "view" if self.method in ("GET", "HEAD") else "capture"))
         return None
 
-    def is_authorized(self) -> bool:
-        """Whether the request carries the hub's token."""
-        return self.hub.accepts(self.bearer())
+    @property
+    def method(self) -> str:
+        return self.request.method or ""
+
+    def identify(self) -> Person | None:
+        """Who sends the request, by its token; None if it is nobody's."""
+        return self.hub.people.person(self.bearer(), time.time())
+
+    def key(self) -> str:
+        """What the rate of requests is counted by: each person's tokens are counted apart."""
+        return f"{self.person.name} {self.person.token_id}"
+
+    def require(self, capability: Capability) -> None:
+        """ForbiddenError unless the person may do that."""
+        if not self.person.may(capability):
+            raise ForbiddenError(f"{self.person.who} may not do this: the token does not allow '{capability}'.")
+
+    def is_admitted(self) -> bool:
+        """Whether the token with which this request began is still good."""
+        return self.hub.people.admits(self.person, time.time())
 
     def bearer(self) -> str:
         """What the request carries as its bearer token (RFC 6750); '' if nothing."""
@@ -63,8 +101,8 @@ class Guarded(RequestHandler):
         return token.strip() if scheme.lower() == "bearer" else ""
 
     def audit(self, action: str, subject: str, **details: object) -> None:
-        """Write down what was done, to what, and by what right; details that are None or '' are left out."""
-        self.hub.store.record(self.who, action, subject, **details)
+        """Write down who did what to what; details that are None or '' are left out."""
+        self.hub.store.record(self.person.who, action, subject, **details)
 
     def set_default_headers(self) -> None:
         self.set_header("Cache-Control", "no-store")
@@ -85,6 +123,8 @@ class Guarded(RequestHandler):
             message = error.log_message or self._reason
         if self.get_status() == 401:
             self.set_header("WWW-Authenticate", "Bearer")
+        if isinstance(error, TooManyRequestsError):
+            self.set_header("Retry-After", str(math.ceil(error.retry_s)))
         self.finish({"error": {"kind": kind, "message": message, "position": position}})
 
     def json_body(self) -> dict[str, Any]:
@@ -98,6 +138,13 @@ class Guarded(RequestHandler):
         if not isinstance(body, dict):
             raise ConfigError("the request's body must be a JSON object")
         return body
+
+    def body(self, kind: type[T]) -> T:
+        """The request's JSON object as a struct of that kind; ConfigError if it is none."""
+        try:
+            return msgspec.convert(self.json_body(), kind)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"the request's body is not understood: {error}") from error
 
 
 class GuardedSocket(WebSocketHandler, Guarded):
@@ -114,6 +161,13 @@ class GuardedSocket(WebSocketHandler, Guarded):
         with contextlib.suppress(WebSocketClosedError):
             sent = self.write_message(message, binary=isinstance(message, bytes))
             sent.add_done_callback(lambda future: future.exception())
+
+    def require_admission(self) -> bool:
+        """Close, with the reason, what goes on after its token expired or was taken back; False if so."""
+        if self.is_admitted():
+            return True
+        self.refuse("the token has expired or was revoked")
+        return False
 
     def refuse(self, reason: str) -> None:
         """Close with a reason (RFC 6455 allows 123 bytes of it)."""

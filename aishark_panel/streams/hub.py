@@ -21,18 +21,26 @@ from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.streams.agents import Agents, Link, Socket
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.partfile import recover_parts
+from aishark_panel.streams.people import OWNER, People, Person
+from aishark_panel.streams.ratelimit import RateLimit
 from aishark_panel.streams.recorder import Recorder, default_folder
 from aishark_panel.streams.session import DEFAULT_RING_BYTES, Session, rehearse
 from aishark_panel.streams.store import RegisteredAgent, Store
 from aishark_panel.streams.uploads import DEFAULT_MAX_UPLOAD_BYTES, Uploads
 from aishark_panel.wire.messages import Hello
 
-__all__ = ["Hub", "Ticket"]
+__all__ = ["DEFAULT_REQUESTS_PER_S", "Hub", "Ticket"]
 
 log = logging.getLogger(__name__)
 
 DEFAULT_SESSION: Final = "live"
 MAX_SESSIONS: Final = 100
+DEFAULT_REQUESTS_PER_S: Final = 500
+_BURST_S: Final = 2.0
+"""So many seconds' worth of requests may come at once."""
+_FAILURES_PER_S: Final = 50
+"""Wrong tokens from one address; each costs a signature check."""
+_MAX_FAILURES: Final = 1_000
 _TICKET_LIFE_S: Final = 60.0
 _RATE_PERIOD_S: Final = 0.25
 
@@ -46,6 +54,8 @@ class Ticket:
     where: str
     follow: bool
     expires_s: float
+    person: Person
+    """who asked for it"""
 
 
 @dataclass(slots=True)
@@ -70,6 +80,7 @@ class Hub:
         store: Store | None = None,
         recordings: Path | None = None,
         max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES,
+        requests_per_s: float = DEFAULT_REQUESTS_PER_S,
         rules: Sequence[Rule] = (),
         webhook: Webhook | None = None,
     ) -> None:
@@ -77,13 +88,17 @@ class Hub:
 
         Each session is watched by `rules`; `webhook` is told of their alerts.
         """
-        self._token = token.encode()
         self._ring_bytes = ring_bytes
         self._rules = rules
         self._webhook = webhook
         self._live: dict[str, _Live] = {}
         self._tickets: dict[str, Ticket] = {}
         self.store = store or Store()
+        self.people = People(token, self.store)
+        self.requests = RateLimit(requests_per_s, _BURST_S * requests_per_s)
+        """by whoever asks"""
+        self.failures = RateLimit(_FAILURES_PER_S, _MAX_FAILURES)
+        """requests without a good token, by address"""
         self.agents = Agents(self.store, self.open_session)
         self.ingest_pool = ThreadPoolExecutor(1, thread_name_prefix="ingest")
         self.query_pool = ThreadPoolExecutor(2, thread_name_prefix="query")
@@ -96,7 +111,7 @@ class Hub:
 
     def start(self) -> None:
         """Begin work: make the default session, keep the rates, and get the kernels ready in the background."""
-        self.create_session(DEFAULT_SESSION)
+        self.create_session(DEFAULT_SESSION, OWNER.name)
         self._tasks = [
             asyncio.create_task(self._tick(), name="rates"),
             asyncio.create_task(self._tick_alerts(), name="alerts"),
@@ -163,78 +178,87 @@ class Hub:
                         self._webhook.put({"session": session, **news}, alerts.deliveries)
             await asyncio.sleep(_RATE_PERIOD_S)
 
-    def accepts(self, token: str) -> bool:
-        """Whether a token is this hub's; takes the same time whatever is wrong with it."""
-        return secrets.compare_digest(token.encode(), self._token)
-
-    def create_session(self, name: str) -> Session:
+    def create_session(self, name: str, owner: str) -> Session:
         """Make an empty session; ConfigError when there are too many."""
         if len(self._live) >= MAX_SESSIONS:
             raise ConfigError(f"this hub holds {MAX_SESSIONS} sessions, its most; delete one first")
-        session = Session(secrets.token_hex(6), name, ring_bytes=self._ring_bytes, rules=self._rules)
+        session = Session(secrets.token_hex(6), name, owner=owner, ring_bytes=self._ring_bytes, rules=self._rules)
         session.preparing = self._preparing
         self._live[session.id] = _Live(session, Ingest(session, self.ingest_pool))
         return session
 
-    def session(self, session_id: str) -> Session:
-        """The session of that id; NotFoundError if there is none."""
-        return self._find(session_id).session
+    def session(self, session_id: str, person: Person) -> Session:
+        """The session of that id; NotFoundError if there is none that this person sees."""
+        return self._find(session_id, person).session
 
-    def _find(self, session_id: str) -> _Live:
+    def _find(self, session_id: str, person: Person) -> _Live:
         live = self._live.get(session_id)
-        if live is None:
+        if live is None or not person.sees(live.session.owner):
             raise NotFoundError(f"no session {session_id!r:.60}; it may have been deleted")
         return live
 
-    def sessions(self) -> list[dict[str, Any]]:
-        """A line about each session, oldest first."""
+    def sessions(self, person: Person) -> list[dict[str, Any]]:
+        """A line about each session that a person sees, oldest first."""
         return [
-            {"id": s.id, "name": s.name, "state": s.state, "source": s.stats()["source"], "packets": s.packets}
+            {
+                "id": s.id,
+                "name": s.name,
+                "owner": s.owner,
+                "state": s.state,
+                "source": s.stats()["source"],
+                "packets": s.packets,
+            }
             for s in (live.session for live in self._live.values())
+            if person.sees(s.owner)
         ]
 
-    def open_session(self, session_id: str, name: str) -> Session:
-        """The session of that id, else of that name, else a new one; without a name the default session."""
-        if live := self._live.get(session_id):
-            return live.session
+    def open_session(self, session_id: str, name: str, owner: str) -> Session:
+        """The owner's session of that id, else of that name, else a new one; without a name the default session."""
         name = name or DEFAULT_SESSION
-        sessions = (live.session for live in self._live.values())
-        return next((s for s in sessions if s.name == name), None) or self.create_session(name)
+        sessions = [live.session for live in self._live.values() if live.session.owner == owner]
+        found = [s for s in sessions if s.id == session_id] or [s for s in sessions if s.name == name]
+        return found[0] if found else self.create_session(name, owner)
 
-    def attach(self, hello: Hello, socket: Socket, registered: RegisteredAgent | None) -> tuple[Link, Ingest]:
+    def welcome(self, person: Person) -> None:
+        """A person came with a dashboard or a script: there is a session to look at, or to send packets to."""
+        if person.may("capture") and not any(person.sees(live.session.owner) for live in self._live.values()):
+            self.open_session("", "", person.name)
+
+    def attach(
+        self, hello: Hello, socket: Socket, registered: RegisteredAgent | None, owner: str
+    ) -> tuple[Link, Ingest]:
         """An agent connected, with a key if it is `registered`: its link, and where its batches go."""
-        link = self.agents.attach(hello, socket, registered)
-        return link, self._find(link.session.id).ingest
+        link = self.agents.attach(hello, socket, registered, owner)
+        return link, self._live[link.session.id].ingest
 
-    def set_capture(self, session_id: str, wanted: bool) -> None:
-        """Start or stop a session: its agents are told, new ones find out in their welcome."""
-        self.agents.set_capture(self.session(session_id), wanted)
-
-    async def clear(self, session_id: str) -> None:
+    async def clear(self, session_id: str, person: Person) -> None:
         """Throw a session's packets away."""
-        live = self._find(session_id)
+        live = self._find(session_id, person)
         await live.ingest.call(live.session.clear)
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str, person: Person) -> None:
         """Stop a session and forget it with all its packets; its recordings end, their files stay."""
-        live = self._find(session_id)
+        live = self._find(session_id, person)
         live.session.wanted, live.session.deleted = False, True
         del self._live[session_id]
         self.agents.release(live.session)
         await self.recorder.forget(live.session)
         await live.ingest.close()
 
-    def upload_target(self, name: str, session_id: str | None) -> Ingest:
+    def upload_target(self, name: str, session_id: str | None, person: Person) -> Ingest:
         """The writer of the session an upload goes to: that of the id, or (None) a new one of that name."""
-        return self._find(self.create_session(name).id if session_id is None else session_id).ingest
+        wanted = self.create_session(name, person.name).id if session_id is None else session_id
+        return self._find(wanted, person).ingest
 
-    def issue_ticket(self, session_id: str, export_format: str, where: str, *, follow: bool = False) -> str:
+    def issue_ticket(
+        self, session_id: str, person: Person, export_format: str, where: str, *, follow: bool = False
+    ) -> str:
         """A one-use ticket for an export; NotFoundError if the session is gone."""
-        self._find(session_id)
+        self._find(session_id, person)
         now_s = time.monotonic()
         self._tickets = {k: t for k, t in self._tickets.items() if t.expires_s > now_s}
         ticket = secrets.token_urlsafe(24)
-        self._tickets[ticket] = Ticket(session_id, export_format, where, follow, now_s + _TICKET_LIFE_S)
+        self._tickets[ticket] = Ticket(session_id, export_format, where, follow, now_s + _TICKET_LIFE_S, person)
         return ticket
 
     def redeem_ticket(self, ticket: str) -> Ticket | None:

@@ -12,10 +12,10 @@ class Recordings(Guarded):
     """`GET /api/stream/:id/recordings`, and `POST` to start one."""
 
     def get(self, session_id: str) -> None:
-        self.finish({"recordings": self.hub.recorder.recordings(self.hub.session(session_id))})
+        self.finish({"recordings": self.hub.recorder.recordings(self.hub.session(session_id, self.person))})
 
     def post(self, session_id: str) -> None:
-        session = self.hub.session(session_id)
+        session = self.hub.session(session_id, self.person)
         body = self.json_body()
         status = self.hub.recorder.start(session, RecordingOptions.parse(body))
         self.audit("recording.start", session_id, **body)
@@ -27,7 +27,7 @@ class RecordingById(Guarded):
     """`DELETE /api/stream/:id/recordings/:id`: stop; answers how it ended."""
 
     async def delete(self, session_id: str, recording_id: str) -> None:
-        status = await self.hub.recorder.stop(self.hub.session(session_id), recording_id)
+        status = await self.hub.recorder.stop(self.hub.session(session_id, self.person), recording_id)
         self.audit("recording.stop", session_id, recording=recording_id)
         self.finish(status)
 

@@ -5,7 +5,14 @@ from typing import Final
 
 from tornado.web import Application
 
-from aishark_panel.streams import agent_routes, client_routes, recording_routes, stream_routes, upload_routes
+from aishark_panel.streams import (
+    agent_routes,
+    client_routes,
+    people_routes,
+    recording_routes,
+    stream_routes,
+    upload_routes,
+)
 from aishark_panel.streams.guard import Nothing, Route
 from aishark_panel.streams.hub import Hub
 from aishark_panel.wire.messages import MAX_BATCH_BYTES
@@ -18,6 +25,7 @@ MAX_MESSAGE_BYTES: Final = MAX_BATCH_BYTES + 2**20
 _PING_S: Final = 10.0
 
 ROUTES: Final[tuple[Route, ...]] = (
+    *people_routes.ROUTES,
     *agent_routes.ROUTES,
     *client_routes.ROUTES,
     *stream_routes.ROUTES,

@@ -18,7 +18,7 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.streams.guard import MAX_BODY_BYTES
-from aishark_panel.streams.hub import Hub
+from aishark_panel.streams.hub import DEFAULT_REQUESTS_PER_S, Hub
 from aishark_panel.streams.routes import make_application
 from aishark_panel.streams.session import DEFAULT_RING_BYTES
 from aishark_panel.streams.store import Store
@@ -46,6 +46,8 @@ class HubConfig:
     recordings: Path | None = None
     """folder of recordings; None: the user's data directory"""
     max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES
+    requests_per_s: float = DEFAULT_REQUESTS_PER_S
+    """most requests of one key a second"""
     rules: tuple[str, ...] = ()
     """files of alert rules"""
     builtin_rules: bool = True
@@ -91,6 +93,7 @@ async def serve_hub(config: HubConfig) -> None:
         ring_bytes=config.ring_bytes,
         recordings=config.recordings,
         max_upload_bytes=config.max_upload_bytes,
+        requests_per_s=config.requests_per_s,
         store=Store(config.state),
         rules=rules,
         webhook=webhook,

@@ -69,10 +69,18 @@ class Session:
     """Packets of one or more agents, in the order the hub took them."""
 
     def __init__(
-        self, session_id: str, name: str, *, ring_bytes: int = DEFAULT_RING_BYTES, rules: Sequence[Rule] = ()
+        self,
+        session_id: str,
+        name: str,
+        *,
+        owner: str = "",
+        ring_bytes: int = DEFAULT_RING_BYTES,
+        rules: Sequence[Rule] = (),
     ) -> None:
         self.id = session_id
         self.name = name
+        self.owner = owner
+        """name of the person it belongs to; "" for the hub's own"""
         self.ring = Ring(ring_bytes)
         self.rollups = Rollups()
         self.conversations = Conversations()
@@ -251,6 +259,7 @@ class Session:
         return {
             "id": self.id,
             "name": self.name,
+            "owner": self.owner,
             "state": self.state,
             "reason": self.reason,
             "source": sources.pop() if len(sources) == 1 else ("mixed" if sources else ""),

@@ -1,9 +1,10 @@
-"""What a hub remembers over restarts, in one SQLite file: agents, orders, profiles, audit.
+"""What a hub remembers over restarts, in one SQLite file: agents, orders, profiles, tokens, audit.
 
 An *agent* is registered under a name and holds a key, of which only the SHA-256 is kept: the key has 256 random bits,
 so that a slow hash would protect nothing. An *order* is what the hub last asked of an agent: to capture or not, for
-which session, with which settings. A *profile* is a set of settings under a name. The *audit* says who did what; the
-database itself refuses to change or delete its entries.
+which session, with which settings. A *profile* is a set of settings under a name. Agents and profiles have an *owner*,
+a person's name, or "" for the hub's own. Of tokens it keeps which were issued and which were taken back. The *audit*
+says who did what; the database itself refuses to change or delete its entries.
 
 All calls take a millisecond or less and belong to the thread that made the store (the hub's event loop).
 """
@@ -23,13 +24,16 @@ import msgspec
 from aishark_panel.errors import ConfigError, HubError, NotFoundError
 from aishark_panel.wire.messages import CaptureSettings
 
-__all__ = ["MAX_AUDIT_ENTRIES", "Order", "RegisteredAgent", "Store", "default_state_dir"]
+__all__ = ["MAX_AUDIT_ENTRIES", "IssuedToken", "Order", "RegisteredAgent", "Store", "default_state_dir"]
 
 FILE_NAME: Final = "hub.sqlite"
 MAX_AGENTS: Final = 10_000
 MAX_PROFILES: Final = 1_000
+MAX_TOKENS: Final = 10_000
+"""Most tokens that are good at a time."""
 MAX_AUDIT_ENTRIES: Final = 1_000
 """Most entries of one answer."""
+_AGENT_COLUMNS: Final = "id, name, created_ns, last_seen_ns, owner"
 _AUDIT_COLUMNS: Final = ("number", "ts_ns", "who", "action", "subject", "details")
 _LOCK_WAIT_S: Final = 1.0
 _ORDER_LIFE_NS: Final = 7 * 86_400 * 10**9
@@ -50,6 +54,20 @@ MIGRATIONS: Final = (
     CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'append-only'); END;
     CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'append-only'); END;
     """,
+    """
+    ALTER TABLE agents ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    DROP INDEX agent_names;
+    CREATE UNIQUE INDEX agent_names ON agents (owner, name) WHERE revoked_ns IS NULL;
+    ALTER TABLE profiles RENAME TO hub_profiles;
+    CREATE TABLE profiles (
+        owner TEXT NOT NULL, name TEXT NOT NULL, settings BLOB NOT NULL, PRIMARY KEY (owner, name));
+    INSERT INTO profiles SELECT '', name, settings FROM hub_profiles;
+    DROP TABLE hub_profiles;
+    CREATE TABLE tokens (
+        id TEXT PRIMARY KEY, person TEXT NOT NULL, capabilities TEXT NOT NULL,
+        created_s INTEGER NOT NULL, expires_s INTEGER NOT NULL, revoked_s INTEGER);
+    CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+    """,
 )
 """Schema changes, oldest first; version n is what the first n of them make. Never edit one that was released."""
 
@@ -62,6 +80,18 @@ class RegisteredAgent(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     last_seen_ns: int | None
     """when it last connected or left; None: never"""
+    owner: str = ""
+
+
+class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a token: not the token."""
+
+    id: str
+    person: str
+    capabilities: tuple[str, ...]
+    created_s: int
+    expires_s: int
+    """Unix time"""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,16 +176,21 @@ class Store:
 
     # Agents
 
-    def register(self, name: str) -> tuple[RegisteredAgent, str]:
-        """A new agent and its key, which is not kept and can never be read again. ConfigError if the name is taken."""
+    def register(self, name: str, owner: str = "") -> tuple[RegisteredAgent, str]:
+        """A new agent and its key, which is not kept and can never be read again.
+
+        ConfigError if the owner has one of that name.
+        """
         if len(self.agents()) >= MAX_AGENTS:
             raise ConfigError(f"this hub knows {MAX_AGENTS:,} agents, its most; delete one first")
-        agent = RegisteredAgent(id=secrets.token_hex(6), name=name, created_ns=time.time_ns(), last_seen_ns=None)
+        agent = RegisteredAgent(
+            id=secrets.token_hex(6), name=name, created_ns=time.time_ns(), last_seen_ns=None, owner=owner
+        )
         key = secrets.token_urlsafe(32)
         try:
             self._execute(
-                "INSERT INTO agents (id, name, key_hash, created_ns) VALUES (?, ?, ?, ?)",
-                agent.id, agent.name, _hash(key), agent.created_ns,
+                "INSERT INTO agents (id, name, key_hash, created_ns, owner) VALUES (?, ?, ?, ?, ?)",
+                agent.id, agent.name, _hash(key), agent.created_ns, agent.owner,
             )  # fmt: skip
         except sqlite3.IntegrityError as error:
             raise ConfigError(
@@ -165,16 +200,13 @@ class Store:
 
     def agents(self) -> list[RegisteredAgent]:
         """The agents whose keys are good, oldest first."""
-        rows = self._execute(
-            "SELECT id, name, created_ns, last_seen_ns FROM agents WHERE revoked_ns IS NULL ORDER BY created_ns, id"
-        )
+        rows = self._execute(f"SELECT {_AGENT_COLUMNS} FROM agents WHERE revoked_ns IS NULL ORDER BY created_ns, id")
         return [_agent(row) for row in rows]
 
     def agent_of_key(self, key: str) -> RegisteredAgent | None:
         """The agent that holds a key; None if nobody does (any more)."""
         row = self._execute(
-            "SELECT id, name, created_ns, last_seen_ns FROM agents WHERE key_hash = ? AND revoked_ns IS NULL",
-            _hash(key),
+            f"SELECT {_AGENT_COLUMNS} FROM agents WHERE key_hash = ? AND revoked_ns IS NULL", _hash(key)
         ).fetchone()
         return row and _agent(row)
 
@@ -202,31 +234,79 @@ class Store:
         """Keep what is asked of an agent, in place of what was asked before."""
         self._execute("REPLACE INTO orders VALUES (?, ?, ?)", agent_id, msgspec.json.encode(order), time.time_ns())
 
-    # Profiles
+    # Profiles: the hub's own (owner "") are there for everybody, a person's for that person
 
-    def profiles(self) -> dict[str, CaptureSettings]:
-        """Settings by the profile's name, in the order of the names."""
-        return {
-            name: _settings(text) for name, text in self._execute("SELECT name, settings FROM profiles ORDER BY name")
-        }
+    def profiles(self, owner: str = "") -> dict[str, CaptureSettings]:
+        """Settings by the profile's name, in the order of the names; an owner's own come before the hub's."""
+        rows = self._execute("SELECT name, settings FROM profiles WHERE owner IN ('', ?) ORDER BY name, owner", owner)
+        return {name: _settings(text) for name, text in rows}
 
-    def profile(self, name: str) -> CaptureSettings:
+    def profile(self, name: str, owner: str = "") -> CaptureSettings:
         """The settings of a profile; NotFoundError if there is none of that name."""
-        row = self._execute("SELECT settings FROM profiles WHERE name = ?", name).fetchone()
-        if row is None:
-            raise NotFoundError(f"no profile {name!r:.60}")
-        return _settings(row[0])
+        try:
+            return self.profiles(owner)[name]
+        except KeyError:
+            raise NotFoundError(f"no profile {name!r:.60}") from None
 
-    def save_profile(self, name: str, settings: CaptureSettings) -> None:
+    def save_profile(self, name: str, settings: CaptureSettings, owner: str = "") -> None:
         """Make a profile, or change it; ConfigError when there are too many."""
-        if name not in (profiles := self.profiles()) and len(profiles) >= MAX_PROFILES:
-            raise ConfigError(f"this hub has {MAX_PROFILES:,} profiles, its most; delete one first")
-        self._execute("REPLACE INTO profiles VALUES (?, ?)", name, msgspec.json.encode(settings))
+        count, known = self._execute(
+            "SELECT count(*), coalesce(sum(name = ?), 0) FROM profiles WHERE owner = ?", name, owner
+        ).fetchone()
+        if not known and count >= MAX_PROFILES:
+            raise ConfigError(f"there are {MAX_PROFILES:,} profiles, the most; delete one first")
+        self._execute("REPLACE INTO profiles VALUES (?, ?, ?)", owner, name, msgspec.json.encode(settings))
 
-    def delete_profile(self, name: str) -> None:
-        """Forget a profile; what was started with it goes on. NotFoundError if there is none of that name."""
-        if not self._execute("DELETE FROM profiles WHERE name = ?", name).rowcount:
+    def delete_profile(self, name: str, owner: str = "") -> None:
+        """Forget a profile; what was started with it goes on. NotFoundError if the owner has none of that name."""
+        if not self._execute("DELETE FROM profiles WHERE owner = ? AND name = ?", owner, name).rowcount:
             raise NotFoundError(f"no profile {name!r:.60}")
+
+    # Tokens
+
+    def secret(self, name: str) -> bytes:
+        """256 random bits that stay the same for as long as this state exists."""
+        self._execute("INSERT OR IGNORE INTO secrets VALUES (?, ?)", name, secrets.token_bytes(32))
+        value: bytes = self._execute("SELECT value FROM secrets WHERE name = ?", name).fetchone()[0]
+        return value
+
+    def issue_token(self, person: str, capabilities: tuple[str, ...], now_s: int, expires_s: int) -> IssuedToken:
+        """Write down a new token; tokens that ended are forgotten. ConfigError when too many are good."""
+        self._execute("DELETE FROM tokens WHERE expires_s <= ?", now_s)
+        if self._execute("SELECT count(*) FROM tokens").fetchone()[0] >= MAX_TOKENS:
+            raise ConfigError(f"this hub has {MAX_TOKENS:,} tokens, its most; they go as they expire")
+        issued = IssuedToken(
+            id=secrets.token_hex(8), person=person, capabilities=capabilities, created_s=now_s, expires_s=expires_s
+        )
+        self._execute(
+            "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, NULL)",
+            issued.id, person, " ".join(capabilities), now_s, expires_s,
+        )  # fmt: skip
+        return issued
+
+    def tokens(self, now_s: int) -> list[IssuedToken]:
+        """The tokens that are good at a moment, oldest first."""
+        rows = self._execute(
+            "SELECT id, person, capabilities, created_s, expires_s FROM tokens "
+            "WHERE expires_s > ? AND revoked_s IS NULL ORDER BY created_s, id",
+            now_s,
+        )
+        return [_token(row) for row in rows]
+
+    def revoke_token(self, token_id: str, now_s: int) -> IssuedToken:
+        """Take a token back. NotFoundError if no good one has that id."""
+        row = self._execute(
+            "UPDATE tokens SET revoked_s = ? WHERE id = ? AND expires_s > ? AND revoked_s IS NULL "
+            "RETURNING id, person, capabilities, created_s, expires_s",
+            now_s, token_id, now_s,
+        ).fetchone()  # fmt: skip
+        if row is None:
+            raise NotFoundError(f"no token {token_id!r:.60}")
+        return _token(row)
+
+    def revoked_tokens(self) -> set[str]:
+        """Ids of the tokens that were taken back."""
+        return {token_id for (token_id,) in self._execute("SELECT id FROM tokens WHERE revoked_s IS NOT NULL")}
 
     # Audit
 
@@ -255,8 +335,12 @@ def _hash(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def _agent(row: tuple[str, str, int, int | None]) -> RegisteredAgent:
-    return RegisteredAgent(id=row[0], name=row[1], created_ns=row[2], last_seen_ns=row[3])
+def _agent(row: tuple[str, str, int, int | None, str]) -> RegisteredAgent:
+    return RegisteredAgent(id=row[0], name=row[1], created_ns=row[2], last_seen_ns=row[3], owner=row[4])
+
+
+def _token(row: tuple[str, str, str, int, int]) -> IssuedToken:
+    return IssuedToken(id=row[0], person=row[1], capabilities=tuple(row[2].split()), created_s=row[3], expires_s=row[4])
 
 
 def _settings(text: bytes) -> CaptureSettings:

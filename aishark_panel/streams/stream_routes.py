@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import time
-from typing import Final
+from typing import ClassVar, Final
 
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
 
-from aishark_panel.errors import AisharkError, ConfigError
+from aishark_panel.errors import AisharkError, ConfigError, NotAuthorizedError
 from aishark_panel.streams.exports import FORMATS, export_chunks
 from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
+from aishark_panel.streams.hub import Ticket
 from aishark_panel.streams.ledger import ledger
+from aishark_panel.streams.people import Person
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.subscription import Subscription
 
@@ -24,7 +26,7 @@ class Streams(Guarded):
     """`GET /api/stream`: the sessions."""
 
     def get(self) -> None:
-        self.finish({"sessions": self.hub.sessions()})
+        self.finish({"sessions": self.hub.sessions(self.person)})
 
 
 class StreamStart(Guarded):
@@ -36,12 +38,13 @@ class StreamStart(Guarded):
         if not isinstance(name, str) or len(name) > 200 or not isinstance(session_id, str | None):
             raise ConfigError("name is a text of at most 200 characters, id a session's id")
         if session_id is None:
-            session = self.hub.create_session(name or time.strftime("session %Y-%m-%d %H:%M:%S"))
+            name = name or time.strftime("session %Y-%m-%d %H:%M:%S")
+            session = self.hub.create_session(name, self.person.name)
             self.audit("session.create", session.id, name=session.name)
             self.set_status(201)
         else:
-            self.hub.set_capture(session_id, True)
-            session = self.hub.session(session_id)
+            session = self.hub.session(session_id, self.person)
+            self.hub.agents.set_capture(session, True)
             self.audit("session.start", session_id, name=session.name)
         self.finish(session.stats())
 
@@ -50,7 +53,7 @@ class Stream(Guarded):
     """`DELETE /api/stream/:id`: stop the session's agents and forget its packets."""
 
     async def delete(self, session_id: str) -> None:
-        await self.hub.delete(session_id)
+        await self.hub.delete(session_id, self.person)
         self.audit("session.delete", session_id)
         self.set_status(204)
 
@@ -59,14 +62,14 @@ class StreamStats(Guarded):
     """`GET /api/stream/:id/stats`"""
 
     def get(self, session_id: str) -> None:
-        self.finish(self.hub.session(session_id).stats())
+        self.finish(self.hub.session(session_id, self.person).stats())
 
 
 class StreamLedger(Guarded):
     """`GET /api/stream/:id/ledger`: where every packet is."""
 
     def get(self, session_id: str) -> None:
-        self.finish(ledger(self.hub.session(session_id)))
+        self.finish(ledger(self.hub.session(session_id, self.person)))
 
 
 class StreamAlerts(Guarded):
@@ -76,18 +79,19 @@ class StreamAlerts(Guarded):
         since = self.get_query_argument("since", "0")
         if not since.isdecimal() or len(since) > 18:
             raise ConfigError("since is the number that an earlier answer gave as next")
-        self.finish(self.hub.session(session_id).alerts.since(int(since)))
+        self.finish(self.hub.session(session_id, self.person).alerts.since(int(since)))
 
 
 class StreamExport(Guarded):
     """`GET /api/stream/:id/export?format=&where=&follow=`: the packets as a file, streamed."""
 
+    needs: ClassVar = {"GET": "export"}
     _reader_left = False
 
     async def get(self, session_id: str) -> None:
         follow = self.get_query_argument("follow", "") not in ("", "0", "false")
         await self.stream(
-            self.hub.session(session_id),
+            self.hub.session(session_id, self.person),
             self.get_query_argument("format", "pcapng"),
             self.get_query_argument("where", ""),
             follow=follow,
@@ -107,6 +111,8 @@ class StreamExport(Guarded):
             async for chunk in chunks:
                 if self._reader_left:
                     break
+                if not self.is_admitted():
+                    raise NotAuthorizedError("the token has expired or was revoked")
                 if chunk:
                     self.write(chunk)
                     await self.flush()
@@ -128,16 +134,16 @@ class StreamExport(Guarded):
 class TicketExport(StreamExport):
     """`GET /api/export/:ticket`: the same with a one-use ticket in place of the token."""
 
-    who = "ticket"
+    _ticket: Ticket | None = None
 
-    def is_authorized(self) -> bool:
+    def identify(self) -> Person | None:
         ticket = self.hub.redeem_ticket(self.request.path.rpartition("/")[2])
         self._ticket = ticket
-        return ticket is not None
+        return ticket.person if ticket and self.hub.people.admits(ticket.person, time.time()) else None
 
     async def get(self, ticket: str) -> None:
         assert self._ticket is not None
-        session = self.hub.session(self._ticket.session)
+        session = self.hub.session(self._ticket.session, self.person)
         await self.stream(session, self._ticket.format, self._ticket.where, follow=self._ticket.follow)
 
 
@@ -149,7 +155,7 @@ class StreamSocket(GuardedSocket):
     def open(self, session_id: str) -> None:
         try:
             subscription = Subscription(
-                self.hub.session(session_id),
+                self.hub.session(session_id, self.person),
                 where=self.get_query_argument("where", ""),
                 columns=[c for c in self.get_query_argument("columns", "").split(",") if c],
                 start=self.get_query_argument("start", "now"),
@@ -162,7 +168,7 @@ class StreamSocket(GuardedSocket):
     async def _pump(self, subscription: Subscription) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while True:
+            while self.require_admission():
                 messages, more = await loop.run_in_executor(self.hub.query_pool, subscription.next_messages)
                 for message in messages:
                     await self.write_message(message, binary=isinstance(message, bytes))

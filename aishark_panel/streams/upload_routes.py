@@ -27,8 +27,12 @@ class UploadStart(Guarded):
     async def post(self) -> None:
         request = UploadRequest.parse(self.json_body())
         if request.session is not None:
-            self.hub.session(request.session)  # so that an error comes before the bytes
-        upload = await self.hub.uploads.create(request, lambda: self.hub.upload_target(request.name, request.session))
+            self.hub.session(request.session, self.person)  # so that an error comes before the bytes
+        upload = await self.hub.uploads.create(
+            request,
+            self.person.name,
+            lambda: self.hub.upload_target(request.name, request.session, self.person),
+        )
         self.audit("upload.start", upload.id, name=request.name, size=request.size, session=request.session)
         self.set_status(201)
         self.finish(upload.status())
@@ -41,14 +45,14 @@ class UploadById(Guarded):
     The body is streamed only because that is how Tornado lets one route take more than the others.
     """
 
-    _upload: Upload | None = None
+    _upload: Upload
 
     def prepare(self) -> Awaitable[None] | None:
         super().prepare()
         self._chunk = bytearray()
         assert self.request.connection is not None
         self.request.connection.set_max_body_size(_MAX_HEARD_BYTES)  # type: ignore[attr-defined]
-        self._upload = self.hub.uploads.find(self.request.path.rpartition("/")[2])
+        self._upload = self.hub.uploads.find(self.request.path.rpartition("/")[2], self.person)
         return None
 
     def data_received(self, chunk: bytes) -> None:
@@ -57,14 +61,14 @@ class UploadById(Guarded):
 
     def get(self, upload_id: str) -> None:
         self._say_offset()
-        self.finish(self.hub.uploads.find(upload_id).status())
+        self.finish(self._upload.status())
 
     def head(self, upload_id: str) -> None:
         self._say_offset()
         self.finish()
 
     async def patch(self, upload_id: str) -> None:
-        upload = self.hub.uploads.find(upload_id)
+        upload = self._upload
         text = self.request.headers.get(_OFFSET, "")
         if not text.isdecimal() or len(text) > 18:
             raise ConfigError(f"the header {_OFFSET} says where the chunk belongs, in bytes; it is {text!r:.30}")
@@ -75,7 +79,7 @@ class UploadById(Guarded):
         self.finish(upload.status())
 
     async def delete(self, upload_id: str) -> None:
-        await self.hub.uploads.delete(upload_id)
+        await self.hub.uploads.delete(self._upload)
         self.audit("upload.delete", upload_id)
         self.set_status(204)
 
@@ -84,7 +88,7 @@ class UploadById(Guarded):
         super().write_error(status_code, **kwargs)
 
     def _say_offset(self) -> None:
-        if self._upload is not None:
+        if hasattr(self, "_upload"):
             self.set_header(_OFFSET, str(self._upload.offset))
             self.set_header(_LENGTH, str(self._upload.request.size))
 

@@ -22,6 +22,7 @@ from aishark_panel.errors import AisharkError, ConfigError, ConflictError, NotFo
 from aishark_panel.streams.fileingest import ingest_file
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.partfile import PartFile, make_folder
+from aishark_panel.streams.people import Person
 
 __all__ = ["DEFAULT_MAX_UPLOAD_BYTES", "MAX_CHUNK_BYTES", "Upload", "UploadRequest", "UploadState", "Uploads"]
 
@@ -61,6 +62,8 @@ class Upload:
 
     id: str
     request: UploadRequest
+    owner: str
+    """name of the person who sends it"""
     target: Callable[[], Ingest]
     """gives the session's writer once the file turned out to be a capture"""
     part: PartFile
@@ -106,7 +109,7 @@ class Uploads:
         self._max_bytes = max_bytes
         self._uploads: dict[str, Upload] = {}
 
-    async def create(self, request: UploadRequest, target: Callable[[], Ingest]) -> Upload:
+    async def create(self, request: UploadRequest, owner: str, target: Callable[[], Ingest]) -> Upload:
         """Make ready to receive a file. Raises ConfigError where it is too big, or there are too many."""
         if request.size > self._max_bytes:
             raise ConfigError(
@@ -123,15 +126,15 @@ class Uploads:
             part = PartFile(self.folder / upload_id)
         except OSError as error:
             raise ConfigError(f"The hub cannot write to {self.folder}: {error.strerror}.") from error
-        upload = Upload(upload_id, request, target, part, time.monotonic())
+        upload = Upload(upload_id, request, owner, target, part, time.monotonic())
         self._uploads[upload_id] = upload
         self._parse_if_whole(upload)
         return upload
 
-    def find(self, upload_id: str) -> Upload:
-        """The upload of that id. Raises NotFoundError."""
+    def find(self, upload_id: str, person: Person) -> Upload:
+        """The upload of that id. NotFoundError if there is none that this person sees."""
         upload = self._uploads.get(upload_id)
-        if upload is None:
+        if upload is None or not person.sees(upload.owner):
             raise NotFoundError(f"no upload {upload_id!r:.60}; begin it again")
         return upload
 
@@ -154,30 +157,29 @@ class Uploads:
             upload.touched_s = time.monotonic()
             self._parse_if_whole(upload)
 
-    async def delete(self, upload_id: str) -> None:
-        """Give an upload up, or forget one that ended; packets it has brought stay. Raises NotFoundError."""
-        upload = self.find(upload_id)
+    async def delete(self, upload: Upload) -> None:
+        """Give an upload up, or forget one that ended; packets it has brought stay."""
         async with upload.lock:
             upload.given_up = True
             if upload.task:
                 await asyncio.wait([upload.task])  # it ends with the batch it is at
             if upload.state == "receiving":
                 self._fail(upload, "It was given up.")
-            self._uploads.pop(upload_id, None)
+            self._uploads.pop(upload.id, None)
 
     async def close(self) -> None:
         """Give up all uploads."""
-        for upload_id in list(self._uploads):
-            await self.delete(upload_id)
+        for upload in list(self._uploads.values()):
+            await self.delete(upload)
 
     async def _make_room(self) -> None:
         now_s = time.monotonic()
         for upload in list(self._uploads.values()):
             if upload.state == "receiving" and now_s - upload.touched_s > _IDLE_S:
-                await self.delete(upload.id)
-        ended = [u.id for u in self._uploads.values() if u.state in ("done", "failed")]
-        for upload_id in ended[: max(0, len(self._uploads) + 1 - MAX_UPLOADS)]:
-            await self.delete(upload_id)
+                await self.delete(upload)
+        ended = [u for u in self._uploads.values() if u.state in ("done", "failed")]
+        for upload in ended[: max(0, len(self._uploads) + 1 - MAX_UPLOADS)]:
+            await self.delete(upload)
         if len(self._uploads) >= MAX_UPLOADS:
             raise ConfigError(f"this hub takes {MAX_UPLOADS} uploads at once, its most; try again later")
 

@@ -15,10 +15,12 @@ from aishark_panel.errors import (
     ConfigError,
     ConflictError,
     ExpressionError,
+    ForbiddenError,
     HubError,
     NotAuthorizedError,
     NotFoundError,
     ProtocolError,
+    TooManyRequestsError,
 )
 from aishark_panel.wire.messages import (
     PROTOCOL_VERSION,
@@ -174,7 +176,17 @@ class HubEnd:
 
 
 _REPLY_ERRORS: Final[dict[str, type[AisharkError]]] = {
-    e.__name__: e for e in (HubError, NotFoundError, NotAuthorizedError, ConflictError, ConfigError, ProtocolError)
+    e.__name__: e
+    for e in (
+        HubError,
+        NotFoundError,
+        NotAuthorizedError,
+        ForbiddenError,
+        TooManyRequestsError,
+        ConflictError,
+        ConfigError,
+        ProtocolError,
+    )
 }
 
 

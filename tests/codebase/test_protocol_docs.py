@@ -57,5 +57,7 @@ def test_every_option_of_a_request_is_documented(request_body: type[msgspec.Stru
 def test_every_word_on_a_recording_and_an_upload_is_documented(tmp_path: Path) -> None:
     session = Session("a", "b", ring_bytes=MIN_LIMIT_BYTES)
     recording = Recording("c", session, RecordingOptions(), tmp_path, now_ns=0)
-    upload = Upload("d", UploadRequest(name="e", size=1), target=NotImplemented, part=NotImplemented, touched_s=0.0)
+    upload = Upload(
+        "d", UploadRequest(name="e", size=1), owner="", target=NotImplemented, part=NotImplemented, touched_s=0.0
+    )
     assert not [name for name in (*recording.status(), *upload.status()) if name not in TEXT]

@@ -1,10 +1,13 @@
 """A real hub process, real agents, and a way to ask them: nothing in this folder is faked."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +47,22 @@ def ask(hub: EmbeddedHub, question: Callable[[HubClient], Awaitable[T]]) -> T:
             return await question(client)
 
     return asyncio.run(run())
+
+
+def call(hub: EmbeddedHub, method: str, path: str, body: object = None, token: str | None = None) -> tuple[int, bytes]:
+    """One HTTP request; `token` None: the right one, "": none at all."""
+    token = hub.token if token is None else token
+    request = urllib.request.Request(
+        hub.url + path,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
 
 
 def session_of(hub: EmbeddedHub, name: str) -> str:

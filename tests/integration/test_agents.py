@@ -281,7 +281,7 @@ def test_who_did_what_is_written_down(hub: EmbeddedHub) -> None:
         ("token", "session.stop", session),
         ("token", "session.start", session),
         ("token", "session.export_ticket", session),
-        ("ticket", "session.export", session),
+        ("token", "session.export", session),
         ("token", "agent.start", agent_id),
         ("token", "agent.delete", agent_id),
     ]

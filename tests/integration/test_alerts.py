@@ -19,8 +19,7 @@ from aishark_panel.errors import HubError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.alerts.blocks import scan, udp
-from tests.integration.conftest import ask, run_agent, session_of, wait_for, wait_until_ready
-from tests.integration.test_hub import call
+from tests.integration.conftest import ask, call, run_agent, session_of, wait_for, wait_until_ready
 
 OWN_RULES = """
 rules:

@@ -21,8 +21,7 @@ from aishark_panel.client import EmbeddedHub, HubClient
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch, Hello, InterfaceInfo, Welcome
 from aishark_panel.wire.protocol import AgentEnd
-from tests.integration.conftest import ask, run_agent, session_of, stats_when, wait_for
-from tests.integration.test_hub import call
+from tests.integration.conftest import ask, call, run_agent, session_of, stats_when, wait_for
 from tests.traffic import frames, hello
 
 

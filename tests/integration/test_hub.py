@@ -5,8 +5,6 @@ import contextlib
 import json
 import re
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,26 +21,10 @@ from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch
 from aishark_panel.wire.protocol import AgentEnd
 from tests.arrow import read_stream
-from tests.integration.conftest import ask, run_agent, session_of, stats_when
+from tests.integration.conftest import ask, call, run_agent, session_of, stats_when
 from tests.traffic import frames, hello
 
 HELLO = hello(agent="by hand", session="by hand")
-
-
-def call(hub: EmbeddedHub, method: str, path: str, body: object = None, token: str | None = None) -> tuple[int, bytes]:
-    """One HTTP request; `token` None: the right one, "": none at all."""
-    token = hub.token if token is None else token
-    request = urllib.request.Request(
-        hub.url + path,
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {token}"} if token else {},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
 
 
 @pytest.fixture(scope="module")

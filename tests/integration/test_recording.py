@@ -17,8 +17,7 @@ import pytest
 from aishark_panel.capturefile import open_capture
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.errors import ConfigError, ExpressionError, NotFoundError
-from tests.integration.conftest import ask, run_agent, session_of, wait_for, wait_until_ready
-from tests.integration.test_hub import call
+from tests.integration.conftest import ask, call, run_agent, session_of, wait_for, wait_until_ready
 
 RequireTool = Callable[[str], str]
 

@@ -20,8 +20,7 @@ import pytest
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.errors import ConfigError, HubError, NotAuthorizedError, NotFoundError
 from aishark_panel.wire.pcapwrite import PcapWriter
-from tests.integration.conftest import ask, wait_for, wait_until_ready
-from tests.integration.test_hub import call
+from tests.integration.conftest import ask, call, wait_for, wait_until_ready
 from tests.traffic import frames
 
 N = 10_000

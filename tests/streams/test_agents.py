@@ -9,6 +9,7 @@ import pytest
 
 from aishark_panel.errors import ConflictError
 from aishark_panel.streams.agents import Agents, Link
+from aishark_panel.streams.people import OWNER
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.store import Store
@@ -47,12 +48,12 @@ class Desk:
         self.sessions: dict[str, Session] = {}
         self.agents = Agents(self.store, self._open)
 
-    def _open(self, session_id: str, name: str) -> Session:
+    def _open(self, session_id: str, name: str, owner: str) -> Session:
         return self.sessions.setdefault(name, Session(name, name, ring_bytes=MIN_LIMIT_BYTES))
 
     def attach(self, **options: Any) -> tuple[Link, Said]:
         said = Said()
-        return self.agents.attach(hello(**options), said, None), said
+        return self.agents.attach(hello(**options), said, None, OWNER.name), said
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def desk() -> Iterator[Desk]:
 def test_only_the_state_with_the_orders_number_is_its_answer(desk: Desk) -> None:
     async def run() -> None:
         link, said = desk.attach()
-        start = asyncio.create_task(desk.agents.start(RUN, "", CaptureSettings(snaplen=64)))
+        start = asyncio.create_task(desk.agents.start(RUN, OWNER, "", CaptureSettings(snaplen=64)))
         await asyncio.sleep(0)
         (order,) = said.messages
         assert isinstance(order, StartCapture)
@@ -73,7 +74,7 @@ def test_only_the_state_with_the_orders_number_is_its_answer(desk: Desk) -> None
         assert not desk.agents.answered(link, State(capturing=False, answers=order.number + 1))
         assert not start.done()
         with pytest.raises(ConflictError, match="busy"):
-            await desk.agents.stop(RUN)
+            await desk.agents.stop(RUN, OWNER)
         assert desk.agents.answered(link, State(capturing=True, answers=order.number))
         assert (await start)["settings"]["snaplen"] == 64
         assert not desk.agents.answered(link, State(capturing=True, answers=order.number))
@@ -86,11 +87,11 @@ def test_an_agent_that_says_nothing_is_not_waited_for(desk: Desk, monkeypatch: p
 
     async def run() -> None:
         link, said = desk.attach()
-        for ask in (desk.agents.start(RUN, "", CaptureSettings()), desk.agents.stop(RUN)):
+        for ask in (desk.agents.start(RUN, OWNER, "", CaptureSettings()), desk.agents.stop(RUN, OWNER)):
             with pytest.raises(ConflictError, match="did not answer"):
                 await ask
         with pytest.raises(ConflictError, match="did not answer"):
-            await desk.agents.start(RUN, "elsewhere", CaptureSettings())
+            await desk.agents.start(RUN, OWNER, "elsewhere", CaptureSettings())
         assert said.dismissed == (1012, "it goes on in session elsewhere")
         assert link.answer is None
 
@@ -99,7 +100,7 @@ def test_an_agent_that_says_nothing_is_not_waited_for(desk: Desk, monkeypatch: p
 
 def test_what_is_left_open_stays_as_it_was(desk: Desk) -> None:
     async def start(link: Link, said: Said, **settings: Any) -> None:
-        starting = asyncio.create_task(desk.agents.start(RUN, "", CaptureSettings(**settings)))
+        starting = asyncio.create_task(desk.agents.start(RUN, OWNER, "", CaptureSettings(**settings)))
         await asyncio.sleep(0)
         order = said.messages[-1]
         assert isinstance(order, StartCapture)
@@ -128,4 +129,4 @@ def test_a_run_that_connects_again_replaces_its_connection_and_goes_on_where_it_
     assert second.connected
     assert not first.connected
     desk.agents.detach(second, "gone")
-    assert desk.agents.list() == []
+    assert desk.agents.list(OWNER) == []
