@@ -40,7 +40,7 @@ class Conversations(View):
 
     async def pull(self) -> None:
         feed = self.feed
-        if feed.paused and self._rows_of == feed.session:
+        if not feed.session or (feed.paused and self._rows_of == feed.session):
             return
         session = feed.session
         try:
@@ -50,6 +50,11 @@ class Conversations(View):
         else:
             self._rows, self._rows_of, self._problem = _rows(batch), session, ""
 
+    def _empty(self) -> str:
+        """Why there is no row."""
+        why = self._problem or self.feed.problem or ("" if self.feed.session else self.feed.stats.get("reason"))
+        return why or "No conversation has been seen yet."
+
     def paint(self) -> None:
         rows = self._rows if self._rows_of == self.feed.session else []
         self.root.draw(
@@ -57,7 +62,7 @@ class Conversations(View):
             total=self.feed.stats.get("conversations", 0),
             forgotten=self.feed.stats.get("conversations_forgotten", 0),
             filtered=bool(self.feed.where),
-            empty="" if rows else self._problem or self.feed.problem or "No conversation has been seen yet.",
+            empty="" if rows else self._empty(),
         )
 
     async def _receive(self, message: Any) -> None:

@@ -14,12 +14,13 @@ from typing import Any, Final
 import pyarrow as pa
 
 from aishark_panel.client import HubClient
-from aishark_panel.errors import AisharkError, HubError, HubUnreachableError, NotFoundError
+from aishark_panel.errors import AisharkError, HubUnreachableError, NotFoundError
 from aishark_panel.views.columns import WINDOWS, Bins, Span, plan
 
 __all__ = ["Extent", "Feed"]
 
 _AUTO: Final = "auto"
+_NO_SESSION: Final = "No session is yours to look at yet. Start an agent, or open a capture file."
 _MAX_ALERTS: Final = 500
 """Most alerts a page holds, the newest."""
 
@@ -126,7 +127,8 @@ class Feed:
         self.sessions = await self.client.sessions()
         if not self.sessions:
             self._forget()
-            raise HubError("The hub has no capture session. Start an agent, or open a capture file.")
+            self.session, self.stats = "", {"state": "waiting", "reason": _NO_SESSION}
+            return
         if self.session not in (s["id"] for s in self.sessions):
             self.session = self.sessions[-1]["id"]
             self._forget()

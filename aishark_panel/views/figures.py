@@ -1,5 +1,6 @@
 """The Bokeh figure all charts start from, and the heading above it."""
 
+import time
 from typing import Any, Final
 
 import panel as pn
@@ -24,14 +25,17 @@ let value = tick, power = 0
 while (value >= 1000 && power < 4) { value /= 1000; power += 1 }
 return +value.toPrecision(3) + prefixes[power]
 """
+_EMPTY_MS: Final = 60_000
+"""An empty chart shows the minute that has just gone by."""
 _FONT: Final = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
 
 
 def chart(*, ticks: int, **options: Any) -> figure:
     """An empty figure over time (x in ms since 1970, shown in UTC) in the page's colours; `ticks` on its y axis."""
+    now_ms = time.time() * 1e3
     fig = figure(
         x_axis_type="datetime",
-        x_range=Range1d(start=0, end=1),
+        x_range=Range1d(start=now_ms - _EMPTY_MS, end=now_ms),
         y_range=Range1d(start=0, end=1),
         sizing_mode="stretch_both",
         tools="",

@@ -156,13 +156,13 @@ export function render({ model }) {
     else capture.set("record", "Start", "Start the capture");
     capture.classList.toggle("primary", s.capture === "stopped");
     pause.disabled = s.capture === "ended" && !s.paused;
-    capture.disabled = !s.connected || s.capture === "ended";
+    capture.disabled = !s.connected || !s.session || s.capture === "ended";
     for (const button of [clear, wireshark]) button.disabled = !s.connected || !s.kept;
     if (formats.childElementCount !== (s.formats ?? []).length) {
       formats.replaceChildren(...s.formats.map((name) =>
         h("button", { onclick: () => send({ export: name, shown: exportScope.shown, purpose: "download" }) }, name)));
     }
-    exportButton.disabled = !s.connected;
+    exportButton.disabled = !s.connected || !s.session;
     for (const button of formats.children) button.disabled = !s.kept;
     paintAgents(s.agents ?? []);
   }

@@ -48,6 +48,8 @@ class Header(View):
         )
 
     async def pull(self) -> None:
+        if not self.feed.session:
+            return
         try:
             self._recordings = await self.feed.client.recordings(self.feed.session)
         except AisharkError as error:
@@ -58,7 +60,7 @@ class Header(View):
     def paint(self) -> None:
         feed, stats = self.feed, self.feed.stats
         self.root.draw(
-            sessions=[{key: s[key] for key in ("id", "name", "state", "packets")} for s in feed.sessions],
+            sessions=[{key: s[key] for key in ("id", "name", "owner", "state", "packets")} for s in feed.sessions],
             session=feed.session,
             default_session=DEFAULT_SESSION,
             uploads=_at_page(),

@@ -87,7 +87,8 @@ function sessionMenu(send) {
       choose.setAttribute("aria-current", item.current);
       choose.dataset.kind = item.state;
       put(label, item.name);
-      put(facts, `${item.state === "capturing" ? "live" : item.state}, ${count(item.packets)} packets`);
+      const owner = item.owner && item.several ? `of ${item.owner}, ` : "";
+      put(facts, `${owner}${item.state === "capturing" ? "live" : item.state}, ${count(item.packets)} packets`);
     } };
   }
 
@@ -101,7 +102,8 @@ function sessionMenu(send) {
       put(name, plain ? "Session" : current?.name ?? "");
       button.classList.toggle("plain", plain);
       button.title = `${current ? `${current.name}\n` : ""}Choose a session, make one, or open a capture file`;
-      keyed(list, sessions.map((each) => ({ ...each, current: each.id === s.session })).reverse(), (each) => each.id, line);
+      const several = new Set(sessions.map((each) => each.owner)).size > 1;
+      keyed(list, sessions.map((each) => ({ ...each, several, current: each.id === s.session })).reverse(), (each) => each.id, line);
       allowed = !!s.uploads && s.connected;
       openLine.hidden = !s.uploads;
     },

@@ -96,7 +96,7 @@ class MemoryHub:
     async def sessions(self) -> list[dict[str, Any]]:
         self._ask("stats")
         stats = self.session.stats()
-        lab = {name: stats[name] for name in ("id", "name", "state", "source", "packets")}
+        lab = {name: stats[name] for name in ("id", "name", "owner", "state", "source", "packets")}
         return [lab, *({**lab, "id": f"new{k}", "name": name} for k, name in enumerate(self.created))]
 
     async def create_session(self, name: str = "") -> dict[str, Any]:

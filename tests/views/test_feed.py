@@ -4,6 +4,7 @@ import pytest
 
 from aishark_panel.errors import ExpressionError
 from aishark_panel.views.feed import Extent, Feed
+from aishark_panel.views.header import Header
 from tests.views.hub import SECOND_NS, START_NS, MemoryHub, wait
 
 
@@ -95,3 +96,20 @@ def test_a_quiet_line_moves_on_with_the_clock(hub: MemoryHub) -> None:
     now = 30.0
     wait(feed.pull())
     assert feed.span.end_ms == end_ms + 30_000
+
+
+def test_without_a_session_the_page_says_what_to_do(
+    hub: MemoryHub, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none() -> list[dict[str, object]]:
+        return []
+
+    monkeypatch.setattr(hub, "sessions", none)
+    wait(feed.pull())
+    assert (feed.problem, feed.session) == ("", "")
+    assert "Start an agent" in feed.stats["reason"]
+    header = Header(feed)
+    wait(header.pull())
+    header.paint()
+    assert header.root.state["connected"]
+    assert "Start an agent" in header.root.state["reason"]
