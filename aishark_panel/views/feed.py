@@ -46,6 +46,8 @@ class Feed:
         self.client = client
         self._clock = clock
         self.session = session
+        self._name = ""
+        """name of the session that was chosen, once it is known"""
         self.sessions: list[dict[str, Any]] = []
         self.window_choice = _AUTO
         self.paused = False
@@ -91,7 +93,7 @@ class Feed:
         """Show another session; the display filter stays."""
         async with self._pulling:
             if session != self.session:
-                self.session = session
+                self.session, self._name = session, ""
                 self._forget()
         await self.pull()
 
@@ -129,10 +131,23 @@ class Feed:
             self._forget()
             self.session, self.stats = "", {"state": "waiting", "reason": _NO_SESSION}
             return
-        if self.session not in (s["id"] for s in self.sessions):
-            self.session = self.sessions[-1]["id"]
+        shown = self._which()
+        if shown["id"] != self.session:
+            self.session = shown["id"]
             self._forget()
         await self._pull_session()
+
+    def _which(self) -> dict[str, Any]:
+        """The session to show: the chosen one, else the one of its name, else the newest.
+
+        A hub that was restarted makes a session anew, with another id, once its agents are back.
+        """
+        by_id = next((s for s in self.sessions if s["id"] == self.session), None)
+        if by_id and self._name in ("", by_id["name"]):
+            self._name = by_id["name"]
+            return by_id
+        by_name = next((s for s in reversed(self.sessions) if s["name"] == self._name), None)
+        return by_name or by_id or self.sessions[-1]
 
     async def _pull_session(self) -> None:
         before, self.stats = self.stats, await self.client.stats(self.session)

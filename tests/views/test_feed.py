@@ -113,3 +113,27 @@ def test_without_a_session_the_page_says_what_to_do(
     header.paint()
     assert header.root.state["connected"]
     assert "Start an agent" in header.root.state["reason"]
+
+
+def test_a_session_is_found_again_by_its_name(hub: MemoryHub, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    there: list[dict[str, object]] = []
+
+    async def sessions() -> list[dict[str, object]]:
+        return there
+
+    async def pull() -> str:
+        await feed.pull()
+        return feed.session
+
+    monkeypatch.setattr(hub, "sessions", sessions)
+    there[:] = [{"id": "1", "name": "edge"}, {"id": "2", "name": "live"}]
+    wait(feed.choose("1"))
+    assert feed.session == "1"
+    there[:] = [{"id": "7", "name": "live"}]  # the hub was restarted, and its agents are not back yet
+    assert wait(pull()) == "7"
+    there.append({"id": "8", "name": "edge"})
+    assert wait(pull()) == "8"
+    there.append({"id": "9", "name": "new"})
+    assert wait(pull()) == "8"
+    wait(feed.choose("7"))
+    assert wait(pull()) == "7"

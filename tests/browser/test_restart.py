@@ -1,0 +1,66 @@
+"""A page whose hub is killed and started again: it says so, and goes on by itself."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from aishark_panel.client import EmbeddedHub, start_hub
+from tests.browser.conftest import opener
+from tests.integration.conftest import call, wait_for
+
+AISHARK = [sys.executable, "-m", "aishark_panel"]
+
+
+@pytest.fixture
+def hub() -> Iterator[EmbeddedHub]:
+    started = start_hub("--port", "0", "--ring-mib", "48")
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def address(hub: EmbeddedHub) -> Iterator[str]:
+    """Address of a dashboard that joined the hub, to which an agent sends into a session of its own."""
+    environment = {**os.environ, "AISHARK_HUB": hub.url, "AISHARK_TOKEN": hub.token}
+    agent = subprocess.Popen([*AISHARK, "agent", "--synthetic", "--session", "edge"], env=environment)
+    serve = subprocess.Popen(
+        [*AISHARK, "serve", "--no-browser", "--port", "0"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert serve.stdout is not None
+        found = next(filter(None, (re.search(r"http://\S+/login\S+", line) for line in serve.stdout)))
+        yield found[0]
+    finally:
+        for process in (serve, agent):
+            process.terminate()
+            process.wait(20)
+        if serve.stdout is not None:
+            serve.stdout.close()
+
+
+def test_a_page_recovers_by_itself_when_its_hub_was_killed(browser: Browser, hub: EmbeddedHub, address: str) -> None:
+    wait_for(lambda: b'"edge"' in call(hub, "GET", "/api/stream")[1], "the agent's session")
+    with opener(browser, address, []) as open_page:
+        page = open_page()
+        state = page.locator(".header .state")
+        expect(page.get_by_label("Session", exact=True)).to_contain_text("edge", timeout=20_000)
+        expect(state).to_have_text("live", timeout=60_000)
+        hub.process.send_signal(signal.SIGKILL)
+        hub.process.wait(10)
+        expect(state).to_have_text("not connected", timeout=20_000)
+        expect(page.locator(".header .sources")).to_contain_text("lost")
+        again = start_hub("--port", hub.url.rpartition(":")[2], "--ring-mib", "48", token=hub.token)
+        try:
+            expect(state).to_have_text("live", timeout=60_000)
+            expect(page.get_by_label("Session", exact=True)).to_contain_text("edge", timeout=60_000)
+            rows = page.locator(".packet-list .layer .row:not([hidden]) .number")
+            before = rows.last.inner_text()
+            expect(rows.last).not_to_have_text(before, timeout=20_000)
+        finally:
+            again.close()
