@@ -1,8 +1,11 @@
-"""Capture files on disk or arriving through standard input, plain or packed, as batches of Frames.
+"""Capture files on disk, arriving through standard input, or still being written, plain or packed, as Frames.
 
-`open_capture` finds out by the first bytes whether the file is packed (gzip, zstd) and unpacks it while it is read. A
-plain file is mapped into memory and walked where it lies. Memory use does not depend on the length of the file, packed
-or unpacked.
+`open_capture` finds out by the first bytes whether the file is packed (gzip, zstd, lz4, bzip2) and unpacks it while it
+is read. A plain file is mapped into memory and walked where it lies; one that is followed is read in pieces. Memory use
+does not depend on the length of the file, packed or unpacked.
+
+Following is what `tail -f` does: at the end, wait for more. It stays with the file that was opened. That file has ended
+when another has its name, or none, and nothing was added for some time; or when it became shorter.
 """
 
 import contextlib
@@ -13,6 +16,7 @@ import select
 import socket
 import stat
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -24,6 +28,7 @@ from aishark_panel.errors import CaptureFileError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapfile import CaptureReader
 from aishark_panel.wire.pcapheaders import CaptureInterface
+from aishark_panel.wire.pcapnotes import CaptureNotes
 
 __all__ = ["STANDARD_INPUT", "CaptureFile", "open_capture"]
 
@@ -31,17 +36,24 @@ STANDARD_INPUT: Final = "-"
 """The path that stands for standard input."""
 _PIECE_BYTES: Final = 2**20
 _PACKED_PIECE_BYTES: Final = 2**16
-_ZSTD_PIECE_BYTES: Final = 2**16
+_ARROW_PIECE_BYTES: Final = 2**16
 """small: what Arrow unpacked in a call that ends in an error is lost"""
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP_FORMAT: Final = 31
 """zlib's wbits: a window of 32 kiB, gzip's header and trailer"""
-_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_ARROW_CODECS: Final = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"BZh": "bz2"}
+"""packings that Arrow unpacks, by the first bytes of their files"""
+_MAGIC_BYTES: Final = 4
+_FOLLOW_S: Final = 0.1
+"""between two looks at whether a followed file grew"""
+_LINGER_S: Final = 2.0
+"""a followed file that lost its name is given up after so long without growth: its writer may not know yet"""
 
 
-def open_capture(path: str | os.PathLike[str], *, snaplen: int | None = None) -> "CaptureFile":
+def open_capture(path: str | os.PathLike[str], *, snaplen: int | None = None, follow: bool = False) -> "CaptureFile":
     """Open a capture file, or standard input for "-", keeping at most `snaplen` bytes of each frame.
 
+    `follow` waits at the end of a file for what is still to be written; pipes are waited for anyway.
     Raises CaptureFileError where the file cannot be opened; whether it is a capture file shows when it is read.
     """
     name = os.fspath(path)
@@ -49,7 +61,8 @@ def open_capture(path: str | os.PathLike[str], *, snaplen: int | None = None) ->
         return CaptureFile("standard input", _Input(os.dup(sys.stdin.fileno())), snaplen)
     try:
         # Opening a FIFO waits for its writer; everything else opens at once.
-        return CaptureFile(name, _Input(os.open(name, os.O_RDONLY | os.O_CLOEXEC)), snaplen)
+        source = _Input(os.open(name, os.O_RDONLY | os.O_CLOEXEC), name if follow else "")
+        return CaptureFile(name, source, snaplen)
     except OSError as error:
         raise CaptureFileError(f"cannot open {name}: {error.strerror}") from error
 
@@ -66,13 +79,28 @@ class CaptureFile:
         """whether all that can be read was returned"""
         self._input = source
         self._mapped = False
+        self._packing = ""
         self._reader = CaptureReader(snaplen=snaplen)
         self._next_piece: Callable[[], bytes | memoryview] | None = None
 
     @property
     def interfaces(self) -> list[CaptureInterface]:
-        """Interfaces described so far; the list grows while a pcapng file is read."""
+        """Interfaces described so far; the list grows while a pcapng file is read, and counters come at its end."""
         return self._reader.interfaces
+
+    @property
+    def notes(self) -> CaptureNotes:
+        """Format, writer, names and comments, as far as the file has been read."""
+        return self._reader.notes
+
+    @property
+    def packing(self) -> str:
+        """What the file is packed with: gzip, zstd, lz4 or bz2; empty where it is plain, or before the first read."""
+        return self._packing
+
+    def packet_drops(self, index: int) -> int:
+        """Packets of an interface that were lost between others, as these say."""
+        return self._reader.packet_drops(index)
 
     @property
     def packets(self) -> int:
@@ -81,7 +109,7 @@ class CaptureFile:
 
     @property
     def bytes_total(self) -> int | None:
-        """Length of the file as it lies on disk; None where it has no end yet (a pipe)."""
+        """Length of the file as it lies on disk; None where it has no end yet (a pipe, or one that is followed)."""
         return self._input.size
 
     @property
@@ -92,11 +120,13 @@ class CaptureFile:
     def read(self, timeout_s: float | None = None) -> Frames | None:
         """The next batch; its memory is used again by the next call. None: nothing within `timeout_s`, or the end.
 
-        Files and plain or gzip-packed pipes respect `timeout_s`; a zstd-packed pipe blocks until it has a whole piece.
+        Files and plain or gzip-packed pipes respect `timeout_s`; a pipe packed otherwise blocks until it has a piece.
         Raises CaptureFileError where not one packet can be read.
         """
         self._input.timeout_s = timeout_s
         try:
+            if self._mapped and not self.ended and self._became_shorter():
+                return None
             frames = self._reader.frames()
             if frames is None and not self.ended:
                 self._feed()
@@ -130,6 +160,16 @@ class CaptureFile:
     ) -> None:
         self.close()
 
+    def _became_shorter(self) -> bool:
+        """Whether the mapped file was cut, which ends it: to touch what is gone of it would end the process."""
+        if self._input.length() >= (self._input.size or 0):
+            return False
+        self.ended = True
+        self.warning = f"it became shorter while it was read; {self.packets:,} packets were read before"
+        if self.packets == 0:
+            raise CaptureFileError("it became shorter while it was read")
+        return True
+
     def _feed(self) -> None:
         if self._next_piece is None:
             self._next_piece = self._open_pieces()
@@ -149,16 +189,23 @@ class CaptureFile:
         self.warning = self._reader.finish()
         if unpacking_failed:
             self.warning = f"unpacking failed after {self.packets:,} packets ({unpacking_failed})"
+        elif self._input.lost:
+            self.warning = f"{self._input.lost}; {self.warning or f'all {self.packets:,} packets were read'}"
 
     def _open_pieces(self) -> Callable[[], bytes | memoryview]:
         """Look at the first bytes and choose how the pieces are got; an empty piece ends them."""
-        start = self._input.peek(len(_ZSTD_MAGIC))
+        start = self._input.peek(_MAGIC_BYTES)
         if start.startswith(_GZIP_MAGIC):
+            self._packing = "gzip"
             return _Gunzip(self._input).next_piece
-        if start == _ZSTD_MAGIC:
+        codec = next((name for magic, name in _ARROW_CODECS.items() if start.startswith(magic)), None)
+        if codec is not None:
+            if self._input.followed:
+                raise CaptureFileError(f"it is packed with {codec}, and such a file cannot be followed")
+            self._packing = codec
             self._input.patient = True
-            stream = pa.CompressedInputStream(pa.PythonFile(self._input, "r"), "zstd")
-            return lambda: bytes(stream.read(_ZSTD_PIECE_BYTES))
+            stream = pa.CompressedInputStream(pa.PythonFile(self._input, "r"), codec)
+            return lambda: bytes(stream.read(_ARROW_PIECE_BYTES))
         if self._input.size:
             whole = mmap.mmap(self._input.fileno(), 0, access=mmap.ACCESS_READ)
             whole.madvise(mmap.MADV_SEQUENTIAL)
@@ -203,23 +250,31 @@ class _Gunzip:
 class _Input(io.RawIOBase):
     """Raw bytes of a file descriptor, with a timeout, a wake-up, and a look at the first bytes."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, followed: str = "") -> None:
+        """Take over a descriptor. `followed` is the file's path where its end is to be waited for."""
         self.timeout_s: float | None = None
         """longest wait of a read; None: without end"""
         self.patient = False
         """wait without end and without wake-up (for a decoder that cannot be interrupted)"""
         self.position = 0
+        self.lost = ""
+        """why a followed file has ended, in words"""
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
             os.close(fd)
             raise IsADirectoryError(0, "it is a folder")
-        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        is_file = stat.S_ISREG(status.st_mode)
+        self.followed = followed if is_file else ""
+        self.size = status.st_size if is_file and not followed else None
+        self._last_sign_s = 0.0
+        """when a followed file last grew or had its name, by the monotonic clock"""
         self._fd = fd
         self._start = b""
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
+        if not self.followed:
+            self._poll.register(self._fd, select.POLLIN)
         self._poll.register(self._woken, select.POLLIN)
 
     def fileno(self) -> int:
@@ -227,6 +282,10 @@ class _Input(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def length(self) -> int:
+        """Bytes in the file now."""
+        return os.fstat(self._fd).st_size
 
     def peek(self, count: int) -> bytes:
         """The first `count` bytes, fewer where the file ends before; only before the first read."""
@@ -262,12 +321,50 @@ class _Input(io.RawIOBase):
             self._waker.close()
 
     def _wait(self) -> None:
+        """Return when there is something to read, or the end; raise _NothingYetError before."""
+        if self.followed:
+            self._wait_for_growth()
+            return
         while True:
             wait_ms = None if self.timeout_s is None or self.patient else self.timeout_s * 1000
             ready = [fd for fd, _ in self._poll.poll(wait_ms)]
             if self._fd in ready:
                 return
-            if self._woken.fileno() in ready:
-                self._woken.recv(4096)
+            self._use_up_wake(ready)
             if not self.patient:
                 raise _NothingYetError
+
+    def _wait_for_growth(self) -> None:
+        until = None if self.timeout_s is None else time.monotonic() + self.timeout_s
+        while not self.lost:
+            now = time.monotonic()
+            length, position = self.length(), os.lseek(self._fd, 0, os.SEEK_CUR)
+            if length > position:
+                self._last_sign_s = now
+                return
+            if length < position:
+                self.lost = "it became shorter while it was followed"
+                return
+            if self._is_named():
+                self._last_sign_s = now
+            elif now >= self._last_sign_s + _LINGER_S:
+                self.lost = "it was moved, replaced or deleted while it was followed"
+                return
+            if until is not None and now >= until:
+                raise _NothingYetError
+            wait_s = _FOLLOW_S if until is None else min(_FOLLOW_S, until - now)
+            ready = [fd for fd, _ in self._poll.poll(wait_s * 1000)]
+            if ready:
+                self._use_up_wake(ready)
+                raise _NothingYetError
+
+    def _is_named(self) -> bool:
+        """Whether the followed path still leads to the open file."""
+        try:
+            return os.path.samestat(os.stat(self.followed), os.fstat(self._fd))
+        except OSError:
+            return False
+
+    def _use_up_wake(self, ready: list[int]) -> None:
+        if self._woken.fileno() in ready:
+            self._woken.recv(4096)

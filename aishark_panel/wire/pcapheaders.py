@@ -1,7 +1,8 @@
 """What stands before the packets in capture files: pcap's file header, pcapng's section and interface blocks.
 
-Parse and emit are twins here. Sources: draft-ietf-opsawg-pcap (pcap) and draft-ietf-opsawg-pcapng (pcapng), sections
-4.1 Section Header Block and 4.2 Interface Description Block.
+Parse and emit are twins here; what stands beside the packets is in aishark_panel.wire.pcapnotes.
+Sources: draft-ietf-opsawg-pcap (pcap) and draft-ietf-opsawg-pcapng (pcapng), sections 4.1
+Section Header Block and 4.2 Interface Description Block.
 """
 
 import struct
@@ -13,20 +14,28 @@ from aishark_panel.errors import CaptureFileError
 
 __all__ = [
     "BYTE_ORDER_MAGIC",
+    "COMMENT_OPTION",
+    "COUNTERS_TYPE",
     "ENHANCED_PACKET_TYPE",
     "INTERFACE_TYPE",
+    "NAMES_TYPE",
     "NANOSECONDS",
     "OBSOLETE_PACKET_TYPE",
     "PCAP_HEADER_BYTES",
     "SECTION_TYPE",
     "SIMPLE_PACKET_TYPE",
     "CaptureInterface",
+    "InterfaceCounters",
     "PcapHeader",
     "Section",
+    "emit_block",
     "emit_interface",
+    "emit_option",
     "emit_section",
+    "option_text",
     "parse_interface",
     "parse_section",
+    "read_options",
 ]
 
 PCAP_HEADER_BYTES: Final = 24
@@ -34,15 +43,39 @@ SECTION_TYPE: Final = 0x0A0D0D0A
 INTERFACE_TYPE: Final = 1
 OBSOLETE_PACKET_TYPE: Final = 2
 SIMPLE_PACKET_TYPE: Final = 3
+NAMES_TYPE: Final = 4
+COUNTERS_TYPE: Final = 5
 ENHANCED_PACKET_TYPE: Final = 6
 BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
+COMMENT_OPTION: Final = 1
+"""opt_comment, of any block"""
 NANOSECONDS: Final = 9
 """if_tsresol of what we write: 10^-9 s"""
 _MICROSECONDS: Final = 6
 _MAX_OPTION_BYTES: Final = 65_532
 
-_IF_NAME, _IF_DESCRIPTION, _IF_TSRESOL, _IF_FILTER, _IF_OS, _IF_TSOFFSET = 2, 3, 9, 11, 12, 14
+_IF_NAME, _IF_DESCRIPTION, _IF_TSRESOL, _IF_FILTER, _IF_OS, _IF_TSOFFSET, _IF_HARDWARE = 2, 3, 9, 11, 12, 14, 15
 _SHB_HARDWARE, _SHB_OS, _SHB_APPLICATION = 2, 3, 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceCounters:
+    """What an Interface Statistics Block says of a capture on one interface; None where it says nothing."""
+
+    received: int | None = None
+    """packets that reached the interface"""
+    dropped: int | None = None
+    """of those, lost by the interface for want of resources"""
+    accepted: int | None = None
+    """packets that passed the capture filter"""
+    dropped_by_system: int | None = None
+    """packets lost by the operating system"""
+    delivered: int | None = None
+    """packets that reached the capturing program"""
+    start_ns: int | None = None
+    """time the capture began, ns since 1970 UTC"""
+    end_ns: int | None = None
+    """time the capture ended"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +92,21 @@ class CaptureInterface:
     """capture filter, as text"""
     os: str = ""
     """operating system of the machine the interface is in"""
+    hardware: str = ""
+    """what the interface is made of"""
+    comment: str = ""
+    counters: InterfaceCounters | None = None
+    """the newest the file has"""
     tsresol: int = NANOSECONDS
     """unit of times in the file, as if_tsresol says it: 10^-n s, or 2^-(n & 127) s where bit 7 is set"""
     tsoffset_s: int = 0
     """seconds to add to times in the file"""
+
+    def nanoseconds(self, ticks: int) -> int:
+        """The time of so many ticks in the file, ns since 1970 UTC, or the nearest that int64 can hold."""
+        digits = self.tsresol & 0x7F
+        ns = ticks * 10**9 >> digits if self.tsresol & 0x80 else ticks * 10**9 // 10**digits
+        return max(-(2**63 - 1), min(2**63 - 1, ns + self.tsoffset_s * 10**9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +120,13 @@ class PcapHeader:
     """16, or 24 in the format of Alexey Kuznetzov's patched libpcap"""
     minor: int
     """version 2.minor; before 2.4 the two lengths of a record may be swapped"""
+
+    @property
+    def format(self) -> str:
+        """The file's format in words."""
+        modified = "modified pcap" if self.record_header_bytes > 16 else "pcap"
+        unit = "nanoseconds" if self.interface.tsresol == NANOSECONDS else "microseconds"
+        return f"{modified}, {unit}" + (", big-endian" if self.order == ">" else "")
 
     @property
     def fraction_ns(self) -> int:
@@ -123,6 +174,7 @@ class Section:
     hardware: str = ""
     os: str = ""
     application: str = ""
+    comment: str = ""
 
 
 def parse_section(block: bytes, order: str) -> Section:
@@ -130,38 +182,42 @@ def parse_section(block: bytes, order: str) -> Section:
     major, minor = struct.unpack_from(order + "HH", block, 12)
     if major != 1:
         raise CaptureFileError(f"pcapng version {major}.{minor} is unknown; only 1.x can be read")
-    options = dict(_options(block, 24, order))
+    options = dict(read_options(block, 24, order))
     return Section(
-        hardware=_text(options.get(_SHB_HARDWARE)),
-        os=_text(options.get(_SHB_OS)),
-        application=_text(options.get(_SHB_APPLICATION)),
+        comment=option_text(options.get(COMMENT_OPTION)),
+        hardware=option_text(options.get(_SHB_HARDWARE)),
+        os=option_text(options.get(_SHB_OS)),
+        application=option_text(options.get(_SHB_APPLICATION)),
     )
 
 
 def emit_section(section: Section) -> bytes:
     """A Section Header Block, little-endian, version 1.0, of unstated length."""
     options = (
-        _option(_SHB_HARDWARE, _bytes(section.hardware))
-        + _option(_SHB_OS, _bytes(section.os))
-        + _option(_SHB_APPLICATION, _bytes(section.application))
+        emit_option(COMMENT_OPTION, _bytes(section.comment))
+        + emit_option(_SHB_HARDWARE, _bytes(section.hardware))
+        + emit_option(_SHB_OS, _bytes(section.os))
+        + emit_option(_SHB_APPLICATION, _bytes(section.application))
     )
-    return _block(SECTION_TYPE, struct.pack("<IHHq", BYTE_ORDER_MAGIC, 1, 0, -1), options)
+    return emit_block(SECTION_TYPE, struct.pack("<IHHq", BYTE_ORDER_MAGIC, 1, 0, -1), options)
 
 
 def parse_interface(block: bytes, order: str) -> CaptureInterface:
     """Read a whole Interface Description Block (type to trailing length); options that do not fit are ignored."""
     link_type, _, snaplen = struct.unpack_from(order + "HHI", block, 8)
-    options = dict(_options(block, 16, order))
+    options = dict(read_options(block, 16, order))
     tsresol = options.get(_IF_TSRESOL, b"")
     tsoffset = options.get(_IF_TSOFFSET, b"")
     capture_filter = options.get(_IF_FILTER, b"")
     return CaptureInterface(
         link_type=link_type,
-        name=_text(options.get(_IF_NAME)),
+        name=option_text(options.get(_IF_NAME)),
         snaplen=snaplen,
-        description=_text(options.get(_IF_DESCRIPTION)),
-        filter=_text(capture_filter[1:]) if capture_filter[:1] == b"\0" else "",
-        os=_text(options.get(_IF_OS)),
+        description=option_text(options.get(_IF_DESCRIPTION)),
+        filter=option_text(capture_filter[1:]) if capture_filter[:1] == b"\0" else "",
+        os=option_text(options.get(_IF_OS)),
+        hardware=option_text(options.get(_IF_HARDWARE)),
+        comment=option_text(options.get(COMMENT_OPTION)),
         tsresol=tsresol[0] if len(tsresol) == 1 else _MICROSECONDS,
         tsoffset_s=struct.unpack(order + "q", tsoffset)[0] if len(tsoffset) == 8 else 0,
     )
@@ -170,16 +226,18 @@ def parse_interface(block: bytes, order: str) -> CaptureInterface:
 def emit_interface(interface: CaptureInterface) -> bytes:
     """An Interface Description Block; its times are nanoseconds, whatever unit the interface was read with."""
     options = (
-        _option(_IF_NAME, _bytes(interface.name))
-        + _option(_IF_DESCRIPTION, _bytes(interface.description))
-        + _option(_IF_TSRESOL, bytes([NANOSECONDS]))
-        + _option(_IF_FILTER, b"\0" + _bytes(interface.filter) if interface.filter else b"")
-        + _option(_IF_OS, _bytes(interface.os))
+        emit_option(COMMENT_OPTION, _bytes(interface.comment))
+        + emit_option(_IF_NAME, _bytes(interface.name))
+        + emit_option(_IF_DESCRIPTION, _bytes(interface.description))
+        + emit_option(_IF_TSRESOL, bytes([NANOSECONDS]))
+        + emit_option(_IF_FILTER, b"\0" + _bytes(interface.filter) if interface.filter else b"")
+        + emit_option(_IF_OS, _bytes(interface.os))
+        + emit_option(_IF_HARDWARE, _bytes(interface.hardware))
     )
-    return _block(INTERFACE_TYPE, struct.pack("<HHI", interface.link_type, 0, interface.snaplen), options)
+    return emit_block(INTERFACE_TYPE, struct.pack("<HHI", interface.link_type, 0, interface.snaplen), options)
 
 
-def _options(block: bytes, at: int, order: str) -> Iterator[tuple[int, bytes]]:
+def read_options(block: bytes, at: int, order: str) -> Iterator[tuple[int, bytes]]:
     """(code, value) of the options from `at` on, up to the end mark or to what no longer fits."""
     end = len(block) - 4
     while at + 4 <= end:
@@ -190,20 +248,23 @@ def _options(block: bytes, at: int, order: str) -> Iterator[tuple[int, bytes]]:
         at += 4 + length + (-length & 3)
 
 
-def _option(code: int, value: bytes) -> bytes:
+def emit_option(code: int, value: bytes) -> bytes:
+    """An option with its padding; nothing for an empty value, the start of one that is too long."""
     if not value:
         return b""
     value = value[:_MAX_OPTION_BYTES]
     return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) & 3)
 
 
-def _block(kind: int, fixed: bytes, options: bytes) -> bytes:
+def emit_block(kind: int, fixed: bytes, options: bytes) -> bytes:
+    """A little-endian block around its fixed part and its options, each a multiple of four bytes."""
     body = fixed + (options + bytes(4) if options else b"")  # four zero bytes: opt_endofopt
     total = struct.pack("<I", 12 + len(body))
     return struct.pack("<I", kind) + total + body + total
 
 
-def _text(value: bytes | None) -> str:
+def option_text(value: bytes | None) -> str:
+    """The text of an option; empty where it is absent."""
     return (value or b"").rstrip(b"\0").decode("utf-8", "replace")
 
 

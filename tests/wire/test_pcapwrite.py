@@ -47,7 +47,7 @@ def test_pcapng_comes_back_as_it_was_written(rows: list[Row], cut: int) -> None:
     reader.feed(data)
     assert rows_of(reader) == rows
     assert reader.finish() is None
-    assert reader.section == SECTION
+    assert reader.notes.section == SECTION
     assert reader.interfaces == INTERFACES
 
 

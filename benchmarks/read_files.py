@@ -1,0 +1,130 @@
+"""How fast capture files become frames, on one core: 1,000,000 mixed frames (~700 bytes) and 2,000,000 of 64 bytes.
+
+    python benchmarks/read_files.py [--mixed 1000000] [--small 2000000] [--rounds 5] [--folder DIR]
+
+Both traces are made from a seed and written as pcap and pcapng; the page cache is warm. Beside our reader, in turns
+with it, run `dd bs=512k` (the kernel's share: copying the file out of the page cache) and, where they are installed,
+capinfos and tcpdump, which walk the same records in C. CPU seconds, user and system; best of the rounds. Programs of
+others include their start, ours does not. Prints a table and a JSON line.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from aishark_panel.agent.synthetic import make_trace
+from aishark_panel.capturefile import open_capture
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.pcapheaders import CaptureInterface
+from aishark_panel.wire.pcapwrite import PcapngWriter, PcapWriter
+
+CHUNK_BYTES = 512 * 2**10
+
+
+def small_frames(packets: int) -> Iterator[Frames]:
+    rng = np.random.default_rng(1)
+    for start in range(0, packets, 8192):
+        count = min(8192, packets - start)
+        ts = 1_700_000_000_000_000_000 + 1000 * np.arange(start, start + count, dtype=np.int64)
+        data = rng.integers(0, 256, 64 * count, np.uint8)
+        offsets = np.arange(0, 64 * count + 1, 64, dtype=np.int32)
+        yield Frames(ts, np.full(count, 64, np.uint32), np.zeros(count, np.uint16), offsets, data)
+
+
+def write_files(folder: Path, name: str, batches: Iterator[Frames]) -> list[Path]:
+    paths = [folder / f"{name}.pcap", folder / f"{name}.pcapng"]
+    pcap, pcapng = PcapWriter(1), PcapngWriter([CaptureInterface(link_type=1, name="eth0")])
+    with paths[0].open("wb") as first, paths[1].open("wb") as second:
+        first.write(pcap.header())
+        second.write(pcapng.header())
+        for frames in batches:
+            first.write(pcap.frames(frames))
+            second.write(pcapng.frames(frames))
+    return paths
+
+
+def our_reader(path: Path) -> float:
+    began = time.thread_time()
+    with open_capture(path) as file:
+        for _ in file:
+            pass
+    return time.thread_time() - began
+
+
+def bytes_alone(path: Path) -> float:
+    """The file in pieces into one buffer, every byte of it looked at."""
+    buffer = np.empty(CHUNK_BYTES // 8, np.uint64)
+    view = memoryview(buffer).cast("B")
+    began = time.thread_time()
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(view):
+            buffer[: count // 8].sum()
+    return time.thread_time() - began
+
+
+def program(*command: str) -> Callable[[Path], float]:
+    def run(path: Path) -> float:
+        before = os.times()
+        subprocess.run([word.replace("FILE", str(path)) for word in command], check=True, capture_output=True)
+        after = os.times()
+        return after.children_user - before.children_user + after.children_system - before.children_system
+
+    return run
+
+
+def contestants() -> dict[str, Callable[[Path], float]]:
+    found: dict[str, Callable[[Path], float]] = {
+        "aishark": our_reader,
+        "read + sum": bytes_alone,
+        "dd bs=512k": program("dd", "if=FILE", "of=/dev/null", "bs=512k"),
+    }
+    if shutil.which("capinfos"):
+        found["capinfos -c"] = program("capinfos", "-c", "FILE")
+    if shutil.which("tcpdump"):
+        found["tcpdump -w"] = program("tcpdump", "-r", "FILE", "-w", "/dev/null")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mixed", type=int, default=1_000_000)
+    parser.add_argument("--small", type=int, default=2_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", help="where the files are made; default: the temporary folder")
+    options = parser.parse_args()
+    results = []
+    write = sys.stdout.write
+    write(f"{'file':<14}{'MB':>7}  {'reader':<12}{'M packets/s':>13}{'ns/packet':>11}{'MB/s':>8}{'x dd':>7}\n")
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        traces = ("mixed", options.mixed, make_trace(options.mixed, seed=1)), ("64 bytes", options.small, None)
+        for name, packets, batches in traces:
+            for path in write_files(Path(folder), name, batches or small_frames(packets)):
+                with open_capture(path) as file:
+                    assert sum(map(len, file)) == packets  # warms the cache and compiles, too
+                readers = contestants()
+                times: dict[str, list[float]] = {reader: [] for reader in readers}
+                for _ in range(options.rounds):
+                    for reader, measure in readers.items():
+                        times[reader].append(measure(path))
+                best = {reader: max(min(seconds), 1e-4) for reader, seconds in times.items()}
+                size = path.stat().st_size
+                for reader, seconds in best.items():
+                    ns, mb_s = 1e9 * seconds / packets, size / 1e6 / seconds
+                    write(f"{path.name:<14}{size / 1e6:>7.0f}  {reader:<12}{1e3 / ns:>13.1f}{ns:>11.1f}")
+                    write(f"{mb_s:>8.0f}{seconds / best['dd bs=512k']:>7.2f}\n")
+                    results.append({"file": path.name, "reader": reader, "ns": round(ns, 1), "mb_s": round(mb_s)})
+                path.unlink()
+    write(json.dumps({"benchmark": "read_files", "results": results}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
