@@ -142,6 +142,9 @@ def agent(
     capture_filter: Annotated[str | None, typer.Option("-f", "--filter", help="Capture filter (BPF).")] = None,
     file: Annotated[str, typer.Option("-r", "--read", help="Replay this capture file; - is standard input.")] = "",
     speed: Annotated[str, typer.Option(help="Replay speed: 1 is as captured, N times as fast, or max.")] = "1",
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Play the file at once, then wait for what is still written to it.")
+    ] = False,
     ssh: Annotated[str, typer.Option(help="Capture on USER@HOST with its tcpdump over ssh (needs -i).")] = "",
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Make up seeded, realistic traffic.")] = False,
     rate: Annotated[int, typer.Option(help="Synthetic packets per second.", min=1)] = 2_000,
@@ -205,7 +208,7 @@ def agent(
         print(print_options(options))
         return
     made_up, exclude = rate if synthetic else 0, tuple(exclude_port or ())
-    choice = SourceChoice(file=file, speed=speed, ssh=ssh, synthetic_rate=made_up, exclude_ports=exclude)
+    choice = SourceChoice(file=file, speed=speed, follow=follow, ssh=ssh, synthetic_rate=made_up, exclude_ports=exclude)
     told = agent_config(options), source_maker(options, choice)
     print(asyncio.run(launch(*told, with_parent=with_parent)), file=sys.stderr)
 
@@ -293,6 +296,9 @@ def read(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write here: .parquet .csv .json .arrow .pcap .pcapng")
     ] = None,
+    info: Annotated[
+        bool, typer.Option("--info", help="Say what the file is: format, interfaces, times, drops, comments.")
+    ] = False,
 ) -> None:
     """Turn a capture file into a table: text on standard output, or a file by its suffix."""
     from rich.console import Console
@@ -300,6 +306,11 @@ def read(
 
     from aishark_panel.export.read import read_to
 
+    if info:
+        if where or columns or output:
+            raise ConfigError("--info says what the whole file is; leave --where, --columns and --output out.")
+        _print_info(file)
+        return
     terminal = Console(stderr=True)
     chosen = [c.strip() for c in columns.split(",") if c.strip()]
     quiet = not terminal.is_terminal or (output is None and sys.stdout.isatty())
@@ -324,6 +335,16 @@ def read(
         raise AisharkError(f"Standard output cannot be written: {error.strerror}.") from error
     if warning:
         print(f"aishark: {warning}", file=sys.stderr)
+
+
+def _print_info(file: str) -> None:
+    from aishark_panel.export.info import capture_info
+
+    try:
+        sys.stdout.write(capture_info(file).text())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_output()
 
 
 def _close_output() -> None:

@@ -46,6 +46,8 @@ class SourceChoice:
     """capture file to replay; - is standard input"""
     speed: str = "1"
     """of the replay"""
+    follow: bool = False
+    """play the file without delay and then what is still written to it"""
     ssh: str = ""
     """USER@HOST to capture on"""
     synthetic_rate: int = 0
@@ -106,11 +108,13 @@ def source_maker(options: AgentOptions, choice: SourceChoice) -> Callable[[Captu
         raise ConfigError(
             "Say what to capture: one of -i INTERFACE, -r FILE, --ssh USER@HOST -i INTERFACE, --synthetic."
         )
+    if choice.follow and not choice.file:
+        raise ConfigError("--follow needs the file to follow: add -r FILE.")
     if choice.file:
         from aishark_panel.agent.replay import ReplaySource, parse_speed
 
-        pace = parse_speed(choice.speed)
-        return lambda scope: ReplaySource(choice.file, speed=pace, snaplen=scope.snaplen)
+        pace = None if choice.follow else parse_speed(choice.speed)
+        return lambda scope: ReplaySource(choice.file, speed=pace, snaplen=scope.snaplen, follow=choice.follow)
     if choice.synthetic_rate:
         from aishark_panel.agent.synthetic import SyntheticSource
 

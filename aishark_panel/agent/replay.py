@@ -62,10 +62,15 @@ class ReplaySource:
     kind: SourceKind = "replay"
 
     def __init__(
-        self, path: str | os.PathLike[str], *, speed: float | None = None, snaplen: int = MAX_FRAME_BYTES
+        self,
+        path: str | os.PathLike[str],
+        *,
+        speed: float | None = None,
+        snaplen: int = MAX_FRAME_BYTES,
+        follow: bool = False,
     ) -> None:
-        """Open the file and look at its start. Raises CaptureFileError."""
-        self._file = open_capture(path, snaplen=snaplen)
+        """Open the file and look at its start; `follow` waits at its end for more. Raises CaptureFileError."""
+        self._file = open_capture(path, snaplen=snaplen, follow=follow)
         self._snaplen = snaplen
         self._interfaces: list[SourceInterface] = []
         self._pacer = None if speed is None else Pacer(speed)

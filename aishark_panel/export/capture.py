@@ -1,5 +1,6 @@
 """Packets as capture files: the frames of chosen rows become pcap or pcapng."""
 
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -98,18 +99,33 @@ class PcapExport:
 
 
 class PcapngExport:
-    """A pcapng file with one interface block per interface, in the order they are described."""
+    """A pcapng file: an interface block per interface, in the order they are described, and what they dropped last."""
 
     def __init__(self, sink: Sink, described: Described) -> None:
         self._sink, self._described = sink, described
-        self._writer = PcapngWriter(described(), section=Section(application=f"aishark_panel {__version__}"))
+        section = Section(
+            hardware=platform.machine(),
+            os=f"{platform.system()} {platform.release()}",
+            application=f"aishark_panel {__version__}",
+        )
+        self._writer = PcapngWriter(described(), section=section)
+        self._last_ts = 0
         sink.write(self._writer.header())
 
     def write(self, packets: Packets, rows: Rows) -> None:
-        for interface in self._described()[len(self._writer.interfaces) :]:
-            self._sink.write(self._writer.add_interface(interface))
+        self._add_interfaces(self._described())
         for frames in gather_frames(packets, rows):
             self._sink.write(self._writer.frames(frames))
+            self._last_ts = max(self._last_ts, int(frames.ts.max()))
 
     def close(self) -> None:
-        pass
+        """End the file with the counters of its interfaces, where they are known by now."""
+        described = self._described()
+        self._add_interfaces(described)
+        for index, interface in enumerate(described):
+            if interface.counters is not None:
+                self._sink.write(self._writer.counters(index, interface.counters, self._last_ts))
+
+    def _add_interfaces(self, described: Sequence[CaptureInterface]) -> None:
+        for interface in described[len(self._writer.interfaces) :]:
+            self._sink.write(self._writer.add_interface(interface))

@@ -66,13 +66,14 @@ def open_writer(
     interfaces: Sequence[Interface],
     columns: Sequence[str] = (),
     *,
-    capture_interfaces: Sequence[CaptureInterface] | None = None,
+    capture_interfaces: Sequence[CaptureInterface] | Described | None = None,
 ) -> "Writer":
     """Open a writer in the format of `suffix`, one of SUFFIXES.
 
     `target` is a path, or anything with `write(bytes)`, which is not closed. `interfaces` are indexed by the packets'
     `iface`; the sequence may grow while packets are written. `columns` is the choice of columns (default: all; text:
-    TEXT_COLUMNS); capture formats have none. `capture_interfaces` says more of the interfaces to capture formats.
+    TEXT_COLUMNS); capture formats have none. `capture_interfaces` says more of the interfaces to capture formats; what
+    was dropped at them is asked for when the file ends.
     Raises ConfigError where suffix, column or path cannot be used.
     """
     check_suffix(suffix)
@@ -81,7 +82,9 @@ def open_writer(
             raise ConfigError(f"{suffix} holds whole frames, so no columns can be chosen; leave the columns out")
 
         def described() -> Sequence[CaptureInterface]:
-            return [capture_interface(i) for i in interfaces] if capture_interfaces is None else capture_interfaces
+            if capture_interfaces is None:
+                return [capture_interface(i) for i in interfaces]
+            return capture_interfaces() if callable(capture_interfaces) else capture_interfaces
 
         return Writer(target, lambda sink: _CAPTURES[suffix](sink, described))
     check_columns(columns, frames=suffix in (".parquet", ".arrow"))

@@ -62,7 +62,7 @@ class _Export:
         self._predicate: Predicate = compile_expression(where)
         self._sink = _Sink()
         self._writer: Writer = open_writer(
-            self._sink, f".{export_format}", session.interfaces, capture_interfaces=session.capture_interfaces
+            self._sink, f".{export_format}", session.interfaces, capture_interfaces=session.described_interfaces
         )
         self.cursor = session.ring.first
         self.missed = 0

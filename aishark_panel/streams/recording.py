@@ -197,7 +197,7 @@ class Recording:
         part = PartFile(self._folder / f"{self._stem}-{self._opened:04d}{suffix}")
         try:
             session = self.session
-            writer = open_writer(part, suffix, session.interfaces, capture_interfaces=session.capture_interfaces)
+            writer = open_writer(part, suffix, session.interfaces, capture_interfaces=session.described_interfaces)
         except BaseException:
             part.discard()
             raise
@@ -210,7 +210,7 @@ class Recording:
         if file is None:
             return
         try:
-            file.writer.close()
+            self._complete(file)
             file.part.finish()
         except OSError as error:
             self._lose_file(file)
@@ -220,6 +220,17 @@ class Recording:
         self._finished.append(_Finished(file.part.path, file.writer.packets, file.part.size_bytes))
         self._finished_bytes += file.part.size_bytes
         self._remove_oldest()
+
+    def _complete(self, file: _OpenFile) -> None:
+        """Write the file's end. A pcapng file is whole without it, should the disk have no room left for it."""
+        whole_bytes = file.part.size_bytes
+        try:
+            file.writer.close()
+        except OSError as error:
+            if self.options.format != "pcapng":
+                raise
+            self._explain(error)
+            file.part.cut(whole_bytes)
 
     def _give_up(self, error: OSError, whole_bytes: int) -> None:
         """The disk took no more: keep the file up to its last whole block, where its format allows that."""

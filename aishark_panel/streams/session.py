@@ -6,7 +6,7 @@ time; all else may be called from other threads while it runs.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from aishark_panel.streams.rollups import Rollups
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo
 from aishark_panel.wire.packets import Interface
-from aishark_panel.wire.pcapheaders import CaptureInterface
+from aishark_panel.wire.pcapheaders import CaptureInterface, InterfaceCounters
 
 __all__ = ["DEFAULT_RING_BYTES", "AgentRun", "Session", "SessionState", "rehearse"]
 
@@ -140,6 +140,23 @@ class Session:
                 self.interfaces.append(interface)
             codes[i] = self.interfaces.index(interface)
         return codes, np.array([i.link_type for i in infos], np.int32)
+
+    def described_interfaces(self) -> list[CaptureInterface]:
+        """What capture files say of each of `interfaces`, with what kernels have counted there so far.
+
+        An agent tells the sums over its interfaces, so those of an agent with several stay without counters.
+        """
+        described = list(self.capture_interfaces)
+        for run in list(self.runs.values()):
+            if "kernel_dropped" in run.counters and len(run.iface_codes) == 1:
+                code = int(run.iface_codes[0])
+                before = described[code].counters or InterfaceCounters(accepted=0, dropped_by_system=0)
+                counters = InterfaceCounters(
+                    accepted=(before.accepted or 0) + run.counters.get("matched", 0),
+                    dropped_by_system=(before.dropped_by_system or 0) + run.counters["kernel_dropped"],
+                )
+                described[code] = replace(described[code], counters=counters)
+        return described
 
     def _forget_old_runs(self, keep: int = 100) -> None:
         gone = [key for key, run in self.runs.items() if not run.connected]

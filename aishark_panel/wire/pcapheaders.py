@@ -265,7 +265,7 @@ def emit_block(kind: int, fixed: bytes, options: bytes) -> bytes:
 
 def option_text(value: bytes | None) -> str:
     """The text of an option; empty where it is absent."""
-    return (value or b"").rstrip(b"\0").decode("utf-8", "replace")
+    return (value or b"").partition(b"\0")[0].decode("utf-8", "replace")
 
 
 def _bytes(text: str) -> bytes:

@@ -18,11 +18,13 @@ from aishark_panel.wire.frames import MAX_FRAME_BYTES, Bytes, Frames
 from aishark_panel.wire.pcapheaders import (
     ENHANCED_PACKET_TYPE,
     CaptureInterface,
+    InterfaceCounters,
     PcapHeader,
     Section,
     emit_interface,
     emit_section,
 )
+from aishark_panel.wire.pcapnotes import emit_counters
 
 __all__ = ["PcapWriter", "PcapngWriter", "whole_blocks"]
 
@@ -73,6 +75,10 @@ class PcapngWriter:
         out = np.empty(int(padded.sum(dtype=np.int64)) + _BLOCK_BYTES * len(frames), np.uint8)
         _write_blocks(*_inputs(frames), out)
         return out.tobytes()
+
+    def counters(self, index: int, counters: InterfaceCounters, ts: int) -> bytes:
+        """The Interface Statistics Block of an interface, as it stood at the time `ts` (ns); best after all frames."""
+        return emit_counters(index, counters, max(ts, 0))
 
 
 def whole_blocks(data: Bytes) -> int:

@@ -96,7 +96,7 @@ def test_a_cut_file_gives_what_is_whole_and_a_warning(hub: EmbeddedHub, tmp_path
     path.write_bytes(capture_file.read_bytes()[:-10])
     status = upload(hub, path)
     assert (status["state"], status["packets"]) == ("done", N - 1)
-    assert "in the middle of a record" in status["warning"]
+    assert "in the middle of packet" in status["warning"]
     assert ask(hub, lambda c: c.stats(status["session"]))["reason"] == status["warning"]
 
 
