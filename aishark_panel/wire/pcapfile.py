@@ -197,16 +197,15 @@ class CaptureReader:
         begin = size - len(self._split)
         if not self._order:
             return f"it ends at byte {size:,}, in the middle of its header"
-        name = self._record_name(self._split)
+        name = self._packet_name(self._split) or "a block"
         return f"it ends at byte {size:,}, in the middle of {name}, which begins at byte {begin:,}"
 
-    def _record_name(self, start: bytes | bytearray) -> str:
-        """What the record that starts like this is called in messages."""
-        if self._pcap is None:
-            if len(start) < 4:
-                return "a block"
-            if struct.unpack(self._order + "I", start[:4])[0] not in PACKET_TYPES:
-                return "a block"
+    def _packet_name(self, start: bytes | bytearray) -> str:
+        """What the packet whose record starts like this is called in messages; empty where it is no packet's."""
+        if self._pcap is None and (
+            len(start) < 4 or struct.unpack(self._order + "I", start[:4])[0] not in PACKET_TYPES
+        ):
+            return ""
         return f"packet {self.packets + self._count + 1:,}"
 
     def _advance(self) -> bool:
@@ -272,8 +271,9 @@ class CaptureReader:
             while True:
                 at, ended, need = self._walk_records(data, at) if self._order else (at, HEADER, 0)
                 if ended == DAMAGED:
-                    name = self._record_name(data[at : at + 4].tobytes())
-                    raise CaptureFileError(f"{name}, at byte {base + at:,}, {DAMAGES[need]}")
+                    name = self._packet_name(data[at : at + 4].tobytes())
+                    place = f"{name}, at byte {base + at:,}," if name else f"the block at byte {base + at:,}"
+                    raise CaptureFileError(f"{place} {DAMAGES[need]}")
                 if ended == COMMENT:
                     self._keep_comment(data[at : at + need].tobytes())
                     at += need

@@ -111,7 +111,8 @@ def test_text_goes_to_standard_output(capture: Path, capfdbinary: pytest.Capture
 def test_a_cut_file_is_written_as_far_as_it_goes_with_a_warning(capture: Path, tmp_path: Path) -> None:
     source, path = tmp_path / "cut.pcap", tmp_path / "out.parquet"
     source.write_bytes(capture.read_bytes()[:-1])
-    assert "in the middle of packet 20,000, which begins at byte 1,719,938; the 19,999 packets" in (read_to(source, path) or "")
+    warning = read_to(source, path) or ""
+    assert "in the middle of packet 20,000, which begins at byte 1,719,938; the 19,999 packets" in warning
     assert pq.read_metadata(path).num_rows == PACKETS - 1
 
 

@@ -1,14 +1,9 @@
-"""The reader against hand-made files, hostile ones, and tshark's answers for real ones."""
+"""The reader against hand-made files and hostile ones; tests/test_capture_oracle.py has real ones."""
 
-import gzip
 import re
 import struct
 import tracemalloc
-from collections import defaultdict
-from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -284,74 +279,3 @@ def test_a_piece_must_be_used_up_before_the_next() -> None:
     assert reader.frames() is not None
     with pytest.raises(ValueError, match="earlier piece"):
         reader.feed(PCAP)
-
-
-NOT_OURS = {"other_formats/pcapng-example.pcapng.zst", "other_formats/solaris.snoop"}
-"""packed (see test_capturefile) and of another format"""
-GUESSED = {"PcapPlusPlus/crash-exception-cast-constructed-record"}
-"""tshark takes this for the variant of Red Hat 6.1 and stops after a frame; libpcap, as we, reads two"""
-WRAPPED = {
-    "PcapPlusPlus/crash-eec28dafde1f1ac2299674a75a914ae16d4046fa",
-    "tcpdump/atm-oam-loopback-print-overrun.pcap",
-    "tcpdump/timestamp_invalid_micro.pcap",
-}
-"""microseconds beyond a second, so far that tshark's 32 bits wrap"""
-PSEUDO_HEADER = {"tcpdump/atm-oam-loopback-print-overrun.pcap"}
-"""SUNATM: tshark takes four bytes off both lengths"""
-READ_BY_LIBPCAP = {
-    "PcapPlusPlus__clusterfuzz-testcase-minimized-FuzzTarget-5766899836387328": 1,  # again taken for Red Hat 6.1
-    "tcpdump__brcm-tag-prepend.pcap": 15,  # from here on: link types that tshark 4.0 does not know
-    "tcpdump__brcm-tag.pcap": 23,
-    "tcpdump__dsa-high-vid.pcap": 4,
-    "tcpdump__edsa-high-vid.pcap": 4,
-    "tcpdump__juniper_es_oobr.pcap": 1,
-    "tcpdump__juniper_monitor_invalid_cookie_length.pcap": 1,
-    "tcpdump__vtp_asan.pcap": 5,
-}
-
-
-def unpacked(path: Path) -> bytes:
-    data = path.read_bytes()
-    return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-
-
-def test_real_files_give_the_frames_lengths_times_and_interfaces_that_tshark_gives(shared_dir: Path) -> None:
-    columns = ["file", "time_epoch", "frame_len", "cap_len", "encap_type", "interface_id"]
-    oracle: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in pq.read_table(shared_dir / "oracle" / "oracle.parquet", columns=columns).to_pylist():
-        if row["encap_type"] is not None:  # the others are pcapng Custom Blocks
-            oracle[row["file"]].append(row)
-    wrong: list[object] = []
-    for name in sorted(oracle.keys() - NOT_OURS - GUESSED):
-        data = unpacked(shared_dir / "captures" / name)
-        rows, _ = read_all(data)
-        one_section = data.count(b"\n\r\r\n") == 1  # tshark 4.0 counts interfaces anew in each section
-        if len(rows) != len(oracle[name]):
-            wrong.append((name, len(rows), len(oracle[name])))
-            continue
-        for (ts, orig_len, iface, frame), expected in zip(rows, oracle[name], strict=True):
-            time = re.fullmatch(r"(\d+)\.(\d{9})", expected["time_epoch"] or "")
-            taken_off = 4 if name in PSEUDO_HEADER else 0
-            lengths = (min(orig_len, 2**31 - 1) - taken_off, len(frame) - taken_off)
-            if (
-                lengths != (expected["frame_len"], expected["cap_len"])
-                or (time and name not in WRAPPED and ts != int(time[1] + time[2]))
-                or (one_section and expected["interface_id"] not in (None, iface))
-            ):
-                wrong.append((name, ts, orig_len, iface, expected))
-    assert wrong == []
-    assert len(oracle) > 300
-
-
-def test_files_in_which_tshark_reads_nothing_give_an_error_or_what_libpcap_reads(shared_captures: Path) -> None:
-    for path in sorted((shared_captures / "broken").iterdir()):
-        if path.name in READ_BY_LIBPCAP:
-            assert len(read_all(path.read_bytes())[0]) == READ_BY_LIBPCAP[path.name]
-        else:
-            with pytest.raises(CaptureFileError):
-                read_all(path.read_bytes())
-
-
-def test_another_format_is_refused(shared_captures: Path) -> None:
-    with pytest.raises(CaptureFileError, match="neither pcap nor pcapng"):
-        read_all((shared_captures / "other_formats" / "solaris.snoop").read_bytes())
