@@ -1,6 +1,10 @@
 """Names, counters, comments and lost packets: kept from hand-made blocks in both byte orders, and within bounds."""
 
 import struct
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -227,3 +231,34 @@ def test_counters_come_back_as_they_were_written() -> None:
     writer = PcapngWriter([CaptureInterface(link_type=1, name="a"), CaptureInterface(link_type=1, name="b")])
     reader = read(writer.header(), writer.counters(1, counters, 2**62))
     assert [i.counters for i in reader.interfaces] == [None, counters]
+
+
+def test_tshark_finds_the_same_notes_in_files_by_others(
+    shared_captures: Path, require_tool: Callable[[str], str]
+) -> None:
+    """Read as a file of blocks rather than of packets, tshark says what each block holds."""
+    kinds = ("comment", "interface.dropped", "interface.dropped_by_os")
+    fields = [f"pcapng.options.option.data.{kind}" for kind in kinds]
+    fields += ["pcapng.records.record.data.ipv4", "pcapng.records.record.data.ipv6"]
+    found: Counter[str] = Counter()
+    numbers = ("basic__test009", "basic__test015", "basic__test016", "advanced__test100")
+    for path in (p for n in numbers for p in shared_captures.glob(f"pcapng-test-generator/*_{n}.pcapng")):
+        command = [require_tool("tshark"), "-r", str(path), "-X", "read_format:MIME Files Format", "-T", "fields"]
+        command += ["-E", "aggregator=\x1e", "-E", "separator=\x1f", *(word for f in fields for word in ("-e", f))]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.rstrip("\n")
+        comments, dropped, by_os, ipv4, ipv6 = ([v for v in cell.split("\x1e") if v] for cell in told.split("\x1f"))
+        reader = CaptureReader()
+        reader.feed(path.read_bytes())
+        rows_of(reader)
+        notes = reader.notes
+        assert notes.sections == 1  # of several, tshark shows the first only
+        assert notes.names.keys() == {*ipv4, *ipv6}
+        ours = [notes.section.comment, *(i.comment for i in reader.interfaces)]
+        ours += [line for text in notes.comments.values() for line in text.split("\n")]
+        assert {text for text in ours if text} <= set(comments)
+        counters = [i.counters for i in reader.interfaces if i.counters]
+        assert {str(c.dropped) for c in counters} - {"None"} <= set(dropped)
+        assert {str(c.dropped_by_system) for c in counters} - {"None"} <= set(by_os)
+        assert bool(counters) >= bool(dropped)
+        found.update({"names": len(notes.names), "comments": len(notes.comments), "counters": len(counters)})
+    assert min(found.values()) > 0

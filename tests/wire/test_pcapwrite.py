@@ -13,7 +13,7 @@ from scapy.utils import RawPcapNgReader, RawPcapReader
 
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapfile import CaptureReader
-from aishark_panel.wire.pcapheaders import CaptureInterface, Section
+from aishark_panel.wire.pcapheaders import CaptureInterface, InterfaceCounters, Section
 from aishark_panel.wire.pcapwrite import PcapngWriter, PcapWriter
 from tests.wire.capture_bytes import Row, read_all, rows_of
 
@@ -112,6 +112,28 @@ def test_tshark_and_capinfos_read_pcapng_as_it_was_meant(tmp_path: Path, require
         *("a test", "some system", "aishark_panel"),
     ):
         assert text in about
+
+
+def test_capinfos_and_tshark_read_the_counters_of_interfaces(
+    tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    writer = PcapngWriter(INTERFACES, section=SECTION)
+    counters = InterfaceCounters(
+        received=2**40, dropped=3, accepted=1_000, dropped_by_system=44, delivered=956, start_ns=TS, end_ns=TS + 10**9
+    )
+    path = tmp_path / "out.pcapng"
+    path.write_bytes(writer.header() + writer.frames(a_real_batch()) + writer.counters(1, counters, TS + 10**9))
+    about = subprocess.run(
+        [require_tool("capinfos"), str(path)], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    interfaces = about[about.index("Interface #0") :].split("Interface #1")
+    assert ["Number of stat entries = 0" in interfaces[0], "Number of stat entries = 1" in interfaces[1]] == [True] * 2
+    # Read as a file of blocks rather than of packets, tshark says what they hold.
+    fields = ["received", "dropped", "accepted_by_filter", "dropped_by_os", "delivered_to_user"]
+    command = [require_tool("tshark"), "-r", str(path), "-X", "read_format:MIME Files Format", "-T", "fields"]
+    command += [word for f in fields for word in ("-e", f"pcapng.options.option.data.interface.{f}")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert told.split() == [str(2**40), "3", "1000", "44", "956"]
 
 
 def test_tshark_and_scapy_read_pcap_as_it_was_meant(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
