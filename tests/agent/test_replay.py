@@ -133,3 +133,26 @@ def test_standard_input_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert drain(source) == [10**9]
         assert source.interfaces[0].name == "standard input"
         source.close()
+
+
+def test_a_file_that_is_followed_never_ends_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "growing.pcap"
+    whole = pcap([(i, 0, 3, b"abc") for i in range(10)])
+    path.write_bytes(whole[:-60])
+    source = ReplaySource(path, follow=True)
+    got: list[int] = []
+    while len(got) < 6:
+        frames = source.read(1.0)
+        got += frames.ts.tolist() if frames is not None else []
+    assert source.read(0.01) is None
+    assert not source.exhausted
+    with path.open("ab") as file:
+        file.write(whole[-60:])
+    while len(got) < 10:
+        frames = source.read(1.0)
+        got += frames.ts.tolist() if frames is not None else []
+    assert got == [i * 10**9 for i in range(10)]
+    assert not source.exhausted
+    threading.Timer(0.05, source.wake).start()
+    assert source.read(60.0) is None
+    source.close()

@@ -6,9 +6,11 @@ import pytest
 
 from aishark_panel.capturefile import open_capture
 from aishark_panel.errors import ConfigError
+from aishark_panel.streams.partfile import PartFile
 from aishark_panel.streams.recording import Recording, RecordingOptions
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.wire.pcapheaders import InterfaceCounters
 from tests.traffic import frames, hello
 
 
@@ -62,6 +64,44 @@ def test_packets_that_are_cleared_before_their_turn_count_as_failed(
     session.ingest(run, frames(50), 2, {})
     catch_up(recording)
     assert (recording.written, recording.failed) == (50, 100)
+
+
+def test_a_pcapng_file_ends_with_what_its_interfaces_dropped(session: Session, tmp_path: Path) -> None:
+    alone, both = session.attach(hello(run="aa" * 16)), session.attach(hello("eth1", "eth2", run="bb" * 16))
+    replayed = session.attach(hello("file", run="cc" * 16))
+    recording = make(session, tmp_path)
+    session.ingest(alone, frames(10), 1, {"matched": 15, "kernel_dropped": 5})
+    session.ingest(both, frames(10), 1, {"matched": 20, "kernel_dropped": 1})  # the sums of both interfaces
+    session.ingest(replayed, frames(10), 1, {"matched": 10})
+    catch_up(recording)
+    alone.counters = {"matched": 18, "kernel_dropped": 8}
+    recording.finish()
+    (path,) = tmp_path.iterdir()
+    with open_capture(path) as file:
+        assert sum(map(len, file)) == 30
+    assert [(i.name, i.counters) for i in file.interfaces] == [
+        ("edge/eth0", InterfaceCounters(accepted=18, dropped_by_system=8)),
+        ("edge/eth1", None),
+        ("edge/eth2", None),
+        ("edge/file", None),
+    ]
+
+
+def test_a_pcapng_file_is_whole_where_the_disk_has_no_room_for_its_end(
+    session: Session, run: AgentRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = make(session, tmp_path)
+    session.ingest(run, frames(10), 1, {"matched": 15, "kernel_dropped": 5})
+    catch_up(recording)
+
+    def full(_part: PartFile, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(PartFile, "write", full)
+    recording.finish()
+    assert (recording.written, recording.failed, recording.state) == (10, 0, "failed")
+    (path,) = tmp_path.iterdir()
+    assert len(times_in(path)) == 10
 
 
 def test_a_file_ends_at_its_age_and_the_next_begins_with_a_packet(

@@ -241,7 +241,7 @@ def test_tshark_finds_the_same_notes_in_files_by_others(
     fields = [f"pcapng.options.option.data.{kind}" for kind in kinds]
     fields += ["pcapng.records.record.data.ipv4", "pcapng.records.record.data.ipv6"]
     found: Counter[str] = Counter()
-    numbers = ("basic__test009", "basic__test015", "basic__test016", "advanced__test100")
+    numbers = ("basic__test009", "basic__test014", "basic__test015", "basic__test016", "advanced__test100")
     for path in (p for n in numbers for p in shared_captures.glob(f"pcapng-test-generator/*_{n}.pcapng")):
         command = [require_tool("tshark"), "-r", str(path), "-X", "read_format:MIME Files Format", "-T", "fields"]
         command += ["-E", "aggregator=\x1e", "-E", "separator=\x1f", *(word for f in fields for word in ("-e", f))]
