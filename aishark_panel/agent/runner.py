@@ -22,7 +22,7 @@ from aishark_panel.agent.encode import BatchLimits, Encoder
 from aishark_panel.agent.limits import Limiter
 from aishark_panel.agent.outbox import DEFAULT_OUTBOX_BYTES, Outbox
 from aishark_panel.agent.scope import CaptureScope
-from aishark_panel.agent.source import Adjustable, Source
+from aishark_panel.agent.source import Adjustable, Source, Warns
 from aishark_panel.errors import AisharkError, CaptureError, ConfigError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import (
@@ -132,7 +132,8 @@ class Agent:
             failure = self._finished.exception()
             await self._first_of(link, asyncio.create_task(self._connection.drained(), name="drain"))
             names = ", ".join(i.name for i in self._source.interfaces) or "no interface"
-            reason = str(failure) if failure else f"{names}: all packets sent"
+            warning = self._source.warning if isinstance(self._source, Warns) else None
+            reason = str(failure) if failure else f"{names}: all packets sent" + (f"; {warning}" if warning else "")
             self._connection.send(End(reason=reason, counters=self.counters()))
             await asyncio.sleep(0.2)  # let the end message leave before the socket closes
             if failure:

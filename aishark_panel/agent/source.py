@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from aishark_panel.wire.frames import Frames
 
-__all__ = ["Adjustable", "Source", "SourceInterface", "SourceKind"]
+__all__ = ["Adjustable", "Source", "SourceInterface", "SourceKind", "Warns"]
 
 SourceKind = Literal["live", "replay", "synthetic", "ssh"]
 
@@ -53,6 +53,15 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give back what the source holds; not while another thread is in `read`."""
+
+
+@runtime_checkable
+class Warns(Protocol):
+    """A source that can end otherwise than whole."""
+
+    @property
+    def warning(self) -> str | None:
+        """Once exhausted: what is missing at its end, in words."""
 
 
 @runtime_checkable
