@@ -134,6 +134,39 @@ def test_a_running_agent_has_loaded_no_pandas_and_no_front_end(hub: EmbeddedHub,
     assert "LOADED []" in done.stdout
 
 
+def test_an_agent_says_what_its_file_lacks_at_the_end(hub: EmbeddedHub, capture_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.pcap"
+    path.write_bytes(capture_file.read_bytes()[:-10])
+    done = run_agent(hub, "-r", str(path), "--speed", "max", "--session", "cut")
+    session = session_of(hub, "cut")
+    stats = ask(hub, lambda c: c.stats(session))
+    assert stats["packets"] == N - 1
+    for said in (done.stderr, stats["reason"]):
+        assert f"cut.pcap: all packets sent; it ends at byte {path.stat().st_size:,}, in the middle of packet" in said
+
+
+def test_a_file_is_followed_while_it_is_written(hub: EmbeddedHub, capture_file: Path, tmp_path: Path) -> None:
+    path, whole = tmp_path / "growing.pcap", capture_file.read_bytes()
+    path.write_bytes(whole[:-1000])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aishark_panel", "agent", "--hub", hub.url, "-r", str(path), "--follow"]
+        + ["--session", "followed"],
+        env={**os.environ, "AISHARK_TOKEN": hub.token},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    session = session_of(hub, "followed")
+    before = stats_when(hub, session, lambda s: s["packets"] > N - 100, "what the file holds")
+    assert before["packets"] < N
+    with path.open("ab") as file:
+        file.write(whole[-1000:])
+    stats_when(hub, session, lambda s: s["packets"] == N, "what was added")
+    path.unlink()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert f"it was moved, replaced or deleted while it was followed; all {N:,} packets were read" in said
+
+
 def test_synthetic_traffic_flows_and_says_what_it_is(hub: EmbeddedHub) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "aishark_panel", "agent", "--hub", hub.url, "--synthetic", "--session", "made up"],
@@ -153,6 +186,7 @@ def test_synthetic_traffic_flows_and_says_what_it_is(hub: EmbeddedHub) -> None:
     [
         (["-r", "/nowhere.pcap"], "nowhere.pcap"),
         (["-r", __file__], "neither pcap nor pcapng"),
+        (["--synthetic", "--follow"], "--follow needs the file"),
         ([], "Say what to capture"),
         (["-i", "lo", "--synthetic"], "Say what to capture"),
         (["--synthetic", "--hub", "http://127.0.0.1:9", "--max-retries", "0"], "No hub answers"),
