@@ -137,8 +137,8 @@ def test_a_running_agent_has_loaded_no_pandas_and_no_front_end(hub: EmbeddedHub,
 def test_an_agent_says_what_its_file_lacks_at_the_end(hub: EmbeddedHub, capture_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.pcap"
     path.write_bytes(capture_file.read_bytes()[:-10])
-    done = run_agent(hub, "-r", str(path), "--speed", "max", "--session", "cut")
-    session = session_of(hub, "cut")
+    done = run_agent(hub, "-r", str(path), "--speed", "max", "--session", "ends early")
+    session = session_of(hub, "ends early")
     stats = ask(hub, lambda c: c.stats(session))
     assert stats["packets"] == N - 1
     for said in (done.stderr, stats["reason"]):
