@@ -1,7 +1,7 @@
 """Live views of a session inside a notebook's cell, or in anybody's Panel app.
 
 In a notebook the views are drawn from the background loop, so they move while a cell computes. Under `panel serve` they
-are drawn on the server's loop, as its documents demand. A view begins to ask the hub when it is first shown, and stops
+are drawn on the server's loop, as its documents demand. A view begins to move when a browser has drawn it, and stops
 when its page is gone or its cell is run again; JupyterLab does not tell of outputs that were cleared.
 """
 
@@ -20,7 +20,7 @@ from aishark_panel.client import HubClient
 from aishark_panel.errors import ConfigError
 from aishark_panel.notebook.background import wait_for
 from aishark_panel.views.bandwidth import Bandwidth
-from aishark_panel.views.base import View, run
+from aishark_panel.views.base import Element, Receive, View, run
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.packet_list import PacketList
 from aishark_panel.views.page import Dashboard
@@ -54,6 +54,7 @@ class Live(Viewer):
         self._views: list[View] = []
         self._root: Viewable | None = None
         self._timer: PeriodicCallback | None = None
+        self._stopped = False
         self._in_notebook = pn.state.curdoc is None
         if self._in_notebook and not getattr(pn.extension, "_loaded", False):
             pn.extension(inline=True)  # BokehJS from this package: a notebook may have no internet
@@ -83,6 +84,11 @@ class Live(Viewer):
             browser._handle_msg = partial(_hand_over, browser, asyncio.get_running_loop())
         return bundle
 
+    async def _begin(self, _message: Any) -> None:
+        """Move, now that a browser shows it."""
+        if self._timer is None and not self._stopped:
+            self._timer = run(self._feed, [*self._views, self._pushed])
+
     @property
     def running(self) -> bool:
         """Whether it asks the hub and moves."""
@@ -90,7 +96,7 @@ class Live(Viewer):
 
     def stop(self) -> None:
         """Move no more; what is shown stays."""
-        if self._timer is not None and self._in_notebook:
+        if self._root is not None and self._in_notebook:
             wait_for(self._close())
 
     def _build(self) -> None:
@@ -112,13 +118,14 @@ class Live(Viewer):
         await self._client.connect()
         await self._feed.pull()
         self._build()
-        assert self._root is not None
+        assert isinstance(self._root, pn.Column)
+        self._root.append(Beacon(self._begin))
         for view in self._views:
             view.paint()
         self._pushed = _Push(self._feed, self._root)
-        self._timer = run(self._feed, [*self._views, self._pushed])
 
     async def _close(self) -> None:
+        self._stopped = True
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
@@ -151,6 +158,15 @@ def _take_place(view: Live) -> None:
                 each.stop()
         views = []
     _shown[cell] = run_id, [*views, view]
+
+
+class Beacon(Element):
+    """Sends a message when a browser has drawn it. Panel's page drops, and unnoticed, what it gets before."""
+
+    _esm = 'export function render({ model }) { model.send_msg("drawn"); return document.createElement("i"); }'
+
+    def __init__(self, receive: Receive) -> None:
+        super().__init__(receive, "base.css", width=0, height=0, margin=0, styles={"position": "absolute"})
 
 
 class _Push(View):

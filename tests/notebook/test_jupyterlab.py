@@ -1,20 +1,14 @@
 """A real JupyterLab in a real browser: the live view moves inside its cell, also while the kernel computes."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.notebook.conftest import eventually, is_running
+from tests.notebook.lab import cell, jupyterlab, open_notebook, run
 
-ROOT = Path(__file__).parents[2]
 CELLS = (
     "import aishark_panel as ais\nsession = ais.capture(synthetic=True, rate=2_000)",
     "live = session.live()\nlive",
@@ -28,92 +22,20 @@ CAPTURE, LIVE, ROWS, CHILD, BUSY, KEEP, RUNNING = range(len(CELLS))
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A JupyterLab with one notebook, and nothing of this user's own settings."""
-    folder = tmp_path_factory.mktemp("lab")
-    (folder / "work").mkdir()
-    notebook = new_notebook(  # type: ignore[no-untyped-call]
-        cells=[new_code_cell(source) for source in CELLS],  # type: ignore[no-untyped-call]
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-    )
-    nbformat.write(notebook, folder / "work" / "live.ipynb")  # type: ignore[no-untyped-call]
-    own = {f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "DATA", "RUNTIME")}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0"]
-            + [f"--ServerApp.root_dir={folder / 'work'}", "--LabApp.news_url=", "--LabApp.extension_manager=readonly"]
-            + ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
-            env={
-                **os.environ,
-                **own,
-                "IPYTHONDIR": str(folder / "ipython"),
-                "JUPYTER_TOKEN": "lab",
-                "PYTHONPATH": str(ROOT),
-            },
-            stderr=log,
-        )
-    try:
-        eventually(lambda: bool(_addresses(folder)), "the start of JupyterLab")
-        yield f"{_addresses(folder)[0]}/lab/tree/live.ipynb?token=lab"
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _addresses(folder: Path) -> list[str]:
-    return re.findall(r"http://127\.0\.0\.1:\d+", (folder / "log").read_text())
-
-
-@pytest.fixture(scope="module")
-def notebook(address: str, require_tool: Callable[[str], str]) -> Iterator[Page]:
+def notebook(tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str], str]) -> Iterator[Page]:
     """The notebook, opened and run up to the live view."""
     complaints: list[str] = []
-    with sync_playwright() as playwright:
+    with jupyterlab(tmp_path_factory.mktemp("lab"), CELLS) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=require_tool("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        page = browser.new_page(viewport={"width": 1500, "height": 2000})  # all cells in sight
-        origin = address.split("/lab")[0]
-        local = (origin, origin.replace("http", "ws"), "data:", "blob:")
-        page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(local) else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(address)
-        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
-        expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)
+        page = open_notebook(browser, address, complaints)
         for index in (CAPTURE, LIVE):
             run(page, index)
         packets(page).wait_for(timeout=60_000)
         yield page
         browser.close()
     assert complaints == []
-
-
-def cell(page: Page, index: int) -> Locator:
-    return page.locator(".jp-Notebook .jp-CodeCell").nth(index)
-
-
-def run(page: Page, index: int) -> str:
-    """Run one cell to its end; the text it printed."""
-    prompt = cell(page, index).locator(".jp-InputArea-prompt")
-    before = prompt.inner_text()
-
-    def ran() -> bool:
-        if prompt.inner_text() == before:  # JupyterLab forgets a request made while the kernel is not quite there
-            cell(page, index).locator(".cm-content").click()
-            page.keyboard.press("Control+Enter")
-        page.wait_for_timeout(200)
-        return prompt.inner_text() != before and re.fullmatch(r"\[\d+\]:", prompt.inner_text()) is not None
-
-    eventually(ran, f"the run of cell {index}")
-    printed = cell(page, index).locator(".jp-OutputArea-output pre").last
-    if "print(" in CELLS[index]:
-        printed.wait_for()  # the reply may overtake it
-        return printed.inner_text().strip()
-    return ""
 
 
 def packets(page: Page) -> Locator:
