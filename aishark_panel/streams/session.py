@@ -229,8 +229,11 @@ class Session:
             return "stopped"
         if self.preparing and not self.packets:
             return "waiting"
-        if any(r.connected and not r.ended for r in self.runs.values()):
+        active = [r for r in self.runs.values() if r.connected and not r.ended]
+        if any(r.capturing or not r.reason for r in active):
             return "capturing"
+        if active:
+            return "waiting"
         return "ended" if self.runs and all(r.ended for r in self.runs.values()) else "waiting"
 
     @property

@@ -138,9 +138,15 @@ def _agents(agents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "name": agent["name"],
-            "state": "connected" if agent["connected"] else "ended" if agent["ended"] else "away",
+            "state": _agent_state(agent),
             "reason": agent["reason"],
             "interfaces": [{"name": i["name"], "filter": i["filter"]} for i in agent["interfaces"]],
         }
         for agent in [a for a in agents if a["connected"]][:MAX_AGENTS] or agents[-1:]
     ]
+
+
+def _agent_state(agent: dict[str, Any]) -> str:
+    if agent["connected"]:
+        return "connected" if agent["capturing"] else "idle"
+    return "ended" if agent["ended"] else "away"

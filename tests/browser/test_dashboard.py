@@ -168,6 +168,12 @@ def test_the_page_fits_its_screen_in_both_schemes(open_page: OpenPage, scheme: s
         assert box["height"] >= 30
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
+    for name in ("Session", "Export packets to a file"):
+        page.get_by_role("button", name=name, exact=True).click()
+        box = page.locator(".menu:popover-open").bounding_box()
+        assert box is not None
+        assert (box["x"] >= 8, box["x"] + box["width"] <= width - 8) == (True, True)
+        page.keyboard.press("Escape")
 
 
 def elements_for_a_bare_socket(origin: str) -> set[str]:

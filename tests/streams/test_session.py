@@ -147,6 +147,8 @@ def test_the_reason_says_why_nothing_moves(session: Session) -> None:
     session.wanted = False
     assert session.state == "stopped"
     session.wanted = True
+    session.wanted, run.capturing, run.reason = True, False, "stopped by the user"
+    assert (session.state, session.reason) == ("waiting", "stopped by the user")
     run.connected, run.reason = False, "Its connection was lost."
     assert session.reason == "Agent edge is not connected. Its connection was lost."
     run.ended, run.reason = True, "web.pcap: all packets sent"
