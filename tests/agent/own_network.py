@@ -32,14 +32,14 @@ def case_names(cases: Path) -> list[str]:
     return re.findall(r"^def (test_\w+)", cases.read_text("utf-8"), re.MULTILINE)
 
 
-def run_cases(cases: Path, folder: Path, unshare: tuple[str, ...]) -> dict[str, Outcome]:
+def run_cases(cases: Path, folder: Path, unshare: tuple[str, ...], timeout_s: float = 110) -> dict[str, Outcome]:
     """Run all cases in one new namespace; `folder` is for the report."""
     allowed = subprocess.run([*unshare, "true"], capture_output=True, text=True)
     if allowed.returncode:
         pytest.skip(f"no network namespace can be made here: {allowed.stderr.strip()}")
     report = folder / "report.xml"
     command = [*unshare, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-    run = subprocess.run([*command, str(cases)], cwd=ROOT, capture_output=True, text=True, timeout=110)
+    run = subprocess.run([*command, str(cases)], cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
     if not report.exists():
         pytest.fail(f"{cases.name} did not run:\n{run.stdout}\n{run.stderr}")
     outcomes: dict[str, Outcome] = {}

@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,3 +118,26 @@ def capture_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer = PcapWriter(link_type=1)
     path.write_bytes(writer.header() + writer.frames(frames(10_000)))
     return path
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The address of a webhook, and what it was told."""
+    messages: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/hook", messages
+    server.shutdown()
+    thread.join()
+    server.server_close()

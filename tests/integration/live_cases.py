@@ -20,54 +20,22 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import browser, complaints, opener
 from tests.integration.conftest import wait_for
+from tests.integration.hosts import cable, host, ip
 
 __all__ = ["browser", "complaints"]
 
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
-SERVER = """
-import http.server, socket, struct, threading
-names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-names.bind(("10.77.0.2", 53))
-def answer():
-    while True:
-        query, who = names.recvfrom(512)
-        head = query[:2] + struct.pack(">HHHHH", 0x8180, 1, 1, 0, 0)
-        record = struct.pack(">HHHIH4s", 0xC00C, 1, 1, 60, 4, socket.inet_aton("10.77.0.2"))
-        names.sendto(head + query[12:] + record, who)
-threading.Thread(target=answer, daemon=True).start()
-class Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "5000")
-        self.end_headers()
-        self.wfile.write(b"x" * 5000)
-    def log_message(self, *a): pass
-http.server.HTTPServer(("10.77.0.2", 80), Page).serve_forever()
-"""
-
-
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def network() -> Iterator[None]:
     """This host, near0 with 10.77.0.1, and another behind a cable, 10.77.0.2, that serves DNS and HTTP."""
-    other = subprocess.Popen(["unshare", "--net", "sleep", "600"])
-    far = ("nsenter", "--target", str(other.pid), "--net", "--")
-    time.sleep(0.3)
-    run("ip", "link", "set", "lo", "up")
-    run("ip", "link", "add", "near0", "type", "veth", "peer", "name", "far0", "netns", str(other.pid))
-    run("ip", "address", "add", f"{NEAR}/24", "dev", "near0")
-    run("ip", "link", "set", "near0", "up")
-    run(*far, "ip", "address", "add", f"{FAR}/24", "dev", "far0")
-    run(*far, "ip", "link", "set", "far0", "up")
-    server = subprocess.Popen([*far, sys.executable, "-c", SERVER])
-    wait_for(lambda: answers(80), "the other host's web server")
-    yield
-    for process in (server, other):
-        process.kill()
-        process.wait()
+    with host(FAR) as other:
+        ip("link", "set", "lo", "up")
+        cable(other, "near0")
+        ip("address", "add", f"{NEAR}/24", "dev", "near0")
+        wait_for(lambda: answers(80), "the other host's web server")
+        yield
 
 
 def answers(port: int) -> bool:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
@@ -20,28 +19,14 @@ from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.errors import ConfigError, HubUnreachableError
 from aishark_panel.views.access import hub_tls
 from aishark_panel.views.routes import ROUTES
+from tests.integration.certificates import Certificate, make_certificate
 from tests.integration.conftest import wait_for
-
-
-class Certificate(NamedTuple):
-    """PEM files of a certificate that signs itself, for 127.0.0.1."""
-
-    cert: Path
-    key: Path
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str], str]) -> Certificate:
-    folder = tmp_path_factory.mktemp("tls")
-    made = Certificate(folder / "cert.pem", folder / "key.pem")
-    subprocess.run(
-        [require_tool("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        + ["-subj", "/CN=hub", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-        + ["-keyout", str(made.key), "-out", str(made.cert)],
-        check=True,
-        capture_output=True,
-    )
-    return made
+    """One that signs itself."""
+    return make_certificate(require_tool("openssl"), tmp_path_factory.mktemp("tls"), "127.0.0.1")
 
 
 @pytest.fixture(scope="module")
