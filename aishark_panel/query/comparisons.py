@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.errors import ExpressionError
+from aishark_panel.jit import kernel
 from aishark_panel.query import literals
 from aishark_panel.query.arithmetic import Quantity, constant, quantity
 from aishark_panel.query.names import Field, Presence, protocol_named
@@ -32,7 +33,6 @@ _UFUNCS: Final[dict[str, np.ufunc]] = {
     "==": np.equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
 }  # fmt: skip
 _IPV6: Final = Presence("layers", int(Layer.IPV6))
-_ALL_ONES: Final = np.uint64(2**64 - 1)
 _TABLE_BITS: Final = 16
 """Sets of numbers up to this size are looked up in a table, larger ones by binary search."""
 
@@ -93,7 +93,7 @@ def compare_quantities(operator: str, left: Quantity, right: Quantity) -> Atom:
     def defined(rows: Rows) -> Mask:
         mask = inexact[0].defined(rows)
         for other in inexact[1:]:
-            mask &= other.defined(rows)
+            mask = mask & other.defined(rows)
         return mask
 
     return Atom(
@@ -143,18 +143,13 @@ def in_networks(field: Field, values: Sequence[Literal]) -> Atom:
     if field.kind is not Kind.ADDRESS:
         raise ExpressionError(f"{field.name} holds no IP addresses; src_ip and dst_ip do", values[0].position)
     stored, networks = field.stored, [literals.network(value) for value in values]
+    wanted = np.array([network.value for network in networks], np.uint64)
+    masks = np.array([network.mask for network in networks], np.uint64)
+    v6 = np.array([network.is_v6 for network in networks], np.bool_)
 
     def test(rows: Rows) -> Mask:
-        addresses = rows.values(stored)
-        first, second = addresses[:, 0], addresses[:, 1]
-        found = np.zeros(len(rows), np.bool_)
-        for (value_1, value_2), (mask_1, mask_2), is_v6 in networks:
-            # The second half tells IPv4 addresses apart, so the other passes are mostly not needed.
-            hits = _equal_bits(second, value_2, mask_2)
-            if hits.any():
-                hits &= _equal_bits(first, value_1, mask_1)
-                hits &= rows.present(_IPV6) if is_v6 else ~rows.present(_IPV6)
-                found |= hits
+        found = np.empty(len(rows), np.bool_)
+        _search_networks(rows.values(stored), rows.present(_IPV6), wanted, masks, v6, found)
         return found
 
     return Atom(test=test, fields=(field,), columns=frozenset({_IPV6.column}))
@@ -199,10 +194,27 @@ def _same_addresses(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> Mas
     return equal
 
 
-def _equal_bits(words: npt.NDArray[np.uint64], value: np.uint64, mask: np.uint64) -> Mask:
-    """Which words equal `value` where `mask` has ones."""
-    equal: Mask = (words if mask == _ALL_ONES else words & mask) == value
-    return equal
+@kernel
+def _search_networks(
+    addresses: npt.NDArray[np.uint64],
+    is_v6: Mask,
+    wanted: npt.NDArray[np.uint64],
+    masks: npt.NDArray[np.uint64],
+    v6: Mask,
+    found: Mask,
+) -> None:
+    """Set found[i] to whether address i is in one of the networks."""
+    for i in range(len(addresses)):
+        found[i] = False
+        for k in range(len(wanted)):
+            # The second half tells IPv4 addresses apart.
+            if (
+                addresses[i, 1] & masks[k, 1] == wanted[k, 1]
+                and addresses[i, 0] & masks[k, 0] == wanted[k, 0]
+                and is_v6[i] == v6[k]
+            ):
+                found[i] = True
+                break
 
 
 def _in_intervals(values: Callable[[Rows], Any], dtype: str, intervals: Sequence[tuple[int, int]]) -> Test:

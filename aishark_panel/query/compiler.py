@@ -4,12 +4,13 @@ Nulls follow three-valued logic: a comparison with null is neither true nor fals
 where a term is false, `or` true where one is true; what is still null at the end is not selected. So instead of
 carrying a third value along, every condition is compiled for the verdict `wanted` (true or false): `not a` is `a` with
 the other verdict wanted, `a and b` wanted false is `a or b` each wanted false, and only a comparison looks at nulls.
+
+Equal conditions, of one expression or of several, are evaluated once on the same `Rows`.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Final
-
-import numpy as np
 
 from aishark_panel.errors import ExpressionError
 from aishark_panel.query import syntax, texts
@@ -60,9 +61,14 @@ class _Compiler:
 
     def condition(self, node: syntax.Node, wanted: bool) -> Test:
         """Where the condition has the verdict `wanted`."""
+        if isinstance(node, syntax.Not):
+            return self.condition(node.operand, not wanted)
+        test = self._condition(node, wanted)
+        key = sys.intern(f"{wanted} {node}")
+        return lambda rows: rows.remembered(key, test)
+
+    def _condition(self, node: syntax.Node, wanted: bool) -> Test:
         match node:
-            case syntax.Not():
-                return self.condition(node.operand, not wanted)
             case syntax.Logic():
                 return self._logic(node, wanted)
             case syntax.Comparison():
@@ -152,14 +158,15 @@ class _Compiler:
         test, defined = atom.test, atom.defined
 
         def decided(rows: Rows) -> Mask:
+            for presence in presences:
+                if not rows.present(presence).any():
+                    return rows.present(presence)
             mask = test(rows)
             if not wanted:
-                np.logical_not(mask, out=mask)
+                mask = ~mask
             for presence in presences:
-                mask &= rows.present(presence)
-            if defined is not None:
-                mask &= defined(rows)
-            return mask
+                mask = mask & rows.present(presence)
+            return mask if defined is None else mask & defined(rows)
 
         return decided
 
@@ -173,7 +180,7 @@ def _all(tests: Sequence[Test]) -> Test:
         for other in tests[1:]:
             if not mask.any():
                 break
-            mask &= other(rows)
+            mask = mask & other(rows)
         return mask
 
     return test
@@ -186,7 +193,7 @@ def _either(tests: Sequence[Test]) -> Test:
     def test(rows: Rows) -> Mask:
         mask = tests[0](rows)
         for other in tests[1:]:
-            mask |= other(rows)
+            mask = mask | other(rows)
         return mask
 
     return test
@@ -194,9 +201,9 @@ def _either(tests: Sequence[Test]) -> Test:
 
 def _exists(presences: Sequence[Presence]) -> Test:
     def test(rows: Rows) -> Mask:
-        mask = np.ones(len(rows), np.bool_)
+        mask = rows.everything()
         for presence in presences:
-            mask &= rows.present(presence)
+            mask = mask & rows.present(presence)
         return mask
 
     return test

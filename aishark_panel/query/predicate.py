@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from aishark_panel.query.compiler import compile_tree
 from aishark_panel.query.parser import parse
-from aishark_panel.query.rows import Rows, Test
+from aishark_panel.query.rows import CHUNK_ROWS, Rows, Test
 from aishark_panel.wire.packets import Interface, Packets
 
 __all__ = ["Predicate", "compile_expression"]
@@ -24,7 +24,8 @@ class Predicate:
     """columns of wire.packets.Columns it reads, `layers` included where it asks what is null"""
     needs_frames: bool
     """it reads the frames' bytes, not only columns"""
-    _test: Test | None = field(repr=False, compare=False)
+    test: Test = field(repr=False, compare=False)
+    """the condition on rows that it shares with other expressions"""
 
     def mask(
         self, packets: Packets, start: int, stop: int, interfaces: Sequence[Interface] = ()
@@ -33,8 +34,12 @@ class Predicate:
 
         `interfaces` are the session's, in the order of the `iface` column; only `iface` and `agent` look at them.
         """
-        rows = Rows(packets, start, stop, interfaces)
-        return np.ones(len(rows), np.bool_) if self._test is None else self._test(rows)
+        Rows(packets, start, stop, interfaces)  # refuses rows that are not there
+        mask = np.empty(stop - start, np.bool_)
+        for first in range(start, stop, CHUNK_ROWS):
+            end = min(first + CHUNK_ROWS, stop)
+            mask[first - start : end - start] = self.test(Rows(packets, first, end, interfaces))
+        return mask
 
 
 def compile_expression(text: str) -> Predicate:
@@ -46,6 +51,6 @@ def compile_expression(text: str) -> Predicate:
     Nulls: a comparison with null is false, its negation too. Raises ExpressionError with the position of the error.
     """
     if not text.strip(" \t\r\n"):
-        return Predicate(text=text, columns=frozenset(), needs_frames=False, _test=None)
+        return Predicate(text=text, columns=frozenset(), needs_frames=False, test=Rows.everything)
     test, columns, needs_frames = compile_tree(parse(text))
-    return Predicate(text=text, columns=columns, needs_frames=needs_frames, _test=test)
+    return Predicate(text=text, columns=columns, needs_frames=needs_frames, test=test)

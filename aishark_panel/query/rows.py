@@ -1,28 +1,32 @@
 """The rows an expression is evaluated on, and the shape of what is evaluated.
 
 A `Test` gives one verdict a row. It sees packets through `Rows` only, which gives columns as views (nothing is copied)
-and works out once which rows have a value, however many comparisons ask.
+and remembers verdicts: which rows have a value, and what conditions select, however many expressions ask for the same.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from aishark_panel.jit import kernel
 from aishark_panel.query.names import Presence
 from aishark_panel.wire.packets import Interface, Packets
 
-__all__ = ["Mask", "Rows", "Test"]
+__all__ = ["CHUNK_ROWS", "Mask", "Rows", "Test"]
+
+CHUNK_ROWS: Final = 16_384
+"""Rows worth looking at together: what is made of them on the way stays in the processor's cache."""
 
 Mask = npt.NDArray[np.bool_]
 
 
 class Rows:
-    """Rows [start, stop) of a block, for one evaluation."""
+    """Rows [start, stop) of a block, for the evaluation of one expression or of several."""
 
-    __slots__ = ("_present", "interfaces", "packets", "start", "stop")
+    __slots__ = ("_known", "interfaces", "packets", "start", "stop")
 
     def __init__(self, packets: Packets, start: int, stop: int, interfaces: Sequence[Interface]) -> None:
         if not 0 <= start <= stop <= packets.length:
@@ -31,7 +35,7 @@ class Rows:
         self.start = start
         self.stop = stop
         self.interfaces = interfaces
-        self._present: dict[Presence, Mask] = {}
+        self._known: dict[object, Mask] = {}
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -46,14 +50,21 @@ class Rows:
         first = self.packets.first_number
         return np.arange(first + self.start, first + self.stop, dtype=np.int64)
 
-    def present(self, presence: Presence) -> Mask:
-        """Which rows have the value; shared, not to be written to."""
-        known = self._present.get(presence)
+    def remembered(self, key: object, test: "Test") -> Mask:
+        """What `test` says, asked once for each key; shared, so it cannot be written to."""
+        known = self._known.get(key)
         if known is None:
-            values = self.values(presence.column)
-            bits = values & values.dtype.type(presence.bits) if presence.bits else values
-            known = self._present[presence] = bits != 0
+            known = self._known[key] = test(self)
+            known.flags.writeable = False
         return known
+
+    def everything(self) -> Mask:
+        """All of them; shared, so it cannot be written to."""
+        return self.remembered("", lambda rows: np.ones(len(rows), np.bool_))
+
+    def present(self, presence: Presence) -> Mask:
+        """Which rows have the value; shared, so it cannot be written to."""
+        return self.remembered(presence, lambda rows: _present(rows.values(presence.column), presence.bits))
 
     def pool(self) -> pa.Array:
         """The block's texts as Arrow strings over the same memory; text of code k at k - 1. May not be valid UTF-8."""
@@ -64,4 +75,19 @@ class Rows:
 
 
 Test = Callable[[Rows], Mask]
-"""One verdict a row, in an array that belongs to the caller."""
+"""One verdict a row. The array may be shared: it is not to be written to."""
+
+
+def _present(values: npt.NDArray[Any], bits: int) -> Mask:
+    found = np.empty(len(values), np.bool_)
+    if bits:
+        _have_any(values, bits, found)
+    else:
+        np.not_equal(values, 0, out=found)
+    return found
+
+
+@kernel
+def _have_any(values: npt.NDArray[np.int64], bits: int, found: Mask) -> None:
+    for i in range(len(values)):
+        found[i] = values[i] & bits != 0

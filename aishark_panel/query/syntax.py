@@ -1,10 +1,11 @@
 """The syntax tree of an expression, as the parser makes it and the compiler reads it.
 
 Chains are flat (`a and b and c` is one node), so a tree is at most as deep as its brackets and negations.
-Every node has the position in the text that an error about it points at.
+Every node has the position in the text that an error about it points at. Its `repr` leaves that out, so it is the same
+for conditions that mean the same, wherever they stand.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = [
     "Arithmetic",
@@ -30,7 +31,7 @@ __all__ = [
 class Node:
     """Any node."""
 
-    position: int
+    position: int = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""Conditions on texts, decided once per distinct text and then gathered by code.
+"""Conditions on texts, decided once per distinct text of a block and then gathered by code.
 
 Texts of packets live in the block's pool, protocols in PROTOCOLS, interfaces with the session; a `Decision` sees any of
 them as one Arrow array of strings. Regular expressions are Arrow's (RE2): their time is linear in the text.
 """
 
 import re
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from aishark_panel.errors import ExpressionError
 from aishark_panel.query.names import Field
 from aishark_panel.query.rows import Mask, Rows, Test
+from aishark_panel.wire.packets import Packets
 from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import Kind
 
@@ -24,6 +26,8 @@ Decision = Callable[[pa.Array], pa.Array]
 """Strings in, as many booleans out."""
 
 _ORDERS: Final = {"==": "equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
+_NO_TEXT: Final = np.zeros(1, np.bool_)
+"""Code 0 is null."""
 _SPECIAL: Final = re.compile(r"[\\^$.|?*+()\[\]{}]")
 """A regular expression without any of these is plain text, which is found faster."""
 
@@ -89,25 +93,32 @@ def text_test(field: Field, decision: Decision) -> Test:
 
             return test_interfaces
         case _:
-            return lambda rows: _decide_pool(rows, stored, decision)
+            of_texts = _Verdicts(decision)
+            return lambda rows: _gather(of_texts.by_code(rows), rows.values(stored))
 
 
-def _decide_pool(rows: Rows, stored: str, decision: Decision) -> Mask:
-    """Decide the texts that these rows use: a live tail must not pay for the whole block's pool every time."""
-    codes, strings = rows.values(stored), rows.pool()
-    used = np.zeros(len(strings) + 1, np.bool_)
-    used[codes] = True
-    used[0] = False
-    chosen = np.flatnonzero(used)
-    if len(chosen) < len(strings):
-        indices = pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen - 1)])
-        strings = strings.take(indices)
-    used[chosen] = _booleans(decision(strings))
-    return _gather(used, codes)
+class _Verdicts:
+    """What a decision says of each text of the block it was asked about last; texts that came since are added."""
+
+    def __init__(self, decision: Decision) -> None:
+        self._decision = decision
+        # Replaced as a whole, because threads share it.
+        self._known: tuple[weakref.ref[Packets] | None, int, Mask] = (None, 0, _NO_TEXT)
+
+    def by_code(self, rows: Rows) -> Mask:
+        packets = rows.packets
+        block, generation, verdicts = self._known
+        if block is None or block() is not packets or generation != packets.generation:
+            verdicts = _NO_TEXT
+        pool = rows.pool()
+        if len(pool) >= len(verdicts):
+            verdicts = np.concatenate([verdicts, _booleans(self._decision(pool.slice(len(verdicts) - 1)))])
+            self._known = (weakref.ref(packets), packets.generation, verdicts)
+        return verdicts
 
 
 def _gather(verdicts: Mask, codes: Any) -> Mask:
-    taken: Mask = verdicts[codes]
+    taken: Mask = verdicts.take(codes)
     return taken
 
 

@@ -85,11 +85,14 @@ class Packets:
         self.arena: list[npt.NDArray[np.uint8]] = []
         """Frame bytes: frame i starts at byte `frame_pos & (2**arena_bits - 1)` of arena[frame_pos >> arena_bits]."""
         self.arena_bits = 62
+        self.generation = 0
+        """how often the block was cleared: codes of texts mean something within one generation only"""
         self._text_cache: list[str] = [""]
 
     def clear(self) -> None:
         """Forget all rows, keeping the memory for reuse (fresh pages cost more than dissecting)."""
         self.length = 0
+        self.generation += 1
         self.texts.table.fill(0)
         self.texts.counts.fill(0)
         self._text_cache = [""]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from aishark_panel.errors import ExpressionError
 from aishark_panel.query import compile_expression
+from aishark_panel.query.rows import Mask, Rows, Test
 from aishark_panel.wire.packets import Packets
-from tests.query.blocks import SAMPLE, as_pandas, fill
+from tests.query.blocks import INTERFACES, SAMPLE, as_pandas, fill
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAME = as_pandas(SAMPLE)
@@ -277,3 +278,38 @@ def test_no_text_does_anything_but_compile_or_be_refused(text: str) -> None:
     except ExpressionError:
         return
     assert predicate.mask(PACKETS, 0, PACKETS.length).shape == (PACKETS.length,)
+
+
+def test_equal_conditions_are_evaluated_once_on_the_same_rows(sample: Packets) -> None:
+    rows = Rows(sample, 0, sample.length, INTERFACES)
+    first = compile_expression("tcp and src_port == 80").test(rows)
+    asked: list[str] = []
+    remembered = Rows.remembered
+
+    class Counting(Rows):
+        def remembered(self, key: object, test: Test) -> Mask:
+            def ask(rows: Rows) -> Mask:
+                asked.append(str(key))
+                return test(rows)
+
+            return remembered(self, key, ask)
+
+    shared = Counting(sample, 0, sample.length, INTERFACES)
+    for text in ("tcp and src_port == 80", "src_port == 80  and  (tcp)", "not (src_port == 80 and tcp)"):
+        compile_expression(text).test(shared)
+    assert np.array_equal(compile_expression("tcp and src_port == 80").test(shared), first)
+    assert sum(key.startswith("True Comparison") for key in asked) == 1
+    assert sum(key.startswith("False Comparison") for key in asked) == 1
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = True
+
+
+@pytest.mark.parametrize(
+    "text", ["dst_port == 443", "tls_sni contains 'a' or number % 3 == 0", "in_net(src_ip, '10.0.0.0/9')"]
+)
+def test_rows_are_looked_at_in_pieces_that_make_no_difference(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    predicate = compile_expression(text)
+    whole = predicate.mask(PACKETS, 1, PACKETS.length)
+    monkeypatch.setattr("aishark_panel.query.predicate.CHUNK_ROWS", 3)
+    assert np.array_equal(predicate.mask(PACKETS, 1, PACKETS.length), whole)
+    assert 0 < np.count_nonzero(whole) < len(whole)

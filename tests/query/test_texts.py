@@ -87,3 +87,20 @@ def test_an_interface_the_session_does_not_list_has_no_name() -> None:
     predicate = compile_expression("iface == 'eth0'")
     assert predicate.mask(packets, 0, 4, [Interface("edge", "eth0", 1)]).tolist() == [True, False, False, False]
     assert predicate.mask(packets, 0, 4).tolist() == [False] * 4
+
+
+def test_texts_that_come_later_and_those_of_other_blocks_are_decided_too() -> None:
+    predicate = compile_expression("http_host contains 'b'")
+    block, other = with_hosts(["a", "ab", "c", "b"]), with_hosts(["b", "a"])
+    count = int(block.texts.counts[0])
+    block.texts.counts[0] = block.columns.http_host[1]  # the writer is still at the second row
+    assert predicate.mask(block, 0, 2).tolist() == [False, True]
+    block.texts.counts[0] = count
+    assert predicate.mask(block, 0, 4).tolist() == [False, True, False, True]
+    assert predicate.mask(other, 0, 2).tolist() == [True, False]
+    other.clear()
+    again = with_hosts(["a", "b"])
+    other.columns.http_host[:2], other.length = again.columns.http_host, 2
+    for kept, new in zip(other.texts, again.texts, strict=True):
+        kept[: len(new)] = new
+    assert predicate.mask(other, 0, 2).tolist() == [False, True]
