@@ -4,41 +4,36 @@ A rule's *key* is one combination of values of the columns it groups by. Time ru
 window. When a bucket closes, the window that ends with it is looked at: keys that meet the condition are *pending*,
 and *firing* once they have met it for the rule's `for`; those that no longer do are *resolved*.
 
-Buckets close by packet time: the *watermark* follows the newest packet at a distance of LATENESS_NS, so that packets
-of several agents may come out of order by that much; later ones are counted and left out. So the same packets in the
-same order give the same alerts, live or from a file, however they are cut into batches. `advance` moves the watermark
-when no packets come; `finish` is the end of all packets.
+Buckets close by packet time (alerts/clock.py), so that packets of several agents may come out of order by LATENESS_NS;
+later ones are counted and left out. So the same packets in the same order give the same alerts, live or from a file,
+however they are cut into batches. `advance` moves the time when no packets come; `finish` is the end of all packets.
+
+All rules look at the same rows together, so that what several ask for is worked out once; a rule that selects none of
+them costs next to nothing.
 
 A rule that breaks is switched off by itself, with the reason; the others go on.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from aishark_panel.alerts.clock import LATENESS_NS, MAX_TS, PacketClock, Times
 from aishark_panel.alerts.having import Numbers
-from aishark_panel.alerts.keys import KeyColumn, Words, present_in_all
+from aishark_panel.alerts.keys import KeyColumn, Words, key_words, present_in_all, value_words
 from aishark_panel.alerts.rule import Rule
-from aishark_panel.alerts.windows import BUCKETS, MAX_KEYS, Windows
+from aishark_panel.alerts.windows import BUCKETS, MAX_KEYS, Selected, Windows
 from aishark_panel.query.arithmetic import quantity
 from aishark_panel.query.names import Field
-from aishark_panel.query.rows import Mask, Rows
+from aishark_panel.query.rows import CHUNK_ROWS, Mask, Rows
 from aishark_panel.wire.packets import Interface, Packets
 
 __all__ = ["LATENESS_NS", "AlertEvent", "AlertState", "Engine", "RuleStatus"]
 
-LATENESS_NS: Final = 10**9
 _BUCKETS_PER_WINDOW: Final = 10
-_RESTART_NS: Final = 60 * 10**9
-"""Time that goes back by more than this starts anew: another capture is being played, or a clock was set."""
-_RESTART_PACKETS: Final = 1_000
-"""... but not more often than every so many packets, or a forger could make it cost a lot."""
-_MAX_TS: Final = 2**62
-"""in the year 2116; forged times beyond are taken for this one"""
 
 AlertState = Literal["pending", "firing", "resolved"]
 
@@ -95,17 +90,12 @@ class Engine:
 
     def __init__(self, rules: Sequence[Rule] = (), *, max_keys: int = MAX_KEYS) -> None:
         self._watches = [_Watch(rule, max_keys) for rule in rules]
-        self._newest = 0
-        """time of the newest packet, ns; 0 before the first"""
-        self._told = 0
-        """watermark by `advance`"""
-        self._since_restart = 0
-        """packets since the time went back"""
+        self._clock = PacketClock()
 
     @property
     def newest_ns(self) -> int:
         """Time of the newest packet; 0 when there was none yet."""
-        return self._newest
+        return self._clock.newest_ns
 
     def take(self, packets: Packets, start: int, stop: int, interfaces: Sequence[Interface]) -> list[AlertEvent]:
         """Rows [start, stop) of a block came in, in this order."""
@@ -113,45 +103,28 @@ class Engine:
             return []
         events: list[AlertEvent] = []
         while start < stop:
-            watermarks, end = self._watermarks(packets.columns.ts[start:stop])
-            end += start
-            if end == start:
+            marks = self._clock.follow(packets.columns.ts[start : min(start + CHUNK_ROWS, stop)])
+            if len(marks):
+                rows = Rows(packets, start, start + len(marks), interfaces)
+                events += self._in_order(watch.take(rows, marks) for watch in self._watches)
+                start = rows.stop
+            else:
                 events += self.finish()
-                continue
-            self._since_restart += end - start
-            events += self._in_order(watch.take(packets, start, end, interfaces, watermarks) for watch in self._watches)
-            self._watermark = int(watermarks[-1])
-            start = end
         return events
-
-    def _watermarks(self, times: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
-        """The watermark as of each packet, and how many packets come before time goes back for good."""
-        newest = np.clip(times, 0, _MAX_TS)
-        times = newest.copy()
-        newest[0] = max(newest[0], self._newest)
-        np.maximum.accumulate(newest, out=newest)
-        end = len(times)
-        far_back = np.flatnonzero(times < newest - _RESTART_NS)
-        far_back = far_back[far_back + self._since_restart >= _RESTART_PACKETS]
-        if len(far_back):
-            end = int(far_back[0])
-        if end:
-            self._newest = int(newest[end - 1])
-        return np.maximum(newest[:end] - LATENESS_NS, self._told), end
 
     def advance(self, now_ns: int) -> list[AlertEvent]:
         """It is this late in packet time, and all packets up to LATENESS_NS before have come."""
-        if not self._newest:
+        if not self._clock.newest_ns:
             return []
-        self._told = max(self._told, now_ns - LATENESS_NS)
-        return self._in_order(watch.close_until(self._told) for watch in self._watches)
+        watermark_ns = self._clock.tell(now_ns)
+        return self._in_order(watch.close_until(watermark_ns) for watch in self._watches)
 
     def finish(self) -> list[AlertEvent]:
         """No packets will follow: close every window, then forget the time, so that it may start anew anywhere."""
-        events = self._in_order(watch.close_until(_MAX_TS) for watch in self._watches)
+        events = self._in_order(watch.close_until(MAX_TS) for watch in self._watches)
         for watch in self._watches:
             watch.forget_time()
-        self._newest = self._told = self._since_restart = 0
+        self._clock = PacketClock()
         return events
 
     def _in_order(self, each: Iterator[list[AlertEvent]]) -> list[AlertEvent]:
@@ -188,8 +161,9 @@ class _Watch:
             (a, KeyColumn(a.field, is_read_back=False)) for a in aggregates if a.function == "nunique" and a.field
         ]
         self._windows = Windows(
+            self._step_ns,
             sum(column.width for column in self._by),
-            2 + len(self._counted) + 2 * len(self._mean),
+            len(self._counted) + 2 * len(self._mean),
             len(self._max),
             len(self._unique),
             max_keys=max_keys,
@@ -198,7 +172,6 @@ class _Watch:
         """the oldest bucket that is not closed"""
         self._active: dict[bytes, _Active] = {}
         self._interfaces: Sequence[Interface] = ()
-        self._late = 0
         self._broken = ""
 
     def status(self) -> RuleStatus:
@@ -209,29 +182,23 @@ class _Watch:
             keys=len(self._windows),
             missed_keys=self._windows.missed_keys,
             missed_values=self._windows.missed_values,
-            late=self._late,
+            late=self._windows.late,
         )
 
-    def take(
-        self,
-        packets: Packets,
-        start: int,
-        stop: int,
-        interfaces: Sequence[Interface],
-        watermarks: npt.NDArray[np.int64],
-    ) -> list[AlertEvent]:
+    def take(self, rows: Rows, marks: Times) -> list[AlertEvent]:
+        """Rows came in; `marks` is the watermark as of each."""
         if self._broken or not self.rule.enabled:
             return []
-        self._interfaces = interfaces
+        self._interfaces = rows.interfaces
         events: list[AlertEvent] = []
         try:
-            rows = Rows(packets, start, stop, interfaces)
-            mask = present_in_all(self.rule.by, rows, self.rule.where.mask(packets, start, stop, interfaces))
+            mask = self.rule.where.test(rows)
             if mask.any():
-                self._count(rows, np.flatnonzero(mask), watermarks, events)
-            self._close_until(int(watermarks[-1]), events)
+                self._count(self._select(rows, present_in_all(self.rule.by, rows, mask), marks), events)
+                self._forget_texts()
+            self._close_until(int(marks[-1]), events)
         except Exception as error:
-            self._break(error, int(watermarks[-1]), events)
+            self._break(error, int(marks[-1]), events)
         return events
 
     def close_until(self, watermark_ns: int) -> list[AlertEvent]:
@@ -253,49 +220,41 @@ class _Watch:
         events += [self._event(active, "resolved", at_ns, {}) for active in self._active.values()]
         self._active.clear()
 
-    def _count(
-        self,
-        rows: Rows,
-        chosen: npt.NDArray[np.intp],
-        watermarks: npt.NDArray[np.int64],
-        events: list[AlertEvent],
-    ) -> None:
-        """Count the chosen rows, closing buckets where the watermark passes them on the way."""
-        buckets = np.clip(rows.values("ts")[chosen], 0, _MAX_TS) // self._step_ns
-        oldest = watermarks[chosen] // self._step_ns
-        on_time = buckets >= oldest
-        if not on_time.all():
-            self._late += len(chosen) - int(np.count_nonzero(on_time))
-            chosen, buckets, oldest = chosen[on_time], buckets[on_time], oldest[on_time]
-        keys = _side_by_side([column.words(rows, chosen) for column in self._by], len(chosen))
-        added, topped = self._sums(rows, chosen), self._maxima(rows, chosen)
-        values = [
-            _side_by_side([_present(column.field, rows, chosen), column.words(rows, chosen)], len(chosen))
-            for _, column in self._unique
-        ]
-        positions = buckets % BUCKETS
-        edges = [0, *(np.flatnonzero(np.diff(oldest)) + 1).tolist(), len(chosen)]
-        for first, end in pairwise(edges):
-            if first < end:
-                self._close_until(int(oldest[first]) * self._step_ns, events)
-                part = slice(first, end)
-                self._windows.add(keys[part], positions[part], added[part], topped[part], [v[part] for v in values])
-        self._forget_texts()
+    def _select(self, rows: Rows, mask: Mask, marks: Times) -> Selected:
+        """What the rule needs to know of the rows it selects."""
+        chosen = np.flatnonzero(mask)
+        return Selected(
+            chosen,
+            rows.values("ts"),
+            marks,
+            rows.values("orig_len"),
+            key_words(self._by, rows, chosen),
+            self._sums(rows, chosen),
+            self._maxima(rows, chosen),
+            [value_words(column, rows, chosen) for _, column in self._unique],
+        )
+
+    def _count(self, packets: Selected, events: list[AlertEvent]) -> None:
+        """Count packets, closing buckets where the watermark passes them on the way."""
+        done = 0
+        while done < len(packets.chosen):
+            self._close_until(int(packets.marks[packets.chosen[done]]), events)
+            done = self._windows.add(packets, done)
 
     def _sums(self, rows: Rows, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-        """Packets, bytes, matches of each count, and of each mean the sum and how many (exact up to 2**53)."""
-        columns: list[Any] = [1, rows.values("orig_len")[chosen]]
+        """Matches of each count, and of each mean the sum and how many (exact up to 2**53)."""
+        columns: list[Any] = []
         for aggregate in self._counted:
             assert aggregate.predicate is not None
-            columns.append(aggregate.predicate.mask(rows.packets, rows.start, rows.stop, rows.interfaces)[chosen])
+            columns.append(aggregate.predicate.test(rows).take(chosen))
         for aggregate in self._mean:
-            numbers = _numbers(aggregate.field, rows, chosen)
-            columns += [np.nan_to_num(numbers), ~np.isnan(numbers)]
+            numbers, present = _numbers(aggregate.field, rows, chosen)
+            columns += [np.where(present, numbers, 0), present]
         return _columns(columns, len(chosen))
 
     def _maxima(self, rows: Rows, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
         columns = [_numbers(aggregate.field, rows, chosen) for aggregate in self._max]
-        return _columns([np.nan_to_num(numbers, nan=-np.inf) for numbers in columns], len(chosen))
+        return _columns([np.where(present, numbers, -np.inf) for numbers, present in columns], len(chosen))
 
     def _close_until(self, watermark_ns: int, events: list[AlertEvent]) -> None:
         target = watermark_ns // self._step_ns
@@ -378,10 +337,6 @@ def _of_slot(numbers: Numbers, slot: int) -> dict[str, float]:
     return {name: float(column[slot]) for name, column in numbers.items() if np.isfinite(column[slot])}
 
 
-def _side_by_side(parts: list[Words], rows: int) -> Words:
-    return np.concatenate(parts, axis=1) if parts else np.empty((rows, 0), np.uint64)
-
-
 def _columns(columns: list[Any], rows: int) -> npt.NDArray[np.float64]:
     table = np.empty((rows, len(columns)))
     for i, column in enumerate(columns):
@@ -389,15 +344,8 @@ def _columns(columns: list[Any], rows: int) -> npt.NDArray[np.float64]:
     return table
 
 
-def _present(field: Field, rows: Rows, chosen: npt.NDArray[np.intp]) -> Words:
-    """1 where the field has a value, else 0; (chosen, 1)."""
-    mask: Mask = present_in_all([field], rows, np.ones(len(rows), np.bool_))
-    return mask[chosen].astype(np.uint64)[:, np.newaxis]
-
-
-def _numbers(field: Field | None, rows: Rows, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-    """The field as numbers, NaN where it is null."""
+def _numbers(field: Field | None, rows: Rows, chosen: npt.NDArray[np.intp]) -> tuple[npt.NDArray[Any], Mask]:
+    """The field as numbers, and where there is one."""
     assert field is not None
-    numbers = np.asarray(quantity(field).values(rows)[chosen], np.float64)
-    numbers[_present(field, rows, chosen)[:, 0] == 0] = np.nan
-    return numbers
+    present = present_in_all([field], rows, rows.everything())
+    return quantity(field).values(rows).take(chosen), present.take(chosen)

@@ -11,18 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.errors import ExpressionError
+from aishark_panel.jit import kernel
 from aishark_panel.query.names import Field, resolve
 from aishark_panel.query.rows import Mask, Rows
 from aishark_panel.wire.packets import Interface, address_text, mac_text
 from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import Kind, Layer
 
-__all__ = ["KeyColumn", "Words", "key_field", "present_in_all"]
+__all__ = ["Chosen", "KeyColumn", "Words", "key_field", "key_words", "present_in_all", "value_words"]
 
 Words = npt.NDArray[np.uint64]
 """(rows, words of a key)"""
+Chosen = npt.NDArray[np.intp]
+"""which rows, in ascending order"""
 
-_IPV6: Final = np.uint32(Layer.IPV6)
+_IPV6: Final = int(Layer.IPV6)
 _ALL_BITS: Final = 2**64 - 1
 
 
@@ -40,8 +43,28 @@ def key_field(name: str, position: int) -> Field:
 def present_in_all(fields: Sequence[Field], rows: Rows, mask: Mask) -> Mask:
     """`mask` without the rows where one of the fields is null."""
     for presence in dict.fromkeys(presence for each in fields for presence in each.presence):
-        mask &= rows.present(presence)
+        mask = mask & rows.present(presence)
     return mask
+
+
+def key_words(columns: Sequence["KeyColumn"], rows: Rows, chosen: Chosen) -> Words:
+    """The values of these columns in some of the rows, side by side."""
+    words = np.empty((len(chosen), sum(column.width for column in columns)), np.uint64)
+    at = 0
+    for column in columns:
+        column.fill(words, at, rows, chosen)
+        at += column.width
+    return words
+
+
+def value_words(column: "KeyColumn", rows: Rows, chosen: Chosen) -> Words:
+    """The column's values in some of the rows, behind a word that is 0 for null."""
+    words = np.empty((len(chosen), 1 + column.width), np.uint64)
+    words[:, 0] = 1
+    for presence in column.field.presence:
+        words[:, 0] &= rows.present(presence).take(chosen)
+    column.fill(words, 1, rows, chosen)
+    return words
 
 
 class KeyColumn:
@@ -58,23 +81,20 @@ class KeyColumn:
         """Words a value has: an address is two, and whether it is IPv6 (which may carry a real ::ffff:a.b.c.d)."""
         return 3 if self.field.kind is Kind.ADDRESS else 1
 
-    def words(self, rows: Rows, chosen: npt.NDArray[np.intp]) -> Words:
-        """The values of some of the rows, (chosen, width)."""
-        stored = rows.values(self.field.stored)[chosen]
-        words = np.empty((len(chosen), self.width), np.uint64)
+    def fill(self, words: Words, at: int, rows: Rows, chosen: Chosen) -> None:
+        """Write the values of some of the rows into words[:, at : at + width]."""
+        stored = rows.values(self.field.stored)
         match self.field.kind:
             case Kind.ADDRESS:
-                words[:, :2] = stored
-                words[:, 2] = (rows.values("layers")[chosen] & _IPV6) != 0
+                _fill_addresses(stored, rows.values("layers"), chosen, words, at)
             case Kind.TEXT:
-                words[:, 0] = self._text_words(rows, stored)
+                words[:, at] = self._text_words(rows, stored.take(chosen))
             case Kind.INTERFACE:
-                words[:, 0] = self._interface_words(rows.interfaces)[stored]
+                words[:, at] = self._interface_words(rows.interfaces)[stored.take(chosen)]
             case _ if self.field.bit:
-                words[:, 0] = (stored & self.field.bit) != 0
+                words[:, at] = (stored.take(chosen) & self.field.bit) != 0
             case _:
-                words[:, 0] = stored
-        return words
+                words[:, at] = stored.take(chosen)
 
     def _text_words(self, rows: Rows, codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
         """Codes mean something within their block only; Python's hash of the text, 64 bits, means it everywhere."""
@@ -117,3 +137,14 @@ class KeyColumn:
     def keep_texts(self, words: set[int]) -> None:
         """Forget all texts but these."""
         self.texts = {word: text for word, text in self.texts.items() if word in words}
+
+
+@kernel
+def _fill_addresses(
+    stored: npt.NDArray[np.uint64], layers: npt.NDArray[np.int64], chosen: Chosen, words: Words, at: int
+) -> None:
+    for i in range(len(chosen)):
+        row = np.uint64(chosen[i])  # unsigned, so that no index is taken for one from the end
+        words[i, at] = stored[row, 0]
+        words[i, at + 1] = stored[row, 1]
+        words[i, at + 2] = layers[row] & _IPV6 != 0

@@ -3,6 +3,9 @@
 An *alert* is one key of one rule from the moment it meets the condition until it no longer does. The newest are kept;
 how many were let go is counted. Readers ask for what changed since their cursor. Packets come in by one thread at a
 time; all else may be called from others meanwhile.
+
+To look at a handful of packets costs the rules as much as to look at thousands. So packets wait for company, until
+there are enough or somebody calls `settle`, which is to happen a few times a second.
 """
 
 import threading
@@ -14,6 +17,7 @@ from typing import Any, Final
 from aishark_panel.alerts.engine import AlertEvent, Engine, RuleStatus
 from aishark_panel.alerts.rule import Rule, fill_template
 from aishark_panel.query.names import Field
+from aishark_panel.query.rows import CHUNK_ROWS
 from aishark_panel.wire.packets import Interface, Packets
 from aishark_panel.wire.schema import Kind
 
@@ -21,6 +25,7 @@ __all__ = ["MAX_ALERTS", "AlertLog", "Deliveries", "describe"]
 
 MAX_ALERTS: Final = 1_000
 _MAX_WAITING: Final = 1_000
+_ENOUGH_ROWS: Final = CHUNK_ROWS
 _QUIET_NS: Final = 2 * 10**9
 """How long nothing must come before time goes on without packets: longer than a batch may be on its way."""
 
@@ -42,6 +47,8 @@ class AlertLog:
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         self._engine = Engine(rules)
+        self._waiting: tuple[Packets, int, int, Sequence[Interface]] | None = None
+        """rows of one block that the rules have not seen yet"""
         self._lock = threading.Lock()
         self._alerts: dict[int, dict[str, Any]] = {}
         """by number, oldest first"""
@@ -57,13 +64,28 @@ class AlertLog:
         self.deliveries = Deliveries()
 
     def take(self, packets: Packets, start: int, stop: int, interfaces: Sequence[Interface]) -> None:
-        """Rows [start, stop) of a block came in."""
-        self._note(self._engine.take(packets, start, stop, interfaces))
+        """Rows [start, stop) of a block came in. The block must keep them until they are settled."""
         self._taken += stop - start
+        if self._waiting:
+            block, first, end, _ = self._waiting
+            if block is packets and end == start:
+                start = first
+            else:
+                self.settle()
+        self._waiting = (packets, start, stop, interfaces)
+        if stop - start >= _ENOUGH_ROWS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Let the rules see what came in."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, None
+            self._note(self._engine.take(*waiting))
 
     def tick(self, now_s: float) -> None:
         """Called a few times a second of wall time, while packets come as they are captured: when they pause, packet
         time goes on without them."""
+        self.settle()
         if self._taken != self._taken_before or self._quiet_since_s is None:
             self._taken_before, self._quiet_since_s = self._taken, now_s
             return
@@ -73,6 +95,7 @@ class AlertLog:
 
     def finish(self) -> None:
         """No more packets of this capture will come; what is open is resolved."""
+        self.settle()
         self._note(self._engine.finish())
 
     def clear(self) -> None:

@@ -4,7 +4,7 @@ A window is a run of buckets; at most BUCKETS of them are kept, bucket b at posi
 bucket there are sums, maxima and sets of distinct values (bit p of a value: seen in the bucket at position p).
 Everything is bounded: keys and values beyond the limits are counted as missed, and left out.
 
-Nothing here knows the time: the owner says which position a packet belongs to, and when one is to be forgotten.
+Nothing here closes a bucket by itself: the owner does, and says when one is to be forgotten.
 """
 
 from typing import Final, NamedTuple
@@ -12,21 +12,44 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from aishark_panel.alerts.keys import Words
-from aishark_panel.jit import kernel
+from aishark_panel.alerts.clock import MAX_TS, Times
+from aishark_panel.alerts.keys import Chosen, Words
+from aishark_panel.jit import kernel, kernel_part, lean_kernel
 
-__all__ = ["BUCKETS", "MAX_KEYS", "MAX_VALUES", "Totals", "Windows"]
+__all__ = ["BUCKETS", "MAX_KEYS", "MAX_VALUES", "Selected", "Totals", "Windows"]
 
 BUCKETS: Final = 32
 MAX_KEYS: Final = 10_000
 MAX_VALUES: Final = 100_000
 """(key, value) pairs kept of one counted column; with 16 bytes each and an index, 2.6 MB at most."""
 _FIRST_VALUES: Final = 512
-_SEED: Final = np.uint64(hash("aishark") & (2**64 - 1))
-"""Python salts the hashes of texts anew in each process, so nobody can send packets that collide in the tables."""
+_SECRET: Final = np.array([hash(f"word {k}") & (2**64 - 1) for k in range(32)], np.uint64)
+"""One for each word of a key. Python salts the hashes of texts anew in each process, so nobody who sends packets knows
+which of them collide in the tables."""
 
 Slots = npt.NDArray[np.int32]
+Positions = npt.NDArray[np.int8]
 Numbers = npt.NDArray[np.float64]
+
+
+class Selected(NamedTuple):
+    """Packets that a rule selects among some rows, in the order they came."""
+
+    chosen: Chosen
+    """(n,) which rows"""
+    times: Times
+    """(rows,) packet time"""
+    marks: Times
+    """(rows,) the watermark as of each row"""
+    lengths: npt.NDArray[np.uint32]
+    """(rows,) bytes on the wire"""
+    keys: Words
+    added: Numbers
+    """(n, sums) what each adds to the further sums"""
+    topped: Numbers
+    """(n, maxima) what may be a maximum; -inf: nothing"""
+    values: list[Words]
+    """of each column whose values are counted, behind a word that is 0 for null"""
 
 
 class Totals(NamedTuple):
@@ -39,18 +62,25 @@ class Totals(NamedTuple):
 
 
 class Windows:
-    """The buckets of one rule: keys of `key_words` words, so many sums (the first counts packets), maxima and sets."""
+    """The buckets of one rule, `step_ns` each: keys of `key_words` words; sums of packets, bytes and so many more;
+    maxima and sets."""
 
-    def __init__(self, key_words: int, sums: int, maxima: int, sets: int, *, max_keys: int = MAX_KEYS) -> None:
+    def __init__(
+        self, step_ns: int, key_words: int, sums: int, maxima: int, sets: int, *, max_keys: int = MAX_KEYS
+    ) -> None:
+        self._step_ns = step_ns
         # Pages of a fresh array that nobody touches take no memory, so few keys are cheap without any growing.
         self._keys = np.zeros((max_keys, key_words), np.uint64)
         self._table = np.zeros(1 << (2 * max_keys - 1).bit_length(), np.int32)
-        self._sums = np.zeros((max_keys, BUCKETS, sums))
-        self._maxima = np.zeros((max_keys, BUCKETS, maxima))
+        # What is counted at a time is of one bucket mostly: its numbers lie together, so they stay in the cache.
+        self._sums = np.zeros((BUCKETS, max_keys, 2 + sums))
+        self._maxima = np.zeros((BUCKETS, max_keys, maxima))
         self._sets = [_Sets() for _ in range(sets)]
         self._count = 0
         self.missed_keys = 0
         """packets that were not counted because their key was one too many"""
+        self.late = 0
+        """packets that were not counted because the watermark had left their bucket"""
 
     def __len__(self) -> int:
         return self._count
@@ -64,25 +94,27 @@ class Windows:
         """The keys that have packets, by slot; valid until the next `forget`."""
         return self._keys[: self._count]
 
-    def add(
-        self, keys: Words, positions: npt.NDArray[np.int64], added: Numbers, topped: Numbers, values: list[Words]
-    ) -> None:
-        """Count packets: their keys, the position of their bucket, what they add to the sums, what may be a maximum
-        (-inf: nothing), and the words of each column whose values are counted, behind a word that is 0 for null."""
-        slots = np.empty(len(keys), np.int32)
-        before = self._count
-        self._count = _assign(keys, self._keys, self._table, self._count, _SEED, slots)
-        self._maxima[before : self._count] = -np.inf
-        self.missed_keys += int(np.count_nonzero(slots < 0))
-        _accumulate(slots, positions, added, topped, self._sums, self._maxima)
-        for each, words in zip(self._sets, values, strict=True):
-            each.add(slots, positions, words)
+    def add(self, packets: Selected, first: int) -> int:
+        """Count packets from number `first` on, up to the one with which the watermark enters another bucket; returns
+        that one's number. Buckets before the watermark's are closed."""
+        slots = np.empty(len(packets.chosen), np.int32)
+        positions = np.empty(len(packets.chosen), np.int8)
+        stop, self._count, missed, late = _add(
+            packets.chosen, packets.times, packets.marks, packets.lengths, packets.keys, packets.added, packets.topped,
+            first, self._step_ns, self._count, self._keys, self._table, _SECRET, self._sums, self._maxima,
+            slots, positions,
+        )  # fmt: skip
+        self.missed_keys += missed
+        self.late += late
+        for each, words in zip(self._sets, packets.values, strict=True):
+            each.add(slots[first:stop], positions[first:stop], words[first:stop])
+        return int(stop)
 
     def totals(self, positions: npt.NDArray[np.int64]) -> Totals:
         """What the buckets at these positions hold together, for each of `keys()`."""
         n = self._count
-        sums = self._sums[:n, positions].sum(axis=1)
-        maxima = self._maxima[:n, positions].max(axis=1)
+        sums = self._sums[positions, :n].sum(axis=0)
+        maxima = self._maxima[positions, :n].max(axis=0)
         distinct = np.empty((n, len(self._sets)), np.int64)
         for column, each in enumerate(self._sets):
             distinct[:, column] = each.count(positions, n)
@@ -91,9 +123,9 @@ class Windows:
     def forget(self, position: int) -> None:
         """Empty the bucket at a position, and drop the keys that have no packets in any other."""
         n = self._count
-        self._sums[:n, position] = 0
-        self._maxima[:n, position] = -np.inf
-        kept = np.flatnonzero(self._sums[:n, :, 0].any(axis=1))
+        self._sums[position, :n] = 0
+        self._maxima[position, :n] = -np.inf
+        kept = np.flatnonzero(self._sums[:, :n, 0].any(axis=0))
         places = np.full(n, -1, np.int32)
         places[kept] = np.arange(len(kept), dtype=np.int32)
         for each in self._sets:
@@ -101,12 +133,12 @@ class Windows:
         if len(kept) == n:
             return
         self._keys[: len(kept)] = self._keys[kept]
-        self._sums[: len(kept)] = self._sums[kept]
-        self._maxima[: len(kept)] = self._maxima[kept]
-        self._sums[len(kept) : n] = 0
+        self._sums[:, : len(kept)] = self._sums[:, kept]
+        self._maxima[:, : len(kept)] = self._maxima[:, kept]
+        self._sums[:, len(kept) : n] = 0
         self._table.fill(0)
-        slots = np.empty(len(kept), np.int32)
-        self._count = _assign(self._keys[: len(kept)].copy(), self._keys, self._table, 0, _SEED, slots)
+        self._count = len(kept)
+        _index_keys(self._keys, self._count, self._table, _SECRET)
 
 
 class _Sets:
@@ -123,11 +155,11 @@ class _Sets:
         self._seen = np.empty(capacity, np.uint32)
         self._table = np.zeros(1 << (2 * capacity - 1).bit_length(), np.int32)
 
-    def add(self, slots: Slots, positions: npt.NDArray[np.int64], words: Words) -> None:
+    def add(self, slots: Slots, positions: Positions, words: Words) -> None:
         done = 0
         while done < len(slots):
             self._count, done, missed = _see(
-                slots, positions, words, done, self._count, _SEED,
+                slots, positions, words, done, self._count, _SECRET[0],
                 self._values, self._slots, self._seen, self._table, MAX_VALUES,
             )  # fmt: skip
             self.missed += missed
@@ -158,7 +190,7 @@ class _Sets:
         _index(values, slots, self._table)
 
 
-@kernel
+@kernel_part
 def _mixed(words, seed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """64 bits that depend on every bit of the words (the finalizer of splitmix64 after each)."""
     mixed = seed
@@ -170,44 +202,86 @@ def _mixed(words, seed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return mixed
 
 
-@kernel
-def _assign(wanted, keys, table, count, seed, slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """The slot of each wanted key, made where it is new and there is room, else -1; returns the number of keys."""
+@kernel_part
+def _placed(words, secret):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Where in a table a key is looked for. NH (RFC 4418 section 5.2): equal for two keys by a chance of 2**-32, and
+    unlike `_mixed` without a chain of multiplications that each wait for the one before."""
+    half = np.uint64(0xFFFFFFFF)
+    total = np.uint64(0)
+    for k in range(len(words)):
+        low = (words[k] + secret[k]) & half
+        high = ((words[k] >> np.uint64(32)) + (secret[k] >> np.uint64(32))) & half
+        total += low * high
+    return (total ^ (total >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+
+
+@lean_kernel
+def _add(  # type: ignore[no-untyped-def]  # noqa: ANN202
+    chosen, times, marks, lengths, keys, added, topped,  # noqa: ANN001
+    first, step_ns, count, known, table, secret, sums, maxima, slots, positions,  # noqa: ANN001
+):  # fmt: skip
+    """Count packets, each under the slot of its key, which is made where the key is new and there is room. `slots` and
+    `positions` say where; a slot of -1: nowhere. Returns the number after the last packet, the number of keys, and how
+    many packets found no room and how many were late."""
     mask = np.uint64(len(table) - 1)
-    for i in range(len(wanted)):
-        place = _mixed(wanted[i], seed) & mask
-        while True:
-            slot = table[place] - 1
-            if slot < 0:
-                if count < len(keys):
-                    slot = count
-                    keys[slot] = wanted[i]
-                    count += 1
-                    table[place] = count
-                break
+    oldest_ns = marks[chosen[first]] // step_ns * step_ns
+    start_ns, position = np.int64(-step_ns), np.uint64(0)
+    missed = late = 0
+    for i in range(first, len(chosen)):
+        row = np.uint64(chosen[i])  # unsigned, so that no index is taken for one from the end
+        if marks[row] - oldest_ns >= step_ns:
+            return i, count, missed, late
+        slots[i] = -1
+        time = min(max(times[row], 0), MAX_TS)
+        if time < oldest_ns:
+            late += 1
+            continue
+        if not 0 <= time - start_ns < step_ns:  # most packets are of the bucket of the one before
+            start_ns = time // step_ns * step_ns
+            position = np.uint64(time // step_ns % BUCKETS)
+        place = _placed(keys[i], secret) & mask
+        slot = table[place] - 1
+        while slot >= 0:
             same = True
-            for k in range(wanted.shape[1]):
-                same = same and keys[slot, k] == wanted[i, k]
+            for k in range(keys.shape[1]):
+                same = same and known[slot, k] == keys[i, k]
             if same:
                 break
             place = (place + np.uint64(1)) & mask
-        slots[i] = slot
-    return count
-
-
-@kernel
-def _accumulate(slots, positions, added, topped, sums, maxima):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    for i in range(len(slots)):
-        slot = slots[i]
+            slot = table[place] - 1
         if slot < 0:
-            continue
+            if count == len(known):
+                missed += 1
+                continue
+            slot = count
+            count += 1
+            table[place] = count
+            for k in range(keys.shape[1]):
+                known[slot, k] = keys[i, k]
+            maxima[:, slot] = -np.inf
+        slots[i] = slot
+        positions[i] = position
+        at = np.uint64(slot)
+        sums[position, at, 0] += 1
+        sums[position, at, 1] += lengths[row]
         for k in range(added.shape[1]):
-            sums[slot, positions[i], k] += added[i, k]
+            sums[position, at, 2 + k] += added[i, k]
         for k in range(topped.shape[1]):
-            maxima[slot, positions[i], k] = max(maxima[slot, positions[i], k], topped[i, k])
+            maxima[position, at, k] = max(maxima[position, at, k], topped[i, k])
+    return len(chosen), count, missed, late
 
 
-@kernel
+@lean_kernel
+def _index_keys(known, count, table, secret):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    mask = np.uint64(len(table) - 1)
+    for slot in range(count):
+        place = _placed(known[slot], secret) & mask
+        while table[place] > 0:
+            place = (place + np.uint64(1)) & mask
+        table[place] = slot + 1
+
+
+@lean_kernel
 def _see(slots, positions, words, i, count, seed, values, owners, seen, table, most):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Note values from row i on, until done or out of room that may grow; returns (pairs, next row, values missed)."""
     mask = np.uint64(len(table) - 1)

@@ -185,11 +185,11 @@ class Session:
 
     def clear(self) -> None:
         """Throw away all packets (counted as cleared), rollups, conversations, alerts. Runs on the ingest worker."""
+        self.alerts.clear()
         self.ring.clear()
         self.rollups.clear()
         self.conversations.clear()
         self.matches.clear()
-        self.alerts.clear()
         self.first_ts = self.last_ts = 0
 
     def tick_alerts(self, now_s: float) -> None:
@@ -198,6 +198,7 @@ class Session:
         What is played from a file has a time of its own, which stands still until the file ends; and what an agent
         that lost its connection has seen is not known yet.
         """
+        self.alerts.settle()
         runs = list(self.runs.values())
         active = [run for run in runs if run.connected and not run.ended]
         if not runs or any(run.taken < run.received for run in active):
@@ -326,7 +327,14 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
     }
 
 
-_REHEARSED_RULE: Final = "rules: [{name: rehearsal, over: 1s, having: nunique(eth_src) > 0 and max(orig_len) > 0}]"
+_REHEARSED_RULE: Final = """
+rules:
+  - name: rehearsal
+    where: in_net(src_ip, '0.0.0.0/0')
+    by: [src_ip]
+    over: 1s
+    having: nunique(eth_src) > 0 and max(orig_len) > 0
+"""
 
 
 def rehearse() -> None:

@@ -1,10 +1,14 @@
 """The log of alerts: what readers are told, by cursor, and what is told once."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from aishark_panel.alerts.engine import AlertEvent
 from aishark_panel.alerts.log import AlertLog
 from aishark_panel.query import compile_expression
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.packets import Interface, Packets
 from tests.alerts.blocks import INTERFACES, SECOND, block, one_rule, scan, udp
 from tests.traffic import START_NS, udp_frame
 
@@ -15,6 +19,32 @@ DNS = b"\0\1\1\0\0\1\0\0\0\0\0\0\6it\\'s!\3com\0\0\1\0\1"
 def take(log: AlertLog, frames: Frames) -> None:
     packets = block(frames)
     log.take(packets, 0, packets.length, INTERFACES)
+    log.settle()
+
+
+def test_packets_wait_for_company_and_then_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aishark_panel.alerts.log._ENOUGH_ROWS", 4)
+    log = AlertLog([one_rule(over="1s", having="packets == 8")])
+    seen: list[tuple[int, int]] = []
+    engine_take = log._engine.take
+
+    def take_noted(packets: Packets, start: int, stop: int, interfaces: Sequence[Interface]) -> list[AlertEvent]:
+        seen.append((start, stop))
+        return engine_take(packets, start, stop, interfaces)
+
+    monkeypatch.setattr(log._engine, "take", take_noted)
+    first, second = block(udp([0.01 * i for i in range(8)])), block(udp([0.1, 0.11, 0.12, 5.0]))
+    for packets, start, stop in ((first, 0, 3), (first, 3, 5), (first, 5, 6), (second, 0, 2), (second, 3, 4)):
+        log.take(packets, start, stop, INTERFACES)
+    assert seen == [(0, 5), (5, 6), (0, 2)]
+    log.tick(0.0)
+    log.tick(0.1)
+    assert seen == [(0, 5), (5, 6), (0, 2), (3, 4)]
+    log.take(second, 2, 3, INTERFACES)
+    log.finish()
+    assert seen[4:] == [(2, 3)]
+    answer = log.since(0)
+    assert (len(answer["alerts"]), answer["rules"][0]["late"]) == (1, 1)
 
 
 def test_a_reader_gets_what_changed_since_its_cursor() -> None:
