@@ -42,6 +42,8 @@ INFO: Final = "info"
 FRAME: Final = "frame"
 """the captured bytes"""
 _ROW_GROUP_ROWS: Final = 131_072
+_ASCENDING: Final = frozenset({"number", "ts"})
+_ALL_DIFFERENT: Final = _ASCENDING | {"ip_id", "tcp_seq", "tcp_ack", "tcp_tsval", "tcp_tsecr", "conversation_id"}
 _WIDTHS: Final = {Kind.TIME: 30, Kind.ADDRESS: 15, Kind.MAC: 17, Kind.PROTOCOL: 8, Kind.TEXT: 20}
 """characters of a column in text for people; what is longer shifts its line"""
 
@@ -77,12 +79,21 @@ def table_batch(
 
 
 class ParquetTable:
-    """Parquet with zstd; texts, addresses and protocols stay dictionaries."""
+    """Parquet with zstd; texts, addresses and protocols stay dictionaries.
+
+    Numbers that differ in nearly every packet get none: to try costs a fifth of the time, and a quarter of the size.
+    """
 
     def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
         self._interfaces, self._columns = interfaces, columns
         schema = _schema(interfaces, columns)
-        self._writer = pq.ParquetWriter(sink, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(
+            sink,
+            schema,
+            compression="zstd",
+            use_dictionary=[name for name in columns if name not in _ALL_DIFFERENT],
+            column_encoding={name: "DELTA_BINARY_PACKED" for name in columns if name in _ASCENDING},
+        )
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
 

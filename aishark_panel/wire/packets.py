@@ -168,12 +168,14 @@ class Packets:
             case Kind.PROTOCOL:
                 return _dictionary(values.astype(np.int32), PROTOCOLS)
             case Kind.TEXT:
-                used, inverse = np.unique(values, return_inverse=True)
                 texts = self.text_values()
-                return _dictionary(inverse.astype(np.int32), [texts[c] for c in used], values == 0)
+                used = np.zeros(len(texts), np.bool_)
+                used[values] = True
+                places = np.cumsum(used, dtype=np.int32) - np.int32(1)
+                return _dictionary(places[values], [texts[c] for c in np.flatnonzero(used)], values == 0)
             case Kind.MAC:
-                used, inverse = np.unique(values, return_inverse=True)
-                return _dictionary(inverse.astype(np.int32), [mac_text(int(v)) for v in used], mask)
+                first, codes = _firsts(values)
+                return _dictionary(codes, [mac_text(int(v)) for v in values[first]], mask)
             case Kind.ADDRESS:
                 return self._address_array(values, rows, mask)
             case _:
@@ -187,7 +189,7 @@ class Packets:
         first, codes = _distinct(values[:, 0], values[:, 1], is_v6)
         raw = np.ascontiguousarray(values[first]).view(np.uint8).reshape(-1, 16)
         texts = [address_text(raw[k].tobytes(), v6=bool(is_v6[row])) for k, row in enumerate(first)]
-        return _dictionary(codes.astype(np.int32), texts, mask)
+        return _dictionary(codes, texts, mask)
 
     def _null_mask(self, spec: Column, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_] | None:
         if not spec.present:
@@ -200,18 +202,28 @@ class Packets:
 
 def _distinct(
     high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], flag: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int32]]:
     """Rows that stand first for each distinct (high, low, flag), and for each row which of them it equals.
 
-    Sorting one hash per row takes a fifth of the time that sorting the triples takes; hashes that collide, by chance or
-    because somebody chose the addresses so, are noticed, and then the triples are sorted.
+    Finding equal triples by one hash per row takes a tenth of the time that sorting them takes; hashes that collide, by
+    chance or because somebody chose the addresses so, are noticed, and then the triples are sorted.
     """
     hashes = (high * np.uint64(0x9E3779B97F4A7C15)) ^ (low * np.uint64(0xC2B2AE3D27D4EB4F)) ^ flag.astype(np.uint64)
-    _, first, codes = np.unique(hashes, return_index=True, return_inverse=True)
+    first, codes = _firsts(hashes)
     same = first[codes]
     if not ((high == high[same]) & (low == low[same]) & (flag == flag[same])).all():
         triples = np.rec.fromarrays([high, low, flag])
-        _, first, codes = np.unique(triples, return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(triples, return_index=True, return_inverse=True)
+        codes = inverse.astype(np.int32)
+    return first, codes
+
+
+def _firsts(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int32]]:
+    """As `_distinct`, for one array of numbers, in the order they appear; by hash, which is faster than sorting."""
+    encoded = pa.array(values).dictionary_encode()
+    codes: npt.NDArray[np.int32] = encoded.indices.to_numpy()
+    first = np.empty(len(encoded.dictionary), np.intp)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
     return first, codes
 
 
