@@ -1,11 +1,15 @@
 """The main path at full speed: capture file -> agent process -> WebSocket -> hub process -> dissect, ring, rollups,
-conversations.
+conversations; with alert rules and a recording, and without.
 
-Two tables. *Stages*: what each step costs by itself, in one process, nothing waiting for anything. *Processes*: a real
-agent and a real hub, a client asking for statistics, a rollup and a page of rows four times a second meanwhile; packets
-per second from the first packet taken to the last, CPU of each process, nothing lost.
+Two tables. *Stages*: the CPU that each step costs by itself, in one thread, nothing waiting for anything. *Processes*:
+a real agent and a real hub, a client asking for statistics, a rollup and a page of rows four times a second meanwhile;
+packets per second from the first packet taken to the last, CPU of each process, nothing lost. Each kind of frames runs
+alone first, then with rules, with a recording, and with both, so what each part costs can be read off.
 
-    python benchmarks/pipeline.py [--packets 1000000] [--rounds 3]
+    python benchmarks/pipeline.py [--packets 1000000] [--rounds 3] [--rules 20] [--record pcapng parquet]
+
+Rules are those of benchmarks/rules.yaml; beyond twenty they come again with other windows. `--rules 0` and `--record`
+without a format leave those runs out. Recordings go to a folder below --folder, and are deleted.
 """
 
 import argparse
@@ -19,19 +23,25 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 from traces import write_trace
 
 from aishark_panel.agent.encode import BatchLimits, Encoder
 from aishark_panel.agent.replay import ReplaySource
+from aishark_panel.alerts.log import AlertLog
+from aishark_panel.alerts.rule import parse_rules
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.export.writer import open_writer
+from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.query import compile_expression
 from aishark_panel.streams.conversations import Conversations
 from aishark_panel.streams.ring import Ring
 from aishark_panel.streams.rollups import Rollups
 from aishark_panel.wire.messages import Batch, CodecName
+from aishark_panel.wire.packets import Interface
 
 PREDICATES = (
     "tcp_flags == 2",
@@ -61,17 +71,43 @@ CASES: tuple[tuple[str, int, CodecName], ...] = (
     ("full frames", 262_144, "none"),
     ("full frames, lz4", 262_144, "lz4"),
 )
+RULES = Path(__file__).with_name("rules.yaml")
 
 
-def stages(path: Path, snaplen: int) -> dict[str, float]:
-    """Nanoseconds a packet of each step, each run alone over the whole trace."""
+class Extra(NamedTuple):
+    """What the hub does beside the main path."""
+
+    rules: int = 0
+    record: str = ""
+    """format, or '' for no recording"""
+
+    def __str__(self) -> str:
+        parts = [f"{self.rules} rules"] * bool(self.rules) + [f"recording {self.record}"] * bool(self.record)
+        return "".join(f", {part}" for part in parts)
+
+
+def rules_text(count: int) -> str:
+    """So many rules, as YAML."""
+    known = yaml.safe_load(RULES.read_text())["rules"]
+    rules = []
+    for i in range(count):
+        again, which = divmod(i, len(known))
+        rule = dict(known[which])
+        if again:
+            rule |= {"name": f"{rule['name']}_{again}", "over": f"{10 + again}s"}
+        rules.append(rule)
+    return yaml.safe_dump({"rules": rules})
+
+
+def stages(path: Path, snaplen: int, rules: int, formats: list[str]) -> dict[str, float]:
+    """CPU nanoseconds a packet of each step, each run alone over the whole trace."""
     cost: dict[str, float] = {}
     total = 0
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
-        started_s = time.perf_counter()
+        started_s = time.thread_time()
         result = work()
-        cost[name] = cost.get(name, 0.0) + time.perf_counter() - started_s
+        cost[name] = cost.get(name, 0.0) + time.thread_time() - started_s
         return result
 
     def batches() -> Iterator[bytes]:
@@ -90,6 +126,9 @@ def stages(path: Path, snaplen: int) -> dict[str, float]:
 
     ring, rollups, conversations = Ring(512 * 2**20), Rollups(), Conversations()
     predicates = [compile_expression(text) for text in PREDICATES]
+    alerts = AlertLog(parse_rules(rules_text(rules), "rules"))
+    interfaces = [Interface("benchmark", "file", 1)]
+    writers = {name: open_writer(Nowhere(), f".{name}", interfaces) for name in formats}
     link_types, codes = np.array([1], np.int32), np.array([0], np.uint16)
     for packed in batches():
         frames = timed("hub: unpack and check", lambda: Batch.unpack(packed).frames())  # noqa: B023
@@ -102,7 +141,20 @@ def stages(path: Path, snaplen: int) -> dict[str, float]:
             )
             timed("hub: conversations", lambda: conversations.add(packets, start, stop))  # noqa: B023
             timed("hub: 20 predicates", lambda: [p.mask(packets, start, stop) for p in predicates])  # noqa: B023
+            if rules:
+                timed(f"hub: {rules} rules", lambda: alerts.take(packets, start, stop, interfaces))  # noqa: B023
+            for name, writer in writers.items():
+                timed(f"hub: {name} file", lambda: writer.write(packets, np.arange(start, stop)))  # noqa: B023
+    for name, writer in writers.items():
+        timed(f"hub: {name} file", writer.close)
     return {name: 1e9 * seconds / total for name, seconds in cost.items()}
+
+
+class Nowhere:
+    """A sink that costs nothing."""
+
+    def write(self, data: bytes, /) -> int:
+        return len(data)
 
 
 def cpu_s(pid: int) -> float:
@@ -116,10 +168,23 @@ def rss_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-async def watch(hub: EmbeddedHub, expected: int) -> tuple[float, float, int, int]:
-    """Wait for the packets as a page would; returns first and last moment of growth, packets, answers got."""
+class Watched(NamedTuple):
+    """What a client saw of a run."""
+
+    seconds: float
+    """from the first to the last moment of growth"""
+    packets: int
+    answers: int
+    recorded: int
+    recorded_mib: float
+
+
+async def watch(hub: EmbeddedHub, expected: int, record: str, begin: Callable[[], None]) -> Watched:
+    """Begin, and wait for the packets as a page would; then for the recording to have them."""
     async with HubClient(hub.url, hub.token) as client:
         session = (await client.sessions())[0]["id"]
+        recording = await client.record_start(session, record) if record else {}
+        begin()
         first_s = last_s = 0.0
         seen, answers, next_page_s = 0, 0, 0.0
         while seen < expected:
@@ -136,67 +201,98 @@ async def watch(hub: EmbeddedHub, expected: int) -> tuple[float, float, int, int
                 answers += 1
                 next_page_s = now_s + 0.25
             await asyncio.sleep(0.004)
-        return first_s, last_s, seen, answers
+        ended = await client.record_stop(session, recording["id"]) if recording else {"written": 0, "bytes": 0}
+        return Watched(last_s - first_s, seen, answers, ended["written"], ended["bytes"] / 2**20)
 
 
-def processes(path: Path, packets: int, snaplen: int, codec: CodecName) -> dict[str, float]:
+def processes(path: Path, packets: int, snaplen: int, codec: CodecName, extra: Extra, folder: str) -> dict[str, float]:
     """One run of a real agent against a real hub."""
-    hub = start_hub("--port", "0", "--ring-mib", "512")
-    try:
-        time.sleep(2.0)  # its kernels load in the background
-        hub_before_s = cpu_s(hub.process.pid)
-        agent = subprocess.Popen(
-            [sys.executable, "-m", "aishark_panel", "agent", "-r", str(path), "--speed", "max", "--hub", hub.url]
-            + ["--snaplen", str(snaplen), "--compression", codec],
-            env={**os.environ, "AISHARK_TOKEN": hub.token},
-            stderr=subprocess.DEVNULL,
+    with tempfile.TemporaryDirectory(dir=folder) as recordings:
+        rules = Path(recordings) / "rules.yaml"
+        rules.write_text(rules_text(extra.rules))
+        hub = start_hub(
+            *("--port", "0", "--ring-mib", "512", "--recordings", recordings),
+            *("--no-builtin-rules", "--rules", str(rules)),
         )
-        first_s, last_s, seen, answers = asyncio.run(watch(hub, packets))
-        agent_s, hub_s = cpu_s(agent.pid), cpu_s(hub.process.pid) - hub_before_s
-        memory_mib = rss_mib(hub.process.pid)
-        agent.wait(30)
-    finally:
-        hub.close()
+        agents = []
+
+        def start_agent() -> None:
+            agents.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "aishark_panel", "agent", "-r", str(path), "--speed", "max"]
+                    + ["--hub", hub.url, "--snaplen", str(snaplen), "--compression", codec],
+                    env={**os.environ, "AISHARK_TOKEN": hub.token},
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+
+        try:
+            time.sleep(2.0)  # its kernels load in the background
+            hub_before_s = cpu_s(hub.process.pid)
+            seen = asyncio.run(watch(hub, packets, extra.record, start_agent))
+            agent_s, hub_s = cpu_s(agents[0].pid), cpu_s(hub.process.pid) - hub_before_s
+            memory_mib = rss_mib(hub.process.pid)
+            agents[0].wait(30)
+        finally:
+            hub.close()
     return {
-        "packets_per_s": seen / max(last_s - first_s, 1e-9),
-        "lost": packets - seen,
-        "agent_cpu_us": 1e6 * agent_s / seen,
-        "hub_cpu_us": 1e6 * hub_s / seen,
+        "packets_per_s": seen.packets / max(seen.seconds, 1e-9),
+        "lost": packets - seen.packets,
+        "agent_cpu_us": 1e6 * agent_s / seen.packets,
+        "hub_cpu_us": 1e6 * hub_s / seen.packets,
         "hub_mib": memory_mib,
-        "page_answers": answers,
+        "page_answers": seen.answers,
+        "not_recorded": seen.packets - seen.recorded if extra.record else 0,
+        "recorded_mib": seen.recorded_mib,
     }
+
+
+def extras(rules: int, formats: list[str]) -> list[Extra]:
+    """Nothing, each part alone, and rules with each recording."""
+    chosen = [Extra()]
+    chosen += [Extra(rules)] * bool(rules) + [Extra(0, name) for name in formats]
+    return chosen + [Extra(rules, name) for name in formats] * bool(rules)
+
+
+def print_stages(path: Path, rules: int, formats: list[str], result: dict[str, Any]) -> None:
+    for name, snaplen, _ in CASES[::2]:
+        stages(path, snaplen, rules, formats)  # compiles and warms
+        costs = stages(path, snaplen, rules, formats)
+        print(f"stages, {name}: CPU ns a packet")
+        for stage, cost_ns in costs.items():
+            print(f"  {stage:<24}{cost_ns:8.0f}")
+        print(f"  {'all':<24}{sum(costs.values()):8.0f}\n")
+        result[f"stages, {name}"] = costs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rules", type=int, default=20)
+    parser.add_argument("--record", nargs="*", choices=["pcapng", "parquet"], default=["pcapng", "parquet"])
+    parser.add_argument("--folder", default=tempfile.gettempdir(), help="where recordings go")
     options = parser.parse_args()
+    reuse_freed_memory()
     result: dict[str, Any] = {"benchmark": "pipeline", "packets": options.packets}
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         path = Path(folder) / "trace.pcap"
         write_trace(path, options.packets)
         print(f"{options.packets:,} packets, {path.stat().st_size / options.packets - 16:.0f} bytes each on average\n")
-        for name, snaplen, _ in CASES[::2]:
-            stages(path, snaplen)  # compiles and warms
-            costs = stages(path, snaplen)
-            print(f"stages, {name}: ns a packet")
-            for stage, cost_ns in costs.items():
-                print(f"  {stage:<24}{cost_ns:8.0f}")
-            print(f"  {'all':<24}{sum(costs.values()):8.0f}\n")
-            result[f"stages, {name}"] = costs
-        print(f"{'processes':<20}{'packets/s':>12}{'lost':>6}{'agent µs':>10}{'hub µs':>8}{'hub MiB':>9}{'pages':>7}")
-        rounds: dict[str, list[dict[str, float]]] = {name: [] for name, _, _ in CASES}
+        print_stages(path, options.rules, options.record, result)
+        runs: dict[str, list[dict[str, float]]] = {}
         for _ in range(options.rounds):
             for name, snaplen, codec in CASES:
-                rounds[name].append(processes(path, options.packets, snaplen, codec))
-        for name, runs in rounds.items():
-            median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-            print(
-                f"{name:<20}{median['packets_per_s']:>12,.0f}{median['lost']:>6.0f}{median['agent_cpu_us']:>10.2f}"
-                f"{median['hub_cpu_us']:>8.2f}{median['hub_mib']:>9.0f}{median['page_answers']:>7.0f}"
-            )
-            result[name] = median
+                for extra in extras(options.rules, options.record) if codec == "none" else [Extra()]:
+                    run = processes(path, options.packets, snaplen, codec, extra, options.folder)
+                    runs.setdefault(f"{name}{extra}", []).append(run)
+    heads = ("packets/s", "lost", "agent µs", "hub µs", "hub MiB", "pages", "not recorded", "rec. MiB")
+    print(f"{'processes':<44}" + "".join(f"{head:>13}" for head in heads))
+    for name, of_name in runs.items():
+        median = result[name] = {key: statistics.median(run[key] for run in of_name) for key in of_name[0]}
+        digits = (0, 0, 2, 2, 0, 0, 0, 0)
+        cells = (f"{value:>13,.{places}f}" for value, places in zip(median.values(), digits, strict=True))
+        print(f"{name:<44}" + "".join(cells))
     print(json.dumps(result))
 
 
