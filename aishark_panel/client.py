@@ -128,7 +128,9 @@ class HubClient(Transport):
         raise HubUnreachableError(f"The connection to the hub at {self.url} was lost; trying again.")
 
     async def packet(self, session: str, number: int) -> dict[str, Any]:
-        """One packet: every column, `info`, `link_type` and `frame` (bytes). NotFoundError once evicted."""
+        """One packet: every column, `link_type`, `frame` (bytes), `info`, `community_id`, and `ja3` and `ja4` of its
+        conversation's ClientHello. NotFoundError once evicted.
+        """
         result, body = await self._ask("packet", session=session, number=number)
         return {**result, "frame": bytes(body)}
 

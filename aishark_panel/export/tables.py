@@ -13,19 +13,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aishark_panel.dissect import info_text
 from aishark_panel.errors import ConfigError
+from aishark_panel.export.on_demand import COMMUNITY_ID, JA3, JA4, ON_DEMAND, Rows, RowTables
 from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
 from aishark_panel.wire.schema import Kind, column
 
 __all__ = [
     "FRAME",
-    "INFO",
     "ArrowTable",
     "CsvTable",
     "JsonTable",
@@ -34,21 +32,16 @@ __all__ = [
     "Sink",
     "TextTable",
     "check_columns",
-    "table_batch",
 ]
 
-INFO: Final = "info"
-"""one line on the packet, made for people"""
 FRAME: Final = "frame"
 """the captured bytes"""
 _ROW_GROUP_ROWS: Final = 131_072
 _ASCENDING: Final = frozenset({"number", "ts"})
 _ALL_DIFFERENT: Final = _ASCENDING | {"ip_id", "tcp_seq", "tcp_ack", "tcp_tsval", "tcp_tsecr", "conversation_id"}
 _WIDTHS: Final = {Kind.TIME: 30, Kind.ADDRESS: 15, Kind.MAC: 17, Kind.PROTOCOL: 8, Kind.TEXT: 20}
+_ON_DEMAND_WIDTHS: Final = {COMMUNITY_ID: 30, JA3: 32, JA4: 36}
 """characters of a column in text for people; what is longer shifts its line"""
-
-Rows = npt.NDArray[np.intp]
-"""(n,) indices into a block"""
 
 
 class Sink(Protocol):
@@ -63,19 +56,8 @@ def check_columns(columns: Sequence[str], *, frames: bool) -> None:
     for name in columns:
         if name == FRAME and not frames:
             raise ConfigError("frame bytes have no place in text, .csv and .json; write .parquet, .arrow or .pcapng")
-        if name not in (*ARROW_NAMES, INFO, FRAME):
-            raise ConfigError(f"there is no column {name!r}; columns are {', '.join((*ARROW_NAMES, INFO))}")
-
-
-def table_batch(
-    packets: Packets, rows: Rows, interfaces: Sequence[Interface], columns: Sequence[str]
-) -> pa.RecordBatch:
-    """Arrow form of some rows; as `Packets.to_arrow`, and knows the column "info" too."""
-    batch = packets.to_arrow(interfaces, [name for name in columns if name != INFO], rows)
-    if INFO in columns:
-        info = pa.array([info_text(packets, int(row)) for row in rows], pa.string())
-        batch = batch.add_column(list(columns).index(INFO), INFO, info)
-    return batch
+        if name not in (*ARROW_NAMES, *ON_DEMAND, FRAME):
+            raise ConfigError(f"there is no column {name!r}; columns are {', '.join((*ARROW_NAMES, *ON_DEMAND))}")
 
 
 class ParquetTable:
@@ -85,11 +67,10 @@ class ParquetTable:
     """
 
     def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._interfaces, self._columns = interfaces, columns
-        schema = _schema(interfaces, columns)
+        self._tables = RowTables(interfaces, columns)
         self._writer = pq.ParquetWriter(
             sink,
-            schema,
+            self._tables.schema,
             compression="zstd",
             use_dictionary=[name for name in columns if name not in _ALL_DIFFERENT],
             column_encoding={name: "DELTA_BINARY_PACKED" for name in columns if name in _ASCENDING},
@@ -98,7 +79,7 @@ class ParquetTable:
         self._rows = 0
 
     def write(self, packets: Packets, rows: Rows) -> None:
-        self._batches.append(table_batch(packets, rows, self._interfaces, self._columns))
+        self._batches.append(self._tables.batch(packets, rows))
         self._rows += len(rows)
         if self._rows >= _ROW_GROUP_ROWS:
             self._flush()
@@ -118,12 +99,12 @@ class ArrowTable:
     """Arrow IPC file with zstd. Dictionaries become plain strings: the file format allows one per column only."""
 
     def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._interfaces, self._columns = interfaces, columns
-        self._schema = pa.schema([(f.name, _plain_type(f.type)) for f in _schema(interfaces, columns)])
+        self._tables = RowTables(interfaces, columns)
+        self._schema = pa.schema([(f.name, _plain_type(f.type)) for f in self._tables.schema])
         self._writer = pa.ipc.new_file(sink, self._schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
 
     def write(self, packets: Packets, rows: Rows) -> None:
-        self._writer.write_batch(table_batch(packets, rows, self._interfaces, self._columns).cast(self._schema))
+        self._writer.write_batch(self._tables.batch(packets, rows).cast(self._schema))
 
     def close(self) -> None:
         self._writer.close()
@@ -133,11 +114,11 @@ class CsvTable:
     """CSV as RFC 4180 has it, with a header line; null is an empty cell, times are ISO 8601."""
 
     def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._sink, self._interfaces, self._columns = sink, interfaces, columns
+        self._sink, self._tables = sink, RowTables(interfaces, columns)
         sink.write((",".join(columns) + "\r\n").encode())
 
     def write(self, packets: Packets, rows: Rows) -> None:
-        batch = table_batch(packets, rows, self._interfaces, self._columns)
+        batch = self._tables.batch(packets, rows)
         cells = [_cells(array, _csv_cells) for array in batch.columns]
         self._sink.write(_lines(pc.binary_join_element_wise(*cells, ",", **_NULL_IS_EMPTY), "\r\n"))
 
@@ -149,10 +130,10 @@ class JsonTable:
     """JSON lines: one object a packet; a column that is null is left out of it."""
 
     def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._sink, self._interfaces, self._columns = sink, interfaces, columns
+        self._sink, self._tables = sink, RowTables(interfaces, columns)
 
     def write(self, packets: Packets, rows: Rows) -> None:
-        batch = table_batch(packets, rows, self._interfaces, self._columns)
+        batch = self._tables.batch(packets, rows)
         members = [
             pc.binary_join_element_wise(f'"{name}"', _json_cells(array), ":")
             for name, array in zip(batch.schema.names, batch.columns, strict=True)
@@ -168,13 +149,13 @@ class TextTable:
     """Aligned columns for people, under a header line."""
 
     def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._sink, self._interfaces, self._columns = sink, interfaces, columns
+        self._sink, self._tables = sink, RowTables(interfaces, columns)
         self._widths = [_width(name) for name in columns]
         header = "  ".join(name.ljust(width) for name, width in zip(columns, self._widths, strict=True))
         sink.write((header.rstrip() + "\n").encode())
 
     def write(self, packets: Packets, rows: Rows) -> None:
-        batch = table_batch(packets, rows, self._interfaces, self._columns)
+        batch = self._tables.batch(packets, rows)
         cells = [
             pc.utf8_rpad(pc.fill_null(_cells(array, _shown), ""), width)
             for array, width in zip(batch.columns, self._widths, strict=True)
@@ -186,10 +167,6 @@ class TextTable:
 
 
 _NULL_IS_EMPTY: Final = {"null_handling": "replace", "null_replacement": ""}
-
-
-def _schema(interfaces: Sequence[Interface], columns: Sequence[str]) -> pa.Schema:
-    return table_batch(Packets(1), np.zeros(0, np.intp), interfaces, columns).schema
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
@@ -239,7 +216,9 @@ def _lines(lines: pa.Array, end: str) -> bytes:
 
 
 def _width(name: str) -> int:
-    if name in ("number", INFO):
+    if name in _ON_DEMAND_WIDTHS:
+        return _ON_DEMAND_WIDTHS[name]
+    if name in ("number", "info"):
         return 8
     kind = None if name == "agent" else column(name).kind
     return max(len(name), _WIDTHS.get(kind, 0) if kind else 8)

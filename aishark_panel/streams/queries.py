@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from aishark_panel.dissect.community_id import packet_community_id
 from aishark_panel.dissect.info import info_text
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.query import compile_expression
+from aishark_panel.streams.fingerprints import conversation_hello
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.matches import rows_of
 from aishark_panel.streams.rollups import RESOLUTIONS_MS
@@ -141,6 +143,9 @@ def _packet(session: Session, params: dict[str, Any]) -> Answer:
         values = {name: _json_value(column[0]) for name, column in zip(ARROW_NAMES, batch.columns, strict=True)}
         values["link_type"] = session.interfaces[int(packets.columns.iface[row])].link_type
         values["info"] = info_text(packets, row)
+        values["community_id"] = packet_community_id(packets, row)
+        hello = conversation_hello(session, packets, row)
+        values["ja3"], values["ja4"] = (hello.ja3(), hello.ja4()) if hello else (None, None)
         return values, packets.frame(row)
 
 

@@ -1,5 +1,5 @@
 // One packet: layer tree and hex. state: {} or {number, problem} or {number, time, protocol, family, orig_len,
-// cap_len, info, layers, hex, filters}. Fields and bytes light each other up.
+// cap_len, info, names, layers, hex, filters}. Fields and bytes light each other up.
 
 const NARROW_PX = 440;
 
@@ -8,11 +8,12 @@ export function render({ model }) {
   const subtitle = h("span", { class: "muted" });
   const close = h("button", { class: "close", "aria-label": "Close", title: "Close", onclick: () => model.send_msg({ close: true }) }, icon("close"));
   const filters = h("div", { class: "filters" });
+  const names = h("div", { class: "names" });
   const tree = h("div", { class: "tree", role: "tree", "aria-label": "Layers" });
   const hex = h("div", { class: "hex mono", role: "group", "aria-label": "Bytes" });
   const note = h("p", { class: "note muted" });
   const hint = h("div", { class: "hint muted" }, "Select a packet to see its layers and bytes.");
-  const content = h("div", { class: "content" }, filters, tree, note, hex);
+  const content = h("div", { class: "content" }, filters, names, tree, note, hex);
   const root = h("section", { class: "root", "aria-label": "Packet" },
     h("div", { class: "heading" }, title, subtitle, close), hint, content);
   const opened = new Map();
@@ -94,6 +95,9 @@ export function render({ model }) {
       onclick: (event) => model.send_msg({ filter: each.name, exclude: event.altKey }),
     }, each.name === "conversation" ? "conversation" : each.name === "port" ? `port ${each.text}` : each.text)));
     filters.hidden = !s.filters.length;
+    names.replaceChildren(...s.names.map((each) => h("span", { title: `${each.name} ${each.text}` },
+      h("span", { class: "muted" }, each.name), " ", h("span", { class: "mono" }, each.text))));
+    names.hidden = !s.names.length;
     tree.replaceChildren(...s.layers.map(layer));
     bytes(s.hex);
     const kept = s.cap_len < s.orig_len ? `The capture kept ${count(s.cap_len)} of ${count(s.orig_len)} bytes. ` : "";

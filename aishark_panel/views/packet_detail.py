@@ -15,6 +15,9 @@ __all__ = ["MAX_SHOWN_BYTES", "PacketDetail"]
 MAX_SHOWN_BYTES: Final = 16_384
 """Most bytes of a frame the hex view shows."""
 
+_NAMES: Final = {"community_id": "Community ID", "ja4": "JA4", "ja3": "JA3"}
+"""What other tools call the packet's conversation, and the program that speaks in it."""
+
 Add = Callable[[str, bool], Awaitable[None]]
 
 
@@ -79,6 +82,7 @@ def _state(number: int, packet: dict[str, Any]) -> dict[str, Any]:
         "orig_len": packet.get("orig_len", len(frame)),
         "cap_len": len(frame),
         "info": packet.get("info") or "",
+        "names": [{"name": name, "text": packet[key]} for key, name in _NAMES.items() if packet.get(key)],
         "layers": layer_tree(frame, packet["link_type"]),
         "hex": frame[:MAX_SHOWN_BYTES].hex(),
         "filters": _filters(packet),

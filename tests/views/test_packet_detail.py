@@ -63,6 +63,17 @@ def test_a_selected_packet_is_shown(hub: MemoryHub, feed: Feed) -> None:
     assert bytes.fromhex(state["hex"]) == frame("dns")[:MAX_SHOWN_BYTES]
 
 
+def test_names_that_other_tools_know_are_shown(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["dns", "arp"])
+    wait(feed.pull())
+    detail = PacketDetail(feed)
+    wait(detail.look_at(1))
+    (name,) = detail.root.state["names"]
+    assert (name["name"], name["text"][:2]) == ("Community ID", "1:")
+    wait(detail.look_at(2))
+    assert detail.root.state["names"] == []
+
+
 def test_of_two_packets_asked_for_the_last_one_wins(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp", "dns"])
     wait(feed.pull())
