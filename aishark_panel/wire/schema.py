@@ -15,6 +15,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from aishark_panel.wire.other_names import OTHER_NAMES, OtherNames
+
 __all__ = ["COLUMNS", "FRAMES", "TCP_FLAG_NAMES", "Column", "Kind", "Layer", "column"]
 
 FRAMES: Final = pa.schema(
@@ -107,6 +109,25 @@ class Column:
     def shape(self) -> tuple[int, ...]:
         """Shape of one value: (2,) for an address, () for all others."""
         return (2,) if self.kind is Kind.ADDRESS else ()
+
+    @property
+    def zeek(self) -> tuple[str, ...]:
+        """Names in Zeek's logs."""
+        return self._elsewhere.zeek
+
+    @property
+    def ecs(self) -> tuple[str, ...]:
+        """Names in the Elastic Common Schema."""
+        return self._elsewhere.ecs
+
+    @property
+    def suricata(self) -> tuple[str, ...]:
+        """Names in Suricata's EVE output."""
+        return self._elsewhere.suricata
+
+    @property
+    def _elsewhere(self) -> OtherNames:
+        return OTHER_NAMES.get(self.name, OtherNames())
 
     @property
     def itemsize_bytes(self) -> int:

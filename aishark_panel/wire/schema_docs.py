@@ -16,18 +16,45 @@ __all__ = ["render"]
 _INTRODUCTION: Final = """\
 # Columns
 
-<!-- Made from aishark_panel/wire/schema.py by `make docs`; edit that file instead. -->
+<!-- Made from aishark_panel/wire/schema.py and other_names.py by `make docs`; edit these instead. -->
 
 The same columns everywhere: packet list, charts, display filters, REST, notebook, `aishark read`, Parquet.
 
+- [Packets](#packets-what-everybody-sees): what each column means, and when it is null
+- [Made on demand](#made-on-demand): columns that `aishark read --columns` makes of a packet
+- [Names elsewhere](#names-elsewhere): in Wireshark, Zeek, the Elastic Common Schema, Suricata
+- [Frames](#frames-what-agents-send): what agents send
+
+## Packets: what everybody sees
+
 A *null* column says that the packet has no such field, never that the field is zero. Types are Arrow's; *text* is a
-dictionary-encoded string. A display filter may use a column's name or any of its Wireshark names.
+dictionary-encoded string.
+
+"""
+
+_ON_DEMAND_INTRODUCTION: Final = """
+## Made on demand
+
+No packet stores these, so no filter knows them; they are made when somebody opens a packet, or asks for them by name.
+A fingerprint stands in the row of the packet that completes its ClientHello; in an opened packet it is that of the
+conversation. Of QUIC it needs the extra `quic`.
+
+"""
+
+_ELSEWHERE_INTRODUCTION: Final = """
+## Names elsewhere
+
+A display filter may use a column's name or any of its Wireshark names. Zeek: log and field, `dns.query` is `query` of
+dns.log; without a log in front where every log has it. ECS: the Elastic Common Schema. Suricata: EVE. Zeek and Suricata
+write of connections, whose source is who began them; here a source is who sent the packet.
+
 """
 
 _FRAMES_INTRODUCTION: Final = """
 ## Frames: what agents send
 
 One row per captured record; never null.
+
 """
 
 _FRAMES_MEANINGS: Final = {
@@ -49,20 +76,66 @@ _DERIVED: Final = (
 )
 """Columns of the Arrow form that no row stores; their types come from there too."""
 
+_ON_DEMAND: Final = (
+    Column(
+        name="info",
+        kind=Kind.TEXT,
+        dtype="u4",
+        meaning="one line on the packet, in the words of Wireshark's Info",
+        wireshark=("_ws.col.info",),
+    ),
+    Column(
+        name="community_id",
+        kind=Kind.TEXT,
+        dtype="u4",
+        present=Layer.IP,
+        meaning="Community ID version 1 (seed 0) of the outermost addresses and ports, equal in both directions",
+        wireshark=("communityid",),
+    ),
+    Column(
+        name="ja3",
+        kind=Kind.TEXT,
+        dtype="u4",
+        meaning="JA3 of the TLS ClientHello, over TCP or QUIC, that this packet completes",
+        wireshark=("tls.handshake.ja3",),
+    ),
+    Column(
+        name="ja4",
+        kind=Kind.TEXT,
+        dtype="u4",
+        meaning="JA4 of the TLS ClientHello, over TCP or QUIC, that this packet completes",
+        wireshark=("tls.handshake.ja4",),
+    ),
+)
+
+_CONDITIONS: Final = {"info": "", "ja3": "the end of a ClientHello", "ja4": "the end of a ClientHello"}
+
 _LAYER_TEXTS: Final = {
     Layer.ETH: "an Ethernet header",
     Layer.VLAN: "a VLAN tag",
+    Layer.INNER_VLAN: "two VLAN tags",
+    Layer.MPLS: "an MPLS label",
     Layer.IPV4: "IPv4",
     Layer.IPV6: "IPv6",
     Layer.FRAGMENT: "an IP fragment offset",
     Layer.IP_ID: "an IP identification",
     Layer.PORTS: "ports",
+    Layer.TRANSPORT: "a transport header",
+    Layer.TCP_MSS: "that TCP option",
+    Layer.TCP_WSCALE: "that TCP option",
+    Layer.TCP_SACK: "that TCP option",
+    Layer.TCP_TIMESTAMPS: "that TCP option",
+    Layer.TUNNEL_ID: "a tunnel with an identifier",
+    Layer.INNER_IPV4: "inner IPv4",
+    Layer.INNER_IPV6: "inner IPv6",
+    Layer.INNER_PORTS: "inner ports",
     Layer.DNS_QUESTION: "a DNS question",
     Layer.DNS_RESPONSE: "a DNS response",
     Layer.TLS: "a TLS record",
+    Layer.TLS_HANDSHAKE: "a TLS handshake message",
+    Layer.QUIC_LONG: "a QUIC long header",
     Layer.HTTP_REQUEST: "an HTTP request",
     Layer.HTTP_RESPONSE: "an HTTP response",
-    Layer.TRANSPORT: "a transport header",
 }
 """Layers whose names in the code are not how a person would say it."""
 
@@ -70,16 +143,19 @@ _LAYER_TEXTS: Final = {
 def render() -> str:
     """The whole page, Markdown, ending in a newline."""
     described = {column.name: column for column in (*_DERIVED, *COLUMNS)}
+    packets = [described[name] for name in ARROW_NAMES]
     schema = Packets(1).to_arrow([]).schema
-    packets = (_row(described[name], schema.field(name).type) for name in ARROW_NAMES)
+    titles = ["Column", "Type", "Unit", "Null unless the packet has", "Meaning"]
     frames = ([f"`{f.name}`", _type_text(f.type), _FRAMES_MEANINGS[f.name]] for f in FRAMES)
     return "".join(
         [
             _INTRODUCTION,
-            "\n## Packets: what everybody sees\n\n",
-            *_table(["Column", "Type", "Unit", "Null unless the packet has", "Meaning", "In Wireshark"], packets),
+            *_table(titles, (_row(column, _type_text(schema.field(column.name).type)) for column in packets)),
+            _ON_DEMAND_INTRODUCTION,
+            *_table(titles, (_row(column, "text") for column in _ON_DEMAND)),
+            _ELSEWHERE_INTRODUCTION,
+            *_table(["Column", "Wireshark", "Zeek", "ECS", "Suricata"], map(_names, [*packets, *_ON_DEMAND])),
             _FRAMES_INTRODUCTION,
-            "\n",
             *_table(["Column", "Type", "Meaning"], frames),
         ]
     )
@@ -90,9 +166,13 @@ def _table(titles: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
         yield f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in row)}|\n"
 
 
-def _row(column: Column, arrow_type: pa.DataType) -> list[str]:
-    names = ", ".join(f"`{name}`" for name in column.wireshark)
-    return [f"`{column.name}`", _type_text(arrow_type), column.unit, _condition(column), column.meaning, names]
+def _row(column: Column, type_text: str) -> list[str]:
+    return [f"`{column.name}`", type_text, column.unit, _condition(column), column.meaning]
+
+
+def _names(column: Column) -> list[str]:
+    names = (column.wireshark, column.zeek, column.ecs, column.suricata)
+    return [f"`{column.name}`", *(", ".join(f"`{name}`" for name in each) for each in names)]
 
 
 def _type_text(arrow_type: pa.DataType) -> str:
@@ -103,7 +183,9 @@ def _type_text(arrow_type: pa.DataType) -> str:
 
 def _condition(column: Column) -> str:
     """What a packet must have for the column not to be null; empty where it never is."""
-    if column.kind is Kind.TEXT:
+    if column.name in _CONDITIONS:
+        return _CONDITIONS[column.name]
+    if column.kind is Kind.TEXT and not column.present:
         return "such a field"
     layers = [_LAYER_TEXTS.get(layer, str(layer.name)) for layer in Layer if layer in column.present]
     return " or ".join([", ".join(layers[:-1]), layers[-1]] if len(layers) > 1 else layers)
