@@ -94,7 +94,7 @@ def _walk(frame: bytes, following: int, pos: int, wire_end: int, found: list[Hea
         if following == _ETHERNET:
             header = _ethernet(frame, pos, end, wire_end)
         elif following in _VLAN:
-            header = _fixed("vlan", pos, 4, end, wire_end, number(frame, pos + 2))
+            header = _tag(frame, pos, end, wire_end)
         elif following in _MPLS:
             bottom = end - pos >= 4 and frame[pos + 2] & 1
             header = _fixed("mpls", pos, 4, end, wire_end, _by_version(frame, pos + 4) if bottom else following)
@@ -128,18 +128,37 @@ def _by_version(frame: bytes, pos: int) -> int:
     return {4: 0x0800, 6: 0x86DD}.get(frame[pos] >> 4, 0) if pos < len(frame) else 0
 
 
+def _tag(frame: bytes, pos: int, end: int, wire_end: int) -> Header | None:
+    """A VLAN tag; an EtherType, or the length of an IEEE 802.3 frame, stands at its end."""
+    if end - pos < 4:
+        return None
+    ether_type = number(frame, pos + 2)
+    if ether_type >= 0x600:
+        return Header("vlan", pos, pos + 4, end, wire_end, ether_type)
+    return _llc(frame, pos, pos + 2, end, wire_end)
+
+
 def _ethernet(frame: bytes, pos: int, end: int, wire_end: int) -> Header | None:
-    """Ethernet II, or IEEE 802.3 with LLC, whose SNAP header may name an EtherType (RFC 1042)."""
+    """Ethernet II, or IEEE 802.3 with LLC."""
     if end - pos < 14:
         return None
     ether_type, payload = number(frame, pos + 12), pos + 14
     if ether_type >= 0x600:
         return Header("eth", pos, payload, end, wire_end, ether_type)
-    wire_end = min(wire_end, payload + ether_type)
+    return _llc(frame, pos, pos + 12, end, wire_end)
+
+
+def _llc(frame: bytes, start: int, pos: int, end: int, wire_end: int) -> Header:
+    """The header frame[start:] of an IEEE 802.3 frame, whose length stands at `pos`, with LLC behind it.
+
+    Its SNAP header may name an EtherType (RFC 1042).
+    """
+    payload = pos + 2
+    wire_end = min(wire_end, payload + number(frame, pos))
     end = min(end, wire_end)
     if frame[payload : payload + 6] == b"\xaa\xaa\x03\0\0\0" and end - payload >= 8:
-        return Header("llc", pos, payload + 8, end, wire_end, number(frame, payload + 6))
-    return Header("llc", pos, payload, end, wire_end, 0)
+        return Header("llc", start, payload + 8, end, wire_end, number(frame, payload + 6))
+    return Header("llc", start, min(payload, end), end, wire_end, 0)
 
 
 def _ipv4(frame: bytes, pos: int, end: int, wire_end: int) -> Header | None:
@@ -237,6 +256,9 @@ def _gre(frame: bytes, ip: Header, found: list[Header]) -> tuple[int, int, int, 
         following, size = _PPP_TYPES.get(number(frame, ppp), 0), ppp + 2 - pos
     elif following == 0x88BE:  # ERSPAN; without a sequence number it is type I, which has no header of its own
         size += 8 if flags & 0x1000 else 0
+        following = _ETHERNET
+    elif following == 0x22EB:  # ERSPAN type III, whose last bit says that a sub-header follows
+        size += 12 + (8 if number(frame, pos + size + 10) & 1 else 0)
         following = _ETHERNET
     found.append(Header("gre", pos, min(pos + size, end), end, ip.wire_end, following))
     return following, pos + size, end, ip.wire_end

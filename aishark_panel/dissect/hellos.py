@@ -105,7 +105,7 @@ class HelloReader:
                     continue
                 if waiting is None or waiting.keys != keys:
                     waiting = self._wait(direction, _Waiting(keys=keys))
-                fits = all([waiting.add(offset, data) for offset, data in quic.crypto_frames(opened)])
+                fits = all([waiting.add(offset, data) for offset, data in quic.crypto_frames(opened.frames)])
                 hello = self._finish(direction, waiting, fits, bytes, "q") or hello
                 break
         return hello

@@ -1,148 +1,114 @@
-"""The one-line summary of a packet, in Wireshark's words where the columns allow; made only for rows that are shown."""
+"""The one-line summary of a packet, in the wording of Wireshark's Info column; made only for rows that are shown.
+
+It follows the row's `protocol`: a new protocol needs an entry in _INFOS and its function in dissect.infos.
+"""
 
 from typing import Final
 
-from aishark_panel.wire import protocols
-from aishark_panel.wire.packets import Packets, address_text, mac_text
-from aishark_panel.wire.schema import TCP_FLAG_NAMES, Layer
+from aishark_panel.dissect.infos import link, names, network, services, tls, transport, web
+from aishark_panel.dissect.infos.view import Info, TcpNumbers, View
+from aishark_panel.wire.packets import Packets
 
-__all__ = ["info_text"]
+__all__ = ["MAX_INFO_CHARS", "TcpNumbers", "info_text"]
 
-_DNS_TYPES: Final = {
-    1: "A",
-    2: "NS",
-    5: "CNAME",
-    6: "SOA",
-    12: "PTR",
-    15: "MX",
-    16: "TXT",
-    28: "AAAA",
-    33: "SRV",
-    43: "DS",
-    48: "DNSKEY",
-    64: "SVCB",
-    65: "HTTPS",
-    255: "ANY",
+MAX_INFO_CHARS: Final = 1_024
+"""Longer texts are cut."""
+
+_INFOS: Final[dict[str, Info]] = {
+    "ARP": network.arp,
+    "RARP": network.arp,
+    "ICMP": network.icmp,
+    "ICMPv6": network.icmpv6,
+    "IGMP": network.igmp,
+    "ESP": network.esp,
+    "OSPF": network.ospf,
+    "PIM": network.pim,
+    "VRRP": network.vrrp,
+    "SCTP": transport.sctp,
+    "STP": link.stp,
+    "LLDP": link.lldp,
+    "EAPOL": link.eapol,
+    "PPPoED": link.pppoed,
+    "DNS": names.dns,
+    "MDNS": names.dns,
+    "LLMNR": names.dns,
+    "NBNS": names.nbns,
+    "QUIC": tls.quic,
+    "HTTP": web.http,
+    "SSDP": web.http,
+    "RTSP": web.http,
+    "HTTP2": web.http2,
+    "SIP": web.sip,
+    "DHCP": services.dhcp,
+    "BOOTP": services.dhcp,
+    "DHCPv6": services.dhcpv6,
+    "NTP": services.ntp,
+    "SMTP": services.mail,
+    "POP": services.mail,
+    "IMAP": services.mail,
+    "FTP": services.ftp,
+    "TELNET": services.telnet,
+    "BGP": services.bgp,
+    "ISAKMP": services.isakmp,
+    "RIP": services.rip,
+    "STUN": services.stun,
+    "TFTP": services.tftp,
 }
-_NETBIOS_TYPES: Final = {32: "NB", 33: "NBSTAT"}
-_DNS_ERRORS: Final = {1: "Format error", 2: "Server failure", 3: "No such name", 4: "Not implemented", 5: "Refused"}
-_ICMP_ECHO: Final = {8: "request", 0: "reply"}
-_ICMP: Final = {
-    3: "Destination unreachable",
-    5: "Redirect",
-    9: "Router advertisement",
-    10: "Router solicitation",
-    11: "Time-to-live exceeded",
-    12: "Parameter problem",
-    13: "Timestamp request",
-    14: "Timestamp reply",
+"""By the name of the protocol."""
+
+_FAMILIES: Final[tuple[tuple[str, Info], ...]] = (
+    ("TLS", tls.tls),
+    ("SSL", tls.tls),
+    ("SSH", services.ssh),
+    ("IGMP", network.igmp),
+    ("PIM", network.pim),
+    ("RIP", services.rip),
+)
+"""By how the name begins: versions are part of some."""
+
+_BY_HEADER: Final[dict[str, Info]] = {
+    "tcp": transport.tcp,
+    "udp": transport.udp,
+    "udplite": transport.udp,
+    "sctp": transport.sctp,
+    "icmp": network.icmp,
+    "icmpv6": network.icmpv6,
+    "igmp": network.igmp,
+    "arp": network.arp,
+    "ipv4": network.ip,
+    "ipv6": network.ip,
+    "gre": network.gre,
+    "llc": link.llc,
+    "eth": link.ethernet,
 }
-_ICMPV6_ECHO: Final = {128: "request", 129: "reply"}
-_ICMPV6: Final = {
-    1: "Destination Unreachable",
-    2: "Packet Too Big",
-    3: "Time Exceeded",
-    4: "Parameter Problem",
-    130: "Multicast Listener Query",
-    131: "Multicast Listener Report",
-    132: "Multicast Listener Done",
-    133: "Router Solicitation",
-    134: "Router Advertisement",
-    135: "Neighbor Solicitation",
-    136: "Neighbor Advertisement",
-    137: "Redirect",
-    143: "Multicast Listener Report Message v2",
-}
+"""By the kind of the innermost header, where nothing is said of the protocol itself."""
+
+_NEEDS_ALL: Final = ("DNS", "MDNS", "LLMNR", "NBNS", "DHCP", "BOOTP")
+"""Protocols whose text is incomplete where the capture cut the packet."""
 
 
-def info_text(packets: Packets, row: int) -> str:
-    """Summary of a row: of its highest layer, with what is wrong with the packet in front in brackets."""
+def info_text(packets: Packets, row: int, link_type: int, numbers: TcpNumbers | None = None) -> str:
+    """Summary of a row, from its columns and frame. `link_type` is the LINKTYPE number of its interface.
+
+    `numbers` makes TCP's numbers relative to where the conversation began; without it they are those on the wire.
+    """
+    view = View(packets, row, link_type, numbers)
+    text = transport.tcp_problems(view) + (_summary(view) or "")
     columns = packets.columns
-    problem = "[Malformed] " if columns.malformed[row] else "[Truncated] " if columns.truncated[row] else ""
-    return problem + _summary(packets, row, Layer(int(columns.layers[row])))
+    cut = view.last is not None and view.last.end < view.last.wire_end and view.protocol in _NEEDS_ALL
+    if columns.truncated[row] or cut:
+        text += "[Packet size limited during capture]"
+    elif columns.malformed[row] and "BAD UDP LENGTH" not in text:
+        text += "[Malformed Packet]"
+    return (text or f"{columns.cap_len[row]} bytes captured")[:MAX_INFO_CHARS]
 
 
-def _summary(packets: Packets, row: int, layers: Layer) -> str:
-    columns = packets.columns
-    if layers & Layer.ARP:
-        return _arp(packets, row)
-    if layers & Layer.DNS:
-        return _dns(packets, row, layers)
-    if layers & Layer.HTTP_REQUEST:
-        method, path = (packets.text(int(code[row])) for code in (columns.http_method, columns.http_path))
-        return f"{method} {path} HTTP/1.1"
-    if layers & Layer.HTTP_RESPONSE:
-        return f"HTTP/1.1 {columns.http_status[row]}"
-    if layers & Layer.TLS and columns.tls_sni[row]:
-        return f"Client Hello (SNI={packets.text(int(columns.tls_sni[row]))})"
-    if layers & Layer.ICMP:
-        return _icmp(packets, row)
-    if layers & Layer.TCP:
-        return _tcp(packets, row)
-    if layers & Layer.PORTS:
-        length = f" Len={columns.payload_len[row]}" if layers & Layer.TRANSPORT else ""
-        return f"{_ports(packets, row)}{length}"
-    if layers & Layer.FRAGMENT:
-        offset = 8 * int(columns.ip_frag_offset[row])
-        return f"Fragmented IP protocol (proto={columns.ip_proto[row]}, off={offset}, ID={columns.ip_id[row]:04x})"
-    if layers & Layer.IP:
-        return f"IP protocol {columns.ip_proto[row]}"
-    if layers & Layer.ETH and columns.eth_type[row]:
-        return f"Ethertype 0x{columns.eth_type[row]:04x}"
-    return f"{columns.cap_len[row]} bytes captured"
-
-
-def _address(packets: Packets, row: int, name: str) -> str:
-    raw = getattr(packets.columns, name)[row].tobytes()
-    return address_text(raw, v6=bool(packets.columns.layers[row] & Layer.IPV6))
-
-
-def _arp(packets: Packets, row: int) -> str:
-    sender, target = _address(packets, row, "src_ip"), _address(packets, row, "dst_ip")
-    operation = int(packets.columns.arp_op[row])
-    if operation == 1:
-        return f"ARP Announcement for {sender}" if sender == target else f"Who has {target}? Tell {sender}"
-    if operation == 2:
-        return f"{sender} is at {mac_text(int(packets.columns.eth_src[row]))}"
-    return f"ARP operation {operation}"
-
-
-def _dns(packets: Packets, row: int, layers: Layer) -> str:
-    columns = packets.columns
-    words = ["Standard query"]
-    if layers & Layer.DNS_RESPONSE:
-        words.append("response")
-        code = int(columns.dns_rcode[row])
-        if code:
-            words.append(_DNS_ERRORS.get(code, f"error {code}"))
-    if layers & Layer.DNS_QUESTION:
-        number = int(columns.dns_qtype[row])
-        types = _NETBIOS_TYPES if columns.protocol[row] == protocols.NBNS else _DNS_TYPES
-        words += [types.get(number, f"TYPE{number}"), packets.text(int(columns.dns_query[row]))]
-    return " ".join(words)
-
-
-def _icmp(packets: Packets, row: int) -> str:
-    columns = packets.columns
-    kind, code = int(columns.icmp_type[row]), int(columns.icmp_code[row])
-    v6 = columns.protocol[row] == protocols.ICMPV6
-    echo, names = (_ICMPV6_ECHO, _ICMPV6) if v6 else (_ICMP_ECHO, _ICMP)
-    if kind in echo:
-        return f"Echo (ping) {echo[kind]} {'hop limit' if v6 else 'ttl'}={columns.ip_ttl[row]}"
-    name = names.get(kind, f"Type {kind}")
-    return f"{name} (code {code})" if code else name
-
-
-def _tcp(packets: Packets, row: int) -> str:
-    columns = packets.columns
-    flags = int(columns.tcp_flags[row])
-    names = ", ".join(name for bit, name in enumerate(TCP_FLAG_NAMES) if flags >> bit & 1)
-    acknowledged = f" Ack={columns.tcp_ack[row]}" if flags & 0x10 else ""
-    return (
-        f"{_ports(packets, row)} [{names}] Seq={columns.tcp_seq[row]}{acknowledged} "
-        f"Win={columns.tcp_window[row]} Len={columns.payload_len[row]}"
-    )
-
-
-def _ports(packets: Packets, row: int) -> str:
-    return f"{packets.columns.src_port[row]} → {packets.columns.dst_port[row]}"
+def _summary(view: View) -> str | None:
+    name = view.protocol
+    info = _INFOS.get(name) or next((each for start, each in _FAMILIES if name.startswith(start)), None)
+    if info is not None and not transport.is_sent_again(view):
+        text = info(view)
+        if text:
+            return text
+    below = _BY_HEADER.get(view.last.kind) if view.last else None
+    return below(view) if below else None

@@ -12,13 +12,24 @@ from typing import Final, NamedTuple
 from aishark_panel.dissect.headers import number
 from aishark_panel.errors import ConfigError
 
-__all__ = ["Keys", "client_keys", "crypto_frames", "initials", "open_initial"]
+__all__ = [
+    "Initial",
+    "Keys",
+    "Opened",
+    "client_keys",
+    "crypto_frames",
+    "frame_kinds",
+    "initials",
+    "open_initial",
+    "varint",
+]
 
 _VERSION_2: Final = 0x6B3343CF
 _SALT_1: Final = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
 _SALT_2: Final = bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9")
 _SALT_DRAFT_29: Final = bytes.fromhex("afbfec289993d24c9e9786f19c6111e04390a899")
 _SALT_DRAFT_23: Final = bytes.fromhex("c3eef712c72ebb5a11a7d2432bb46365bef9f502")
+_PADDING, _PING, _ACK, _ACK_ECN, _CRYPTO = 0, 1, 2, 3, 6
 _TAG_BYTES: Final = 16
 _MAX_CONNECTION_ID_BYTES: Final = 20
 
@@ -38,6 +49,16 @@ class Initial(NamedTuple):
     destination_id: bytes
     packet: bytes
     number_at: int
+    start: int
+    """of the packet in its datagram"""
+
+
+class Opened(NamedTuple):
+    """What an Initial packet holds."""
+
+    number: int
+    """packet number, as many of its low bytes as were sent"""
+    frames: bytes
 
 
 def initials(datagram: bytes) -> Iterator[Initial]:
@@ -54,13 +75,13 @@ def initials(datagram: bytes) -> Iterator[Initial]:
         if _salt(version) is None or id_bytes > _MAX_CONNECTION_ID_BYTES:
             return
         if is_initial:
-            token_bytes, pos = _varint(datagram, pos)
+            token_bytes, pos = varint(datagram, pos)
             pos += token_bytes
-        length, pos = _varint(datagram, pos)
+        length, pos = varint(datagram, pos)
         if pos + length > len(datagram) or length < 4 + _TAG_BYTES:
             return
         if is_initial:
-            yield Initial(version, destination_id, datagram[at : pos + length], pos - at)
+            yield Initial(version, destination_id, datagram[at : pos + length], pos - at, at)
         at = pos + length
 
 
@@ -76,8 +97,8 @@ def client_keys(version: int, destination_id: bytes) -> Keys:
     )
 
 
-def open_initial(initial: Initial, keys: Keys) -> bytes | None:
-    """The frames of an Initial packet; None where other keys protect it. ConfigError without `cryptography`."""
+def open_initial(initial: Initial, keys: Keys) -> Opened | None:
+    """What an Initial packet holds; None where other keys protect it. ConfigError without `cryptography`."""
     try:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -95,31 +116,49 @@ def open_initial(initial: Initial, keys: Keys) -> bytes | None:
     header = bytes([first]) + packet[1:at] + packet_number
     nonce = (int.from_bytes(keys.iv, "big") ^ int.from_bytes(packet_number, "big")).to_bytes(12, "big")
     try:
-        return AESGCM(keys.key).decrypt(nonce, packet[at + size :], header)
+        frames = AESGCM(keys.key).decrypt(nonce, packet[at + size :], header)
     except InvalidTag:
         return None
+    return Opened(int.from_bytes(packet_number, "big"), frames)
 
 
 def crypto_frames(frames: bytes) -> Iterator[tuple[int, bytes]]:
     """(offset, data) of each CRYPTO frame (RFC 9000 section 19.6) in the frames of an Initial packet."""
+    for kind, at, end in _frames(frames):
+        if kind == _CRYPTO:
+            offset, at = varint(frames, at)
+            _, at = varint(frames, at)
+            yield offset, frames[at:end]
+
+
+def frame_kinds(frames: bytes) -> Iterator[int]:
+    """Type of each frame (RFC 9000 section 19) in an Initial packet; PADDING in a row counts once."""
+    before = -1
+    for kind, _, _ in _frames(frames):
+        if kind != _PADDING or before != _PADDING:
+            yield kind
+        before = kind
+
+
+def _frames(frames: bytes) -> Iterator[tuple[int, int, int]]:
+    """(type, place after the type, end) of each frame; it ends after one whose length is not known here."""
     at = 0
     while at < len(frames):
-        kind, at = frames[at], at + 1
-        if kind in (0, 1):  # PADDING, PING
-            continue
-        if kind in (2, 3):  # ACK: largest, delay, ranges, first range; gap and length a range; three counts for ECN
+        kind, start = frames[at], at + 1
+        at = start
+        if kind in (_ACK, _ACK_ECN):  # largest, delay, ranges, first range; gap and length a range; counts for ECN
             for _ in range(2):
-                _, at = _varint(frames, at)
-            ranges, at = _varint(frames, at)
-            for _ in range(min(1 + 2 * ranges + (3 if kind == 3 else 0), len(frames))):
-                _, at = _varint(frames, at)
-        elif kind == 6:
-            offset, at = _varint(frames, at)
-            size, at = _varint(frames, at)
-            yield offset, frames[at : at + size]
+                _, at = varint(frames, at)
+            ranges, at = varint(frames, at)
+            for _ in range(min(1 + 2 * ranges + (3 if kind == _ACK_ECN else 0), len(frames))):
+                _, at = varint(frames, at)
+        elif kind == _CRYPTO:
+            _, at = varint(frames, at)
+            size, at = varint(frames, at)
             at += size
-        else:
-            return
+        elif kind not in (_PADDING, _PING):
+            at = len(frames)
+        yield kind, start, min(at, len(frames))
 
 
 def _salt(version: int) -> bytes | None:
@@ -132,7 +171,7 @@ def _salt(version: int) -> bytes | None:
     return _SALT_DRAFT_23 if 0xFF000017 <= version <= 0xFF00001C else None
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: bytes, at: int) -> tuple[int, int]:
     """Variable-length integer (RFC 9000 section 16) and where it ends."""
     size = 1 << (data[at] >> 6) if at < len(data) else 1
     return number(data, at, size) & (1 << (8 * size - 2)) - 1, at + size

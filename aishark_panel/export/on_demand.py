@@ -61,7 +61,7 @@ class RowTables:
 
     def _value(self, name: str, packets: Packets, row: int, hellos: dict[int, ClientHello]) -> str | None:
         if name == INFO:
-            return info_text(packets, row)
+            return info_text(packets, row, self._interfaces[int(packets.columns.iface[row])].link_type)
         if name == COMMUNITY_ID:
             return packet_community_id(packets, row)
         return _FINGERPRINTS[name](hellos[row]) if row in hellos else None

@@ -90,7 +90,7 @@ def _row_batches(session: Session, numbers: npt.NDArray[np.int64], columns: Sequ
             for packets, rows in rows_of(list(views), numbers):
                 batch = _plain(packets.to_arrow(session.interfaces, names, rows))
                 if "info" in columns:
-                    infos = pa.array([info_text(packets, int(r)) for r in rows], pa.string())
+                    infos = pa.array([_info(session, packets, int(r)) for r in rows], pa.string())
                     batch = batch.append_column("info", infos)
                 batches.append(batch.select(list(columns)))
     if not batches:
@@ -142,11 +142,15 @@ def _packet(session: Session, params: dict[str, Any]) -> Answer:
         batch = packets.to_arrow(session.interfaces, ARROW_NAMES, np.array([row]))
         values = {name: _json_value(column[0]) for name, column in zip(ARROW_NAMES, batch.columns, strict=True)}
         values["link_type"] = session.interfaces[int(packets.columns.iface[row])].link_type
-        values["info"] = info_text(packets, row)
+        values["info"] = _info(session, packets, row)
         values["community_id"] = packet_community_id(packets, row)
         hello = conversation_hello(session, packets, row)
         values["ja3"], values["ja4"] = (hello.ja3(), hello.ja4()) if hello else (None, None)
         return values, packets.frame(row)
+
+
+def _info(session: Session, packets: Packets, row: int) -> str:
+    return info_text(packets, row, session.interfaces[int(packets.columns.iface[row])].link_type)
 
 
 def _json_value(scalar: pa.Scalar) -> Any:

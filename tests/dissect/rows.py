@@ -26,6 +26,8 @@ def dissect_frames(*frames: object, link_type: int = ETHERNET, orig_len: int | N
     packets = Packets(64 + len(content))
     batch = Frames.from_list(content, [1_000 + i for i in range(len(content))], lengths)
     assert append(packets, batch, 0, link_type) == len(content)
+    packets.arena = [batch.data]
+    packets.columns.frame_pos[: len(content)] = batch.offsets[: len(content)]
     return packets
 
 

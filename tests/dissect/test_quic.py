@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aishark_panel.dissect.quic import Keys, client_keys, crypto_frames, initials, open_initial
+from aishark_panel.dissect.quic import Keys, client_keys, crypto_frames, frame_kinds, initials, open_initial
 from aishark_panel.errors import ConfigError
 
 DESTINATION = bytes.fromhex("8394c8f03e515708")
@@ -52,7 +52,11 @@ def test_coalesced_packets_are_all_opened(version: int) -> None:
     ack = b"\x03\x05\x00\x01\x00\x00\x01\x01\x02\x03"  # one more range, and the counts for ECN
     datagram = sealed(b"\x01" + ack + crypto_frame(0, b"abc"), version) + sealed(crypto_frame(3, b"def"), version, 3)
     opened = [open_initial(each, client_keys(version, each.destination_id)) for each in initials(datagram)]
-    assert [list(crypto_frames(frames or b"")) for frames in opened] == [[(0, b"abc")], [(3, b"def")]]
+    assert [each and (each.number, list(crypto_frames(each.frames))) for each in opened] == [
+        (2, [(0, b"abc")]),
+        (3, [(3, b"def")]),
+    ]
+    assert [each and list(frame_kinds(each.frames)) for each in opened] == [[1, 3, 6, 0], [6, 0]]
 
 
 def test_other_keys_open_nothing() -> None:
