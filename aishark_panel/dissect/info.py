@@ -1,20 +1,20 @@
 """The one-line summary of a packet, in the wording of Wireshark's Info column; made only for rows that are shown.
 
-It follows the row's `protocol`: a new protocol needs an entry in _INFOS and its function in dissect.infos.
+It follows the row's `protocol`: a new protocol needs an entry in INFOS and its function in dissect.infos.
 """
 
 from typing import Final
 
-from aishark_panel.dissect.infos import link, names, network, services, tls, transport, web
+from aishark_panel.dissect.infos import devices, link, names, network, services, tls, transport, web
 from aishark_panel.dissect.infos.view import Info, TcpNumbers, View
 from aishark_panel.wire.packets import Packets
 
-__all__ = ["MAX_INFO_CHARS", "TcpNumbers", "info_text"]
+__all__ = ["INFOS", "MAX_INFO_CHARS", "TcpNumbers", "info_text"]
 
 MAX_INFO_CHARS: Final = 1_024
 """Longer texts are cut."""
 
-_INFOS: Final[dict[str, Info]] = {
+INFOS: Final[dict[str, Info]] = {
     "ARP": network.arp,
     "RARP": network.arp,
     "ICMP": network.icmp,
@@ -53,6 +53,12 @@ _INFOS: Final[dict[str, Info]] = {
     "RIP": services.rip,
     "STUN": services.stun,
     "TFTP": services.tftp,
+    "CDP": link.llc,
+    "Modbus": devices.modbus,
+    "Modbus/TCP": devices.modbus,
+    "MQTT": devices.mqtt,
+    "SNMP": devices.snmp,
+    "RTP": devices.rtp,
 }
 """By the name of the protocol."""
 
@@ -105,7 +111,7 @@ def info_text(packets: Packets, row: int, link_type: int, numbers: TcpNumbers | 
 
 def _summary(view: View) -> str | None:
     name = view.protocol
-    info = _INFOS.get(name) or next((each for start, each in _FAMILIES if name.startswith(start)), None)
+    info = INFOS.get(name) or next((each for start, each in _FAMILIES if name.startswith(start)), None)
     if info is not None and not transport.is_sent_again(view):
         text = info(view)
         if text:

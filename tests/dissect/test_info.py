@@ -33,8 +33,9 @@ from scapy.layers.vrrp import VRRP
 from scapy.packet import Packet, Raw
 
 from aishark_panel.dissect import info_text
-from aishark_panel.dissect.info import MAX_INFO_CHARS, TcpNumbers
+from aishark_panel.dissect.info import INFOS, MAX_INFO_CHARS, TcpNumbers
 from aishark_panel.dissect.infos.transport import PROBLEMS
+from aishark_panel.dissect.infos.view import View
 from tests.dissect.rows import ETHERNET, dissect_frames
 from tests.dissect.seeds import SEEDS
 from tests.dissect.test_quic import crypto_frame, sealed
@@ -217,6 +218,14 @@ def test_no_bytes_leave_a_packet_without_summary(seed: object, noise: bytes, kee
     text = info_text(dissect_frames(data, link_type=link_type), 0, link_type)
     assert text
     assert text.isprintable()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(SEEDS), st.binary(max_size=60), st.binary(max_size=60), st.integers(0, 80))
+def test_no_bytes_break_any_text(seed: object, noise: bytes, end: bytes, keep: int) -> None:
+    packets = dissect_frames(bytes(seed)[:keep] + noise, bytes(V4 / UDP(sport=5, dport=9) / Raw(noise + end)))  # type: ignore[call-overload]
+    for text in (each(View(packets, row, ETHERNET)) for each in set(INFOS.values()) for row in (0, 1)):
+        assert text is None or text.isprintable()
 
 
 @settings(max_examples=300, deadline=None)
