@@ -14,6 +14,7 @@ from aishark_panel.dissect.headers import Header, headers, number
 __all__ = ["HelloReader"]
 
 _MAX_HELLO_BYTES: Final = 65_536
+_MAX_PARTS: Final = 64
 _MAX_WAITING: Final = 1_024
 """Most hellos waited for at a time; the oldest is given up first."""
 
@@ -35,12 +36,12 @@ class _Waiting:
         self.size = 0
 
     def add(self, offset: int, data: bytes) -> bool:
-        """Take a part; False where more would be kept than any hello needs."""
+        """Take a part; False where these are more bytes or more parts than any hello needs."""
         known = self.parts.get(offset, b"")
         if len(data) > len(known):
             self.parts[offset] = data
             self.size += len(data) - len(known)
-        return self.size <= _MAX_HELLO_BYTES
+        return self.size <= _MAX_HELLO_BYTES and len(self.parts) <= _MAX_PARTS
 
     def joined(self) -> bytes:
         """What is there from the first byte on without a gap."""

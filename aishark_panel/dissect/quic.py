@@ -32,6 +32,8 @@ _SALT_DRAFT_23: Final = bytes.fromhex("c3eef712c72ebb5a11a7d2432bb46365bef9f502"
 _PADDING, _PING, _ACK, _ACK_ECN, _CRYPTO = 0, 1, 2, 3, 6
 _TAG_BYTES: Final = 16
 _MAX_CONNECTION_ID_BYTES: Final = 20
+_MAX_COALESCED: Final = 8
+"""Most Initial packets taken from one datagram: opening one costs as much as reading many other packets."""
 
 
 class Keys(NamedTuple):
@@ -63,8 +65,8 @@ class Opened(NamedTuple):
 
 def initials(datagram: bytes) -> Iterator[Initial]:
     """The Initial packets of a datagram that are whole; several may be coalesced (RFC 9000 section 12.2)."""
-    at = 0
-    while at + 7 <= len(datagram) and datagram[at] & 0xC0 == 0xC0:
+    at = found = 0
+    while at + 7 <= len(datagram) and datagram[at] & 0xC0 == 0xC0 and found < _MAX_COALESCED:
         version = number(datagram, at + 1, 4)
         kind = datagram[at] >> 4 & 3
         id_bytes = datagram[at + 5]
@@ -81,6 +83,7 @@ def initials(datagram: bytes) -> Iterator[Initial]:
         if pos + length > len(datagram) or length < 4 + _TAG_BYTES:
             return
         if is_initial:
+            found += 1
             yield Initial(version, destination_id, datagram[at : pos + length], pos - at, at)
         at = pos + length
 

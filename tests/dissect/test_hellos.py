@@ -76,6 +76,14 @@ def test_hellos_that_never_end_are_bounded() -> None:
     assert reader.waiting == 1_023
 
 
+def test_a_hello_in_crumbs_is_given_up() -> None:
+    data = record(HELLO)
+    reader = HelloReader()
+    read = [reader.read(segment(data[k : k + 1], 1 + k), 1) for k in range(len(data))]
+    assert not any(read)
+    assert reader.waiting == 0
+
+
 def test_quic_packets_are_joined_with_the_keys_of_the_first() -> None:
     keys = client_keys(1, DESTINATION)
     first = datagram(sealed(crypto_frame(60, HELLO[60:])))

@@ -3,7 +3,7 @@
 from typing import Final
 
 from aishark_panel.dissect.headers import number
-from aishark_panel.dissect.infos.view import View, printable
+from aishark_panel.dissect.infos.view import MAX_PARTS, View, printable
 
 __all__ = ["modbus", "mqtt", "rtp", "snmp"]
 
@@ -26,7 +26,6 @@ _SNMP: Final = ("get-request", "get-next-request", "get-response", "set-request"
                 "informRequest", "snmpV2-trap", "report")  # fmt: skip
 _SNMP_TRAP_1: Final = 0xA4
 """The trap of version 1, which has fields of its own."""
-_MAX_VARIABLES: Final = 32
 _RTP: Final = {0: "ITU-T G.711 PCMU", 3: "GSM 06.10", 4: "ITU-T G.723", 8: "ITU-T G.711 PCMA", 9: "ITU-T G.722",
                10: "16-bit uncompressed audio, stereo", 11: "16-bit uncompressed audio, monaural",
                13: "Comfort noise", 14: "MPEG-I/II Audio", 18: "ITU-T G.729", 26: "JPEG-compressed video",
@@ -54,8 +53,9 @@ def modbus(view: View) -> str | None:
 
 def mqtt(view: View) -> str | None:
     """The control packets of a segment (MQTT 3.1.1 section 2)."""
-    data, at, words = view.payload, 0, []
-    while at + 2 <= len(data) and data[at] >> 4 in _MQTT:
+    data, at = view.payload, 0
+    words: list[str] = []
+    while at + 2 <= len(data) and data[at] >> 4 in _MQTT and len(words) < MAX_PARTS:
         kind, quality = data[at] >> 4, data[at] >> 1 & 3
         length, start, shift = 0, at + 1, 0
         while start < len(data) and shift <= 21:
@@ -97,7 +97,7 @@ def _snmp(data: bytes) -> str | None:
     words = [_SNMP[kind - 0xA0]]
     if kind != _SNMP_TRAP_1:
         *_, (_, start, end) = _elements(data, start, end)
-        for _, first, last in _elements(data, start, end)[:_MAX_VARIABLES]:
+        for _, first, last in _elements(data, start, end)[:MAX_PARTS]:
             (_, start, end), *_ = _elements(data, first, last)
             words.append(_object_identifier(data[start:end]))
     return " ".join(words)
@@ -106,7 +106,7 @@ def _snmp(data: bytes) -> str | None:
 def _elements(data: bytes, at: int, end: int) -> list[tuple[int, int, int]]:
     """(tag, start, end) of the content of each BER element; IndexError where one is not whole."""
     found = []
-    while at < end:
+    while at < end and len(found) < MAX_PARTS:
         tag, length, start = data[at], data[at + 1], at + 2
         if length & 0x80:
             size = length & 0x7F

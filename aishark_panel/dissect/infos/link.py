@@ -1,10 +1,11 @@
 """Protocols between neighbours on a link: spanning tree, LLDP, EAPOL, PPPoE, and frames of which no more is known."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from aishark_panel.dissect.headers import number
-from aishark_panel.dissect.infos.view import View, address, mac, printable
+from aishark_panel.dissect.infos.view import MAX_PARTS, View, address, mac, printable
 
 __all__ = ["eapol", "ethernet", "llc", "lldp", "pppoed", "stp"]
 
@@ -64,7 +65,7 @@ def _cdp(data: bytes) -> str | None:
 def lldp(view: View) -> str | None:
     """Chassis, port, time to live, system name and description (IEEE 802.1AB)."""
     words = []
-    for kind, value in _lldp_fields(view.payload):
+    for kind, value in islice(_lldp_fields(view.payload), MAX_PARTS):
         if kind in (1, 2) and value:
             words.append(_lldp_identifier(kind, value))
         elif kind == 3:

@@ -25,6 +25,8 @@ _ERRORS: Final = ("No error", "Format error", "Server failure", "No such name", 
 _MAX_RECORDS: Final = 64
 """Most records put into words."""
 _MAX_JUMPS: Final = 64
+_MAX_NAME_BYTES: Final = 255
+"""RFC 1035 section 2.3.4"""
 
 _NAME_OF: Final = (2, 3, 4, 5, 7, 8, 9, 12, 39)
 """Types whose data is one name."""
@@ -48,8 +50,10 @@ class _Message:
     def name(self, at: int) -> tuple[str, int]:
         """The name at a place, and where it ends there; ('', 0) where it runs out of the message."""
         labels: list[str] = []
-        end, jumps = 0, 0
+        end, jumps, length = 0, 0, 0
         while at < len(self.data):
+            if length > _MAX_NAME_BYTES:
+                return "<Name too long>", end
             size = self.data[at]
             if size & 0xC0 == 0xC0:
                 end = end or at + 2
@@ -63,6 +67,7 @@ class _Message:
             else:
                 labels.append(printable(self.data[at + 1 : at + 1 + size]))
                 at += 1 + size
+                length += 1 + size
         return "", 0
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from aishark_panel.dissect.headers import Header, number
-from aishark_panel.dissect.infos.view import Info, View, mac
+from aishark_panel.dissect.infos.view import MAX_PARTS, Info, View, mac
 
 __all__ = ["arp", "esp", "gre", "icmp", "icmpv6", "igmp", "ip", "ospf", "pim", "vrrp"]
 
@@ -216,7 +216,7 @@ def igmp(view: View) -> str | None:
 
 def _record_places(view: View, header: Header) -> Iterator[int]:
     at = header.start + 8
-    for _ in range(number(view.frame, header.start + 6)):
+    for _ in range(min(number(view.frame, header.start + 6), MAX_PARTS)):
         if at + 8 > header.end:
             return
         yield at

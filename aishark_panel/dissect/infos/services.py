@@ -1,10 +1,11 @@
 """Services of a network and its hosts: DHCP, NTP, SSH, mail and file transfer, VPNs, routing."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from aishark_panel.dissect.headers import number
-from aishark_panel.dissect.infos.view import View, mac, printable
+from aishark_panel.dissect.infos.view import MAX_PARTS, View, mac, printable
 
 __all__ = ["bgp", "dhcp", "dhcpv6", "ftp", "isakmp", "lines", "mail", "ntp", "rip", "ssh", "stun", "telnet", "tftp"]
 
@@ -99,7 +100,7 @@ def ssh(view: View) -> str | None:
         return None
     if data.startswith(b"SSH-"):
         return f"{side}: Protocol ({lines(view)[0]})"
-    words = list(_ssh_messages(data))
+    words = list(islice(_ssh_messages(data), MAX_PARTS))
     return f"{side}: {', '.join(words)}" if words else f"{side}: Encrypted packet (len={len(data)})"
 
 
@@ -123,7 +124,9 @@ def _ssh_messages(data: bytes) -> Iterator[str]:
 
 def lines(view: View) -> list[str]:
     """The lines of a text protocol, without their ends."""
-    return [printable(line.rstrip(b"\r")) for line in view.payload.removesuffix(b"\n").split(b"\n")[:_MAX_LINES]]
+    return [
+        printable(line.rstrip(b"\r")) for line in view.payload.removesuffix(b"\n").split(b"\n", _MAX_LINES)[:_MAX_LINES]
+    ]
 
 
 def mail(view: View) -> str | None:

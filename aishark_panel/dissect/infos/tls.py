@@ -1,11 +1,12 @@
 """TLS records and what QUIC shows of itself."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from aishark_panel.dissect import quic as initial_packets
 from aishark_panel.dissect.headers import number
-from aishark_panel.dissect.infos.view import View
+from aishark_panel.dissect.infos.view import MAX_PARTS, View
 from aishark_panel.errors import ConfigError
 
 __all__ = ["quic", "tls"]
@@ -45,7 +46,7 @@ def tls(view: View) -> str | None:
     """The records of a segment (RFC 8446 section 5.1), and the messages in those that are not encrypted."""
     data = view.payload
     name = view.text("tls_sni")
-    words = list(_records(data, f" (SNI={name})" if name else ""))
+    words = list(islice(_records(data, f" (SNI={name})" if name else ""), MAX_PARTS))
     if not words and data:
         # A segment from the middle of a record; Wireshark's words for it depend on the version.
         middle = "Continuation Data" if view.protocol in ("TLS", "TLSv1.3") else "Ignored Unknown Record"
@@ -116,7 +117,7 @@ def quic(view: View) -> str | None:
     words: list[str] = []
     opened = _opened(data)
     at = 0
-    while at + 7 <= len(data) and data[at] & 0x80:
+    while at + 7 <= len(data) and data[at] & 0x80 and len(words) < MAX_PARTS:
         version = number(data, at + 1, 4)
         destination_end = at + 6 + data[at + 5]
         destination = data[at + 6 : destination_end]
@@ -148,7 +149,9 @@ def _opened(datagram: bytes) -> dict[int, str]:
             keys = initial_packets.client_keys(initial.version, initial.destination_id)
             opened = initial_packets.open_initial(initial, keys)
             if opened is not None:
-                frames = [_QUIC_FRAMES.get(kind, "") for kind in initial_packets.frame_kinds(opened.frames)]
+                frames = [
+                    _QUIC_FRAMES.get(kind, "") for kind in islice(initial_packets.frame_kinds(opened.frames), MAX_PARTS)
+                ]
                 found[initial.start] = ", ".join([f", PKN: {opened.number}", *(name for name in frames if name)])
     except ConfigError:  # without the package cryptography they stay closed
         return {}

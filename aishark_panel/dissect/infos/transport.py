@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from aishark_panel.dissect.headers import number
-from aishark_panel.dissect.infos.view import TcpNumbers, View
+from aishark_panel.dissect.infos.view import MAX_PARTS, TcpNumbers, View
 
 __all__ = ["PROBLEMS", "is_sent_again", "sctp", "tcp", "tcp_problems", "udp"]
 
@@ -140,8 +140,8 @@ def sctp(view: View) -> str | None:
     if header is None:
         return None
     data, at = view.frame[header.payload : header.end], 0
-    words = []
-    while at + 4 <= len(data):
+    words: list[str] = []
+    while at + 4 <= len(data) and len(words) < MAX_PARTS:
         kind, size = data[at], number(data, at + 2)
         name = _CHUNKS.get(kind & 0xFF, "UNKNOWN")
         if kind == 0:

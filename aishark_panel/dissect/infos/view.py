@@ -7,14 +7,14 @@ function of the layer below.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from aishark_panel.dissect.headers import Header, headers, number
 from aishark_panel.wire.packets import Packets, address_text
 from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import Layer
 
-__all__ = ["Info", "TcpNumbers", "View", "address", "mac", "printable"]
+__all__ = ["MAX_PARTS", "Info", "TcpNumbers", "View", "address", "mac", "printable"]
 
 
 class TcpNumbers(NamedTuple):
@@ -92,6 +92,10 @@ class View:
         return address(self.frame[at : at + size])
 
 
+MAX_PARTS: Final = 64
+"""Most records, messages, frames of one packet that are put into words; no one reads more, and each takes its time."""
+_MAX_BYTES: Final = 1_024
+
 Info = Callable[[View], str | None]
 
 
@@ -111,6 +115,7 @@ _ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "
 
 
 def printable(raw: bytes) -> str:
-    """Text of bytes from outside: UTF-8, with what is not, and control characters, as Wireshark writes them."""
-    text = raw.decode("utf-8", "replace")
+    """Text of bytes from outside: UTF-8, with what is not, and control characters, as Wireshark writes them; of
+    long ones the start."""
+    text = raw[:_MAX_BYTES].decode("utf-8", "replace")
     return "".join(c if c.isprintable() else _ESCAPES.get(ord(c), f"\\{ord(c):03o}") for c in text)

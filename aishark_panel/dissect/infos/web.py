@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from aishark_panel.dissect.infos.view import View, printable
+from aishark_panel.dissect.infos.view import MAX_PARTS, View, printable
 
 __all__ = ["http", "http2", "sip"]
 
@@ -59,7 +59,7 @@ def http2(view: View) -> str | None:
         words.append("Magic")
         data = data[len(_HTTP2_PREFACE) :]
     at = 0
-    while at + 9 <= len(data):
+    while at + 9 <= len(data) and len(words) < MAX_PARTS:
         kind, stream = data[at + 3], int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF
         if kind >= len(_HTTP2_FRAMES):
             break
