@@ -1,8 +1,8 @@
 """JA3 and JA4: which program speaks TLS, told from what its ClientHello offers.
 
 JA3: github.com/salesforce/ja3. JA4: github.com/FoxIO-LLC/ja4, of which only the TLS client fingerprint is free
-(BSD 3-Clause), and only that is made here. `ClientHello` is one hello; dissect.hellos finds them in packets. Made on
-demand, never while packets stream in.
+(BSD 3-Clause), and only that is made here. `ClientHello` is one hello; dissect.client_hello finds them in packets.
+Made on demand, never while packets stream in.
 """
 
 import hashlib

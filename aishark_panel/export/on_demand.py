@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from aishark_panel.dissect import info_text
+from aishark_panel.dissect.client_hello import HelloReader
 from aishark_panel.dissect.community_id import packet_community_id
 from aishark_panel.dissect.fingerprint import ClientHello
-from aishark_panel.dissect.hellos import HelloReader
 from aishark_panel.wire import protocols
 from aishark_panel.wire.packets import Interface, Packets
 from aishark_panel.wire.schema import Layer

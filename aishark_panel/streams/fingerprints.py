@@ -5,8 +5,8 @@ from typing import Final
 
 import numpy as np
 
+from aishark_panel.dissect.client_hello import HelloReader
 from aishark_panel.dissect.fingerprint import ClientHello
-from aishark_panel.dissect.hellos import HelloReader
 from aishark_panel.errors import ConfigError
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.packets import Packets

@@ -1,4 +1,4 @@
-"""JA3 and JA4 of hellos built here; dissect/test_hellos.py compares whole captures with the answers of others."""
+"""JA3 and JA4 of hellos built here; dissect/test_client_hello.py compares whole captures with the answers of others."""
 
 import hashlib
 import struct

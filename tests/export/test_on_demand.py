@@ -11,7 +11,7 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.export.on_demand import ON_DEMAND
 from aishark_panel.export.read import read_to
 from tests import traffic
-from tests.dissect.test_hellos import segment
+from tests.dissect.test_client_hello import segment
 from tests.dissect.test_tls import HELLO, record
 from tests.wire.capture_bytes import pcap
 

@@ -80,6 +80,7 @@ class MemoryHub:
         self._sequence += 1
         times = [start_ns + k * every_ns for k in range(len(kinds))]
         self.session.ingest(self.run, Frames.from_list([frame(k) for k in kinds], times), self._sequence, {})
+        self.session.alerts.settle()
 
     def _ask(self, method: str, **params: object) -> tuple[Any, Any]:
         self.asked.append(method)

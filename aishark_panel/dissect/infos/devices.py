@@ -105,7 +105,7 @@ def _snmp(data: bytes) -> str | None:
 
 def _elements(data: bytes, at: int, end: int) -> list[tuple[int, int, int]]:
     """(tag, start, end) of the content of each BER element; IndexError where one is not whole."""
-    found = []
+    found: list[tuple[int, int, int]] = []
     while at < end and len(found) < MAX_PARTS:
         tag, length, start = data[at], data[at + 1], at + 2
         if length & 0x80:

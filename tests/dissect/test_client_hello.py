@@ -11,9 +11,9 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from aishark_panel.capturefile import open_capture
+from aishark_panel.dissect.client_hello import HelloReader
 from aishark_panel.dissect.fingerprint import ClientHello, parse_client_hello
 from aishark_panel.dissect.headers import headers
-from aishark_panel.dissect.hellos import HelloReader
 from aishark_panel.dissect.quic import client_keys
 from aishark_panel.errors import CaptureFileError
 from aishark_panel.wire.packets import address_text
