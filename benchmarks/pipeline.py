@@ -37,7 +37,6 @@ from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.export.writer import open_writer
 from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.query import compile_expression
-from aishark_panel.streams.conversations import Conversations
 from aishark_panel.streams.ring import Ring
 from aishark_panel.streams.rollups import Rollups
 from aishark_panel.wire.messages import Batch, CodecName
@@ -124,7 +123,7 @@ def stages(path: Path, snaplen: int, rules: int, formats: list[str]) -> dict[str
                 yield timed("agent: encode", lambda: Batch.pack(number, batch, "none", {}))  # noqa: B023
         source.close()
 
-    ring, rollups, conversations = Ring(512 * 2**20), Rollups(), Conversations()
+    ring, rollups = Ring(512 * 2**20), Rollups()
     predicates = [compile_expression(text) for text in PREDICATES]
     alerts = AlertLog(parse_rules(rules_text(rules), "rules"))
     interfaces = [Interface("benchmark", "file", 1)]
@@ -139,7 +138,6 @@ def stages(path: Path, snaplen: int, rules: int, formats: list[str]) -> dict[str
                 "hub: rollups",
                 lambda: rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop]),  # noqa: B023
             )
-            timed("hub: conversations", lambda: conversations.add(packets, start, stop))  # noqa: B023
             timed("hub: 20 predicates", lambda: [p.mask(packets, start, stop) for p in predicates])  # noqa: B023
             if rules:
                 timed(f"hub: {rules} rules", lambda: alerts.take(packets, start, stop, interfaces))  # noqa: B023

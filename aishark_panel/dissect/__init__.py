@@ -1,25 +1,25 @@
 """Frames in, PACKETS columns out: numba kernels, one file per family of protocols.
 
-`dissect` appends a batch of frames to a block; `info_text` makes the one-line summary of a row for people.
+`dissect` appends a batch of frames to a block; a `Dissector` does so for one capture and adds what follows only from
+several of its packets; `info_text` makes the one-line summary of a row for people.
 """
 
-import os
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from aishark_panel.dissect.conversations import Conversations
+from aishark_panel.dissect.hellos import Hellos
 from aishark_panel.dissect.info import info_text
 from aishark_panel.dissect.packet import CHUNK_ROWS, dissect_rows
 from aishark_panel.dissect.row import ROW_TYPE
+from aishark_panel.dissect.texts import SEED
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
 
-__all__ = ["dissect", "info_text", "warm_up"]
-
-_SEED: Final = int.from_bytes(os.urandom(8)) >> 1
-"""Where text hashes start; see dissect.texts."""
+__all__ = ["Dissector", "dissect", "info_text", "warm_up"]
 
 
 def dissect(
@@ -58,12 +58,43 @@ def dissect(
         packets.columns,
         packets.texts,
         packets.length,
-        _SEED,
+        SEED,
         rows,
         rows.view(np.uint64, np.ndarray),
     )
     packets.length += appended
     return appended
+
+
+class Dissector:
+    """Dissects the frames of one capture, in the order they were taken, and remembers what later ones need.
+
+    Results do not depend on how frames are cut into batches.
+    """
+
+    def __init__(self) -> None:
+        self.conversations = Conversations()
+        self._hellos = Hellos()
+
+    def append(
+        self,
+        frames: Frames,
+        start: int,
+        link_types: npt.NDArray[np.int32],
+        iface_codes: npt.NDArray[np.uint16],
+        packets: Packets,
+    ) -> int:
+        """As `dissect`; fills `tcp_problem` too, and what a ClientHello in several segments says."""
+        first = packets.length
+        appended = dissect(frames, start, link_types, iface_codes, packets)
+        self._hellos.join(frames, start, packets, first, first + appended)
+        self.conversations.add(packets, first, first + appended)
+        return appended
+
+    def clear(self) -> None:
+        """Forget all that was remembered."""
+        self.conversations.clear()
+        self._hellos.clear()
 
 
 def _input(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
@@ -80,6 +111,6 @@ def warm_up(progress: Callable[[str], None] | None = None) -> None:
     """
     if progress:
         progress("preparing the dissector (some 15 s on the first run, then from the cache)")
-    dissect(Frames.from_list([b""], [0]), 0, np.ones(1, np.int32), np.zeros(1, np.uint16), Packets(1))
+    Dissector().append(Frames.from_list([b""], [0]), 0, np.ones(1, np.int32), np.zeros(1, np.uint16), Packets(1))
     if progress:
         progress("the dissector is ready")

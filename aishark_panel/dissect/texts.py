@@ -7,6 +7,7 @@ among the known ones and forgets the copy, or keeps it. `has_room` is asked once
 into one place of the table.
 """
 
+import os
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,10 @@ from aishark_panel.dissect.load import Bytes, u8, word
 from aishark_panel.jit import kernel_part
 from aishark_panel.wire.packets import MAX_TEXT_BYTES, PACKET_TEXT_BYTES, Texts
 
-__all__ = ["has_room", "intern", "intern_slice", "lower", "put"]
+__all__ = ["SEED", "has_room", "intern", "intern_slice", "lower", "put"]
+
+SEED: Final = int.from_bytes(os.urandom(8)) >> 1
+"""Where hashes start in this process."""
 
 _PACKET_TEXTS: Final = 3
 """Most texts one packet has: method, host and path of an HTTP request."""

@@ -28,6 +28,7 @@ _SSL_3: Final = 0x0300
 _ABSENT: Final = -1
 
 _TLS_BIT: Final = int(Layer.TLS)
+_HANDSHAKE_BIT: Final = int(Layer.TLS_HANDSHAKE)
 
 
 @kernel_part
@@ -50,6 +51,8 @@ def tls(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, 
     if content_type == _HANDSHAKE and end - pos >= _HELLO_START_BYTES and u8(data, pos + 4) == 3:
         message = u8(data, pos)
         if message in (_CLIENT_HELLO, _SERVER_HELLO):
+            row.layers |= _HANDSHAKE_BIT
+            row.tls_handshake = message
             wire_end = min(wire_end, pos + length)
             _hello(data, pos, min(end, wire_end), wire_end, message == _CLIENT_HELLO, row, texts, seed)
     return True

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from aishark_panel.capturefile import CaptureFile, open_capture
-from aishark_panel.dissect import dissect
+from aishark_panel.dissect import Dissector
 from aishark_panel.export.tables import Rows
 from aishark_panel.export.writer import check_suffix, open_writer
 from aishark_panel.query import Predicate, compile_expression
@@ -39,6 +39,7 @@ class CaptureTable:
         self.interfaces: list[Interface] = []
         """indexed by the packets' `iface`; agent is "" """
         self._packets = Packets(BATCH_ROWS)
+        self._dissector = Dissector()
         self._link_types = np.zeros(0, np.int32)
         self._next_number = 1
 
@@ -54,7 +55,8 @@ class CaptureTable:
     def _dissect(self, frames: Frames, start: int) -> int:
         packets = self._packets
         packets.clear()
-        taken = dissect(frames, start, self._link_types, np.arange(len(self._link_types), dtype=np.uint16), packets)
+        codes = np.arange(len(self._link_types), dtype=np.uint16)
+        taken = self._dissector.append(frames, start, self._link_types, codes, packets)
         if taken == 0:
             raise RuntimeError("an empty block had no room for a packet")
         packets.columns.frame_pos[:taken] = frames.offsets[start : start + taken]

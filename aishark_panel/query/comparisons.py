@@ -18,7 +18,7 @@ from aishark_panel.query.names import Field, Presence, protocol_named
 from aishark_panel.query.rows import Mask, Rows, Test
 from aishark_panel.query.syntax import Items, Literal, Range
 from aishark_panel.query.texts import Decision, among, ordered, text_test
-from aishark_panel.wire.schema import TCP_FLAG_NAMES, Kind, Layer
+from aishark_panel.wire.schema import FLAG_NAMES, Kind, Layer
 
 __all__ = [
     "NUMERIC", "TEXTUAL", "Atom", "compare_fields", "compare_literal", "compare_quantities", "has_flags", "in_networks",
@@ -157,14 +157,15 @@ def in_networks(field: Field, values: Sequence[Literal]) -> Atom:
 
 def has_flags(field: Field, names: Sequence[Literal]) -> Atom:
     """Are all these flags set?"""
-    if field.stored != "tcp_flags" or field.bit:
-        raise ExpressionError("has() looks at tcp_flags: has(tcp_flags, 'SYN')", names[0].position)
+    stored, known = field.stored, FLAG_NAMES.get(field.stored, ())
+    if not known or field.bit:
+        raise ExpressionError(f"has() looks at {' or '.join(FLAG_NAMES)}: has(tcp_flags, 'SYN')", names[0].position)
     bits = 0
     for name in names:
-        if name.text.upper() not in TCP_FLAG_NAMES:
-            raise ExpressionError(f"{name.text[:20]!r} is no TCP flag: {', '.join(TCP_FLAG_NAMES)}", name.position)
-        bits |= 1 << TCP_FLAG_NAMES.index(name.text.upper())
-    return Atom(test=lambda rows: (rows.values("tcp_flags") & bits) == bits, fields=(field,))
+        if name.text.upper() not in known:
+            raise ExpressionError(f"{name.text[:20]!r} is no flag of {stored}: {', '.join(known)}", name.position)
+        bits |= 1 << known.index(name.text.upper())
+    return Atom(test=lambda rows: (rows.values(stored) & bits) == bits, fields=(field,))
 
 
 def on_text(field: Field, decision: Decision) -> Atom:

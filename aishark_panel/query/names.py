@@ -16,7 +16,7 @@ from aishark_panel.errors import ExpressionError
 from aishark_panel.query.parser import FUNCTIONS
 from aishark_panel.wire.packets import ARROW_NAMES
 from aishark_panel.wire.protocols import PROTOCOLS
-from aishark_panel.wire.schema import COLUMNS, TCP_FLAG_NAMES, Column, Kind, Layer, column
+from aishark_panel.wire.schema import COLUMNS, TCP_FLAG_NAMES, Column, Kind, Layer, TcpProblem, column
 
 __all__ = ["Field", "Meaning", "Presence", "Word", "protocol_named", "resolve", "suggestion", "vocabulary"]
 
@@ -165,6 +165,12 @@ def _protocols() -> Iterator[tuple[str, Meaning]]:
             yield protocol.lower(), Meaning(protocol=code, description=f"{protocol} is the highest protocol known")
     for name, layers in _PROTOCOL_LAYERS.items():
         yield name, Meaning(presence=tuple(map(_layers, layers)), description=f"has {name}")
+    any_problem = (_layers(Layer.TCP), Presence("tcp_problem"))
+    yield "tcp.analysis.flags", Meaning(presence=any_problem, description="any of tcp.analysis.*")
+    for problem in TcpProblem:
+        presence = (_layers(Layer.TCP), Presence("tcp_problem", int(problem)))
+        meaning = Meaning(presence=presence, description=f"TCP problem {problem.name}")
+        yield f"tcp.analysis.{str(problem.name).lower()}", meaning
     yield "frame", Meaning(description="all packets; or their bytes: frame contains 'text'")
 
 

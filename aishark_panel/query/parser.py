@@ -19,7 +19,7 @@ MAX_DEPTH: Final = 50
 """How deep brackets and negations may nest."""
 
 FUNCTIONS: Final = {
-    "has": "has(tcp_flags, 'SYN', ...): all these flags are set",
+    "has": "has(tcp_flags, 'SYN', ...): all these flags are set; tcp_problem has some too",
     "in_net": "in_net(src_ip, '10.0.0.0/8', ...): the address is in one of these networks",
     "str.contains": "column.str.contains('regex'): found anywhere; regex=False for plain text, case=False for any case",
     "str.startswith": "column.str.startswith('text')",

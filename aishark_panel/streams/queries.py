@@ -173,9 +173,25 @@ def _conversations(session: Session, params: dict[str, Any]) -> Answer:
             "bytes_ba": top.bytes[:, 1],
             "first_ts": top.first_ts,
             "last_ts": top.last_ts,
+            "handshake_rtt_ns": _known(top.handshake_rtt_ns),
+            "rtt_ab_ns": _known(top.rtt_ns[:, 0]),
+            "rtt_ba_ns": _known(top.rtt_ns[:, 1]),
+            **_by_direction("retransmissions", top.retransmissions),
+            **_by_direction("out_of_order", top.out_of_order),
+            **_by_direction("lost_segments", top.lost_segments),
+            **_by_direction("duplicate_acks", top.duplicate_acks),
+            **_by_direction("zero_windows", top.zero_windows),
         }
     )
     return {"total": len(session.conversations)}, _stream([batch])
+
+
+def _known(values: npt.NDArray[np.int64]) -> pa.Array:
+    return pa.array(values, mask=values == 0)
+
+
+def _by_direction(name: str, counts: npt.NDArray[np.uint32]) -> dict[str, npt.NDArray[np.uint32]]:
+    return {f"{name}_ab": counts[:, 0], f"{name}_ba": counts[:, 1]}
 
 
 def _addresses(values: npt.NDArray[np.uint64], v6: npt.NDArray[np.bool_]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from aishark_panel.dissect import dissect
+from aishark_panel.dissect import Dissector
 from aishark_panel.wire.frames import MAX_FRAME_BYTES, Frames
 from aishark_panel.wire.packets import Packets
 
@@ -50,6 +50,7 @@ class Ring:
         if limit_bytes < MIN_LIMIT_BYTES:
             raise ValueError(f"a ring needs at least {MIN_LIMIT_BYTES} bytes, got {limit_bytes}")
         self.limit_bytes = limit_bytes
+        self.dissector = Dissector()
         self._piece_bits = _PIECE_BITS if limit_bytes >= _SMALL_RING_BYTES else _SMALL_PIECE_BITS
         self._piece_bytes = 1 << self._piece_bits
         rows = _MAX_BLOCK_ROWS
@@ -96,7 +97,7 @@ class Ring:
             block = self._tail(frames, done)
             start = block.length
             stored = self._store(frames, done, block)
-            taken = dissect(frames.slice(done, done + stored), 0, link_types, iface_codes, block)
+            taken = self.dissector.append(frames.slice(done, done + stored), 0, link_types, iface_codes, block)
             if taken == 0:
                 self._open_block()
                 continue
@@ -198,6 +199,7 @@ class Ring:
         with self._lock:
             blocks, self._blocks = self._blocks, []
             reusable = self._readers == 0
+        self.dissector.clear()
         for block in blocks:
             self.cleared += block.length
             self._release(block, reusable)
@@ -209,7 +211,7 @@ class Ring:
             self._readers += 1
             blocks = list(self._blocks)
         try:
-            yield _views(blocks, first, self.end if end is None else end)
+            yield _views(blocks, first, self.end if end is None else min(end, self.end))
         finally:
             with self._lock:
                 self._readers -= 1

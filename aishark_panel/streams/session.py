@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from aishark_panel.alerts.log import AlertLog
 from aishark_panel.alerts.rule import Rule, parse_rules
+from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
-from aishark_panel.streams.conversations import Conversations
 from aishark_panel.streams.matches import Matches
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES, BlockView, Ring
 from aishark_panel.streams.rollups import Rollups
@@ -83,7 +83,6 @@ class Session:
         """name of the person it belongs to; "" for the hub's own"""
         self.ring = Ring(ring_bytes)
         self.rollups = Rollups()
-        self.conversations = Conversations()
         self.matches = Matches()
         self.alerts = AlertLog(rules)
         self.interfaces: list[Interface] = []
@@ -103,6 +102,11 @@ class Session:
         self.last_ts = 0
         """packet time of the first and of the newest packet, ns; 0 before the first"""
         self._rate_marks: deque[tuple[float, int, int]] = deque(maxlen=64)
+
+    @property
+    def conversations(self) -> Conversations:
+        """Who talked with whom so far."""
+        return self.ring.dissector.conversations
 
     def attach(self, hello: Hello) -> AgentRun:
         """Register an agent's run, or find it again after a reconnection; ProtocolError beyond MAX_INTERFACES."""
@@ -171,7 +175,6 @@ class Session:
         for packets, start, stop in views:
             columns = packets.columns
             self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
-            self.conversations.add(packets, start, stop)
             self.alerts.take(packets, start, stop, self.interfaces)
         if len(frames):
             self.first_ts = self.first_ts or int(frames.ts[0])
@@ -188,7 +191,6 @@ class Session:
         self.alerts.clear()
         self.ring.clear()
         self.rollups.clear()
-        self.conversations.clear()
         self.matches.clear()
         self.first_ts = self.last_ts = 0
 

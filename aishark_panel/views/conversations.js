@@ -1,8 +1,10 @@
 // Table of conversations. state: {rows: [{id, a, b, protocol, family, packets, bytes, bytes_ab, bytes_ba, start_ms,
-// duration_ms}], total, forgotten, filtered, empty}. A click on a heading sorts, one on a row filters.
+// duration_ms, rtt_ms (null: not known), retransmissions}], total, forgotten, filtered, empty}. A click on a heading
+// sorts, one on a row filters.
 
 const COLUMNS = [["a", "Side A"], ["b", "Side B"], ["protocol", "Protocol"], ["packets", "Packets"], ["bytes", "Bytes"],
-  ["bytes_ab", "A → B"], ["bytes_ba", "B → A"], ["start_ms", "Start (UTC)"], ["duration_ms", "Duration"]];
+  ["bytes_ab", "A → B"], ["bytes_ba", "B → A"], ["start_ms", "Start (UTC)"], ["duration_ms", "Duration"],
+  ["rtt_ms", "RTT"], ["retransmissions", "Resent"]];
 const TEXTS = new Set(["a", "b", "protocol"]);
 
 export function render({ model }) {
@@ -25,9 +27,11 @@ export function render({ model }) {
   const duration = (ms) => (ms < 1000 ? `${ms} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s`
     : ms < 3_600_000 ? `${(ms / 60_000).toFixed(1)} min` : `${(ms / 3_600_000).toFixed(1)} h`);
   const SHOWN = { packets: count, bytes: (n) => si(n, "B"), bytes_ab: (n) => si(n, "B"), bytes_ba: (n) => si(n, "B"),
-    start_ms: (ms) => new Date(ms).toISOString().slice(11, 23), duration_ms: duration };
+    start_ms: (ms) => new Date(ms).toISOString().slice(11, 23), duration_ms: duration,
+    rtt_ms: (ms) => (ms === null ? "" : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`), retransmissions: (n) => (n ? count(n) : "") };
   const EXACT = { packets: count, bytes: (n) => `${count(n)} bytes`, bytes_ab: (n) => `${count(n)} bytes`,
-    bytes_ba: (n) => `${count(n)} bytes`, start_ms: (ms) => new Date(ms).toISOString(), duration_ms: (ms) => `${count(ms)} ms` };
+    bytes_ba: (n) => `${count(n)} bytes`, start_ms: (ms) => new Date(ms).toISOString(), duration_ms: (ms) => `${count(ms)} ms`,
+    rtt_ms: (ms) => (ms === null ? "" : `TCP handshake: ${ms} ms`), retransmissions: (n) => `${count(n)} segments sent again` };
 
   function row({ id }) {
     const cells = COLUMNS.map(([name]) => h("span", { class: name, role: "cell" }));

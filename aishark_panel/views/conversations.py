@@ -88,9 +88,15 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
             "bytes_ba": each["bytes_ba"],
             "start_ms": each["first_ts"] // 1_000_000,
             "duration_ms": (each["last_ts"] - each["first_ts"]) // 1_000_000,
+            "rtt_ms": _milliseconds(each["handshake_rtt_ns"]),
+            "retransmissions": each["retransmissions_ab"] + each["retransmissions_ba"],
         }
         for each in batch.to_pylist()
     ]
+
+
+def _milliseconds(duration_ns: int | None) -> float | None:
+    return None if duration_ns is None else round(duration_ns / 1e6, 3)
 
 
 def _endpoint(address: str, port: int) -> str:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from aishark_panel.wire.other_names import OTHER_NAMES, OtherNames
 
-__all__ = ["COLUMNS", "FRAMES", "TCP_FLAG_NAMES", "Column", "Kind", "Layer", "column"]
+__all__ = ["COLUMNS", "FLAG_NAMES", "FRAMES", "TCP_FLAG_NAMES", "Column", "Kind", "Layer", "TcpProblem", "column"]
 
 FRAMES: Final = pa.schema(
     [
@@ -136,6 +136,42 @@ class Column:
 
 TCP_FLAG_NAMES: Final = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
 """Bit 0 first (RFC 9293 section 3.1; AE: RFC 9768)."""
+
+
+class TcpProblem(enum.IntFlag):
+    """What a TCP segment shows in the light of those before it; Wireshark's tcp.analysis.* of the same names."""
+
+    RETRANSMISSION = 1 << 0
+    """data sent before; set for the next two kinds too"""
+    FAST_RETRANSMISSION = 1 << 1
+    """... soon after duplicate acknowledgements asked for it"""
+    SPURIOUS_RETRANSMISSION = 1 << 2
+    """... although it had been acknowledged"""
+    OUT_OF_ORDER = 1 << 3
+    """overtaken by a later segment"""
+    LOST_SEGMENT = 1 << 4
+    """the one before it was not captured"""
+    ACK_LOST_SEGMENT = 1 << 5
+    """acknowledges what was not captured"""
+    DUPLICATE_ACK = 1 << 6
+    ZERO_WINDOW = 1 << 7
+    """the sender takes no more data"""
+    ZERO_WINDOW_PROBE = 1 << 8
+    ZERO_WINDOW_PROBE_ACK = 1 << 9
+    WINDOW_FULL = 1 << 10
+    """fills what the receiver is ready to take"""
+    WINDOW_UPDATE = 1 << 11
+    KEEP_ALIVE = 1 << 12
+    KEEP_ALIVE_ACK = 1 << 13
+    REUSED_PORTS = 1 << 14
+    """a new connection between the ports of an earlier one"""
+
+
+FLAG_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "tcp_flags": TCP_FLAG_NAMES,
+    "tcp_problem": tuple(str(problem.name) for problem in TcpProblem),
+}
+"""Of columns whose bits people name: the names, bit 0 first."""
 
 
 def _integer(name: str, dtype: str, meaning: str, **more: object) -> Column:
@@ -282,7 +318,8 @@ COLUMNS: Final[tuple[Column, ...]] = (
         kind=Kind.FLAGS,
         dtype="u2",
         present=Layer.TCP,
-        meaning="what the conversation so far shows to be wrong with this segment; 0: nothing",
+        meaning="what the conversation so far shows to be wrong with this segment, bits by name in TcpProblem: "
+        + ", ".join(f"{name} {1 << bit}" for bit, name in enumerate(FLAG_NAMES["tcp_problem"])),
     ),
     _integer(
         "tcp_mss",

@@ -15,7 +15,7 @@ IMPURE_MODULES = {
 }  # fmt: skip
 ALLOWED = {
     # os.urandom: a seed of its own for each process, so that nobody can prepare texts that collide in the pool.
-    "aishark_panel.dissect": {"os"},
+    "aishark_panel.dissect.texts": {"os"},
     # Addresses to text and back (inet_ntop, inet_pton): computing, in spite of the module's name.
     "aishark_panel.wire.packets": {"socket"},
 }

@@ -26,14 +26,15 @@ SAMPLE: list[Row] = [
         "eth_src": 0x001122AABBCC, "eth_dst": 0xFFFFFFFFFFFF, "eth_type": 0x800, "ip_version": 4, "ip_proto": 6,
         "src_ip": "10.0.0.1", "dst_ip": "192.168.1.20", "ip_ttl": 64, "src_port": 40_000, "dst_port": 80,
         "tcp_flags": 0x18, "tcp_seq": 0xFFFFFFFF, "tcp_ack": 5, "tcp_window": 1_000, "payload_len": 400,
-        "protocol": "HTTP", "http_host": "www.example.com", "http_method": "GET", "http_path": "/a?b=1",
+        "tcp_problem": 0x03, "protocol": "HTTP", "http_host": "www.example.com", "http_method": "GET",
+        "http_path": "/a?b=1",
     },
     {
         "layers": TCP, "ts": 1_700_000_001_000_000_000, "iface": 1, "orig_len": 60, "cap_len": 60,
         "eth_src": 0x001122AABBCD, "eth_dst": 0x001122AABBCC, "eth_type": 0x800, "ip_version": 4, "ip_proto": 6,
         "src_ip": "192.168.1.20", "dst_ip": "10.0.0.1", "ip_ttl": 128, "src_port": 80, "dst_port": 40_000,
         "tcp_flags": 0x02, "tcp_seq": 1, "tcp_ack": 0, "tcp_window": 0, "payload_len": 0, "protocol": "TCP",
-        "malformed": 1,
+        "malformed": 1, "tcp_problem": 0x1000,
     },
     {
         "layers": UDP | Layer.DNS | Layer.DNS_QUESTION | Layer.DNS_RESPONSE, "ts": 1_700_000_002_500_000_000,

@@ -47,7 +47,7 @@ def test_both_directions_are_one_conversation(session: Session, run: AgentRun) -
 def test_conversations_are_bounded_and_what_is_forgotten_is_counted(
     session: Session, run: AgentRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aishark_panel.streams.conversations.MAX_CONVERSATIONS", 4_096)
+    monkeypatch.setattr("aishark_panel.dissect.conversations.MAX_CONVERSATIONS", 4_096)
     content = [udp_frame(f"10.{i >> 8}.{i & 255}.1", "10.0.0.2", 1, 2) for i in range(10_000)]
     session.ingest(run, Frames.from_list(content, list(range(10_000))), 1, {})
     conversations = session.conversations
