@@ -44,6 +44,7 @@ for _number, _name in {
     _NAMES[_number] = _name
 
 _TCP_BITS: Final = int(Layer.TCP | Layer.TRANSPORT)
+_WSCALE_BIT: Final = int(Layer.TCP_WSCALE)
 _UDP_BITS: Final = int(Layer.UDP | Layer.TRANSPORT)
 _SCTP_BITS: Final = int(Layer.SCTP | Layer.TRANSPORT)
 _PORTS_BIT: Final = int(Layer.PORTS)
@@ -114,7 +115,24 @@ def _tcp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Payload:
     if pos + header_len > end:
         row.truncated = 1
         return pos, OVER_NOTHING
+    _options(data, pos + 20, pos + header_len, row)
     return pos + header_len, OVER_TCP
+
+
+@kernel_part
+def _options(data: Bytes, pos: int, end: int, row: Row) -> None:
+    """The window scale option (RFC 7323)."""
+    while end - pos >= 2 and u8(data, pos) != 0:
+        kind, length = u8(data, pos), u8(data, pos + 1)
+        if kind == 1:
+            pos += 1
+            continue
+        if length < 2 or length > end - pos:
+            return
+        if kind == 3 and length == 3:
+            row.layers |= _WSCALE_BIT
+            row.tcp_wscale = u8(data, pos + 2)
+        pos += length
 
 
 @kernel_part
