@@ -138,6 +138,15 @@ class Session:
         """As `table`, as a pandas DataFrame; `Table.df` says what types its columns have."""
         return self.table(last, where, columns, limit).df
 
+    def conversations(self, limit: int = 1_000) -> pd.DataFrame:
+        """Who talked with whom, most bytes first: packets and bytes each way, TCP's round-trip times and problems.
+
+        docs/protocol.md says what the columns mean. At most 1,000.
+        """
+        batch = self._ask(lambda client, session: client.conversations(session, limit))
+        rows: pd.DataFrame = batch.to_pandas()
+        return rows
+
     def follow(
         self, where: str = "", columns: Sequence[str] = (), start: str = "now", max_batches: int = 1_000
     ) -> PacketStream:

@@ -19,7 +19,7 @@ from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
 from aishark_panel.wire.pcapwrite import PcapWriter
 from aishark_panel.wire.schema import Layer
-from tests.dissect.segments import Segment, frames_of
+from tests.segments import Segment, frames_of
 
 
 def hello(name: str, padding: int = 1_700, *, name_first: bool = False) -> bytes:

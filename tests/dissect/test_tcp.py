@@ -21,7 +21,7 @@ from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
 from aishark_panel.wire.pcapwrite import PcapWriter
 from aishark_panel.wire.schema import Layer, TcpProblem
-from tests.dissect.segments import ACK, MS, RST, SYN, Segment, frames_of, interleaved, random_connection
+from tests.segments import ACK, MS, RST, SYN, Segment, frames_of, interleaved, random_connection
 
 P = TcpProblem
 NONE = TcpProblem(0)

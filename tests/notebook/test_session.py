@@ -40,6 +40,14 @@ def test_it_equals_what_the_file_holds(session: Capture, capture_file: Path) -> 
     assert ours.select(names).to_pydict() == file.select(names).to_pydict()
 
 
+def test_conversations_are_rows_with_their_numbers(session: Capture) -> None:
+    rows = session.conversations()
+    assert len(rows) == 250
+    assert int(rows["packets_ab"].sum()) == PACKETS
+    assert rows["handshake_rtt_ns"].isna().all()
+    assert len(session.conversations(limit=3)) == 3
+
+
 def test_what_is_asked_wrongly_is_said(session: Capture) -> None:
     with pytest.raises(ExpressionError, match="did you mean src_port") as raised:
         session.df(where="srcport == 1")

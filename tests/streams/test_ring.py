@@ -121,6 +121,22 @@ def test_clear_counts_what_it_throws_away_and_numbering_goes_on() -> None:
     assert contents(ring) == [(11, 10)]
 
 
+def test_rows_are_shown_only_after_the_analysis(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = Ring(MIN_LIMIT_BYTES)
+    analyse = ring.dissector.conversations.add
+    seen: list[int] = []
+
+    def add(packets: Packets, start: int, stop: int) -> None:
+        with ring.read(1, 1_000) as views:
+            seen.append(sum(view.stop - view.start for view in views))
+        analyse(packets, start, stop)
+
+    monkeypatch.setattr(ring.dissector.conversations, "add", add)
+    ring.append(frames(10), LINK_TYPES, CODES)
+    ring.append(frames(5, first=10), LINK_TYPES, CODES)
+    assert seen == [0, 10]
+
+
 def test_too_small_a_limit_is_refused() -> None:
     with pytest.raises(ValueError, match="at least"):
         Ring(1_000_000)

@@ -10,6 +10,7 @@ from aishark_panel.streams.session import AgentRun, Session
 from aishark_panel.streams.subscription import Subscription
 from aishark_panel.wire.frames import Frames
 from tests.arrow import read_stream
+from tests.segments import ACK, SYN, Segment, frames_of
 from tests.traffic import frames, hello, tcp_frame, udp_frame
 
 DNS = b"\0\1\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1"
@@ -42,6 +43,31 @@ def test_both_directions_are_one_conversation(session: Session, run: AgentRun) -
     (row,) = read_stream(body).to_pylist()
     assert (row["addr_a"], row["port_b"], row["packets_ab"], row["packets_ba"]) == ("10.0.0.1", 443, 2, 1)
     assert (row["bytes_ab"], row["bytes_ba"]) == (2 * len(there), len(back))
+
+
+@pytest.mark.parametrize("first", ["10.0.0.1", "10.0.0.9"])
+def test_side_a_sent_the_first_packet(session: Session, run: AgentRun, first: str) -> None:
+    second = {"10.0.0.1": "10.0.0.9", "10.0.0.9": "10.0.0.1"}[first]
+    content = [tcp_frame(first, second, 5_000, 443), tcp_frame(second, first, 443, 5_000)]
+    session.ingest(run, Frames.from_list(content, [1, 2]), 1, {})
+    _, body = METHODS["conversations"](session, {})
+    (row,) = read_stream(body).to_pylist()
+    assert (row["addr_a"], row["port_a"], row["packets_ab"], row["packets_ba"]) == (first, 5_000, 1, 1)
+
+
+def test_a_connection_has_round_trip_times_and_its_problems_are_counted(session: Session, run: AgentRun) -> None:
+    shake = [Segment(True, 99, 0, SYN), Segment(False, 499, 100, SYN | ACK, at_ns=7), Segment(True, 100, 500, at_ns=9)]
+    data = [Segment(True, 100, 500, payload=b"x" * 50, at_ns=10), Segment(False, 500, 150, at_ns=15)]
+    session.ingest(run, frames_of([*shake, *data, data[0]]), 1, {})
+    _, body = METHODS["conversations"](session, {})
+    (row,) = read_stream(body).to_pylist()
+    assert (row["handshake_rtt_ns"], row["rtt_ab_ns"], row["rtt_ba_ns"]) == (9, 5, None)
+    assert (row["retransmissions_ab"], row["retransmissions_ba"], row["duplicate_acks_ba"]) == (1, 0, 0)
+    _, body = METHODS["rows"](session, {"where": "tcp.analysis.retransmission", "first": 0, "columns": ["number"]})
+    assert read_stream(body).column("number").to_pylist() == [6]
+    session.clear()
+    session.ingest(run, frames_of(data), 2, {})
+    assert session.conversations.rows().retransmissions.sum() == 0
 
 
 def test_conversations_are_bounded_and_what_is_forgotten_is_counted(

@@ -75,6 +75,7 @@ def test_conversations_hold_both_directions(hub: MemoryHub, feed: Feed) -> None:
     first = view.root.state["rows"][0]
     assert (first["a"], first["b"], first["packets"]) == ("10.0.0.1:4000", "10.0.0.2:9999", 2)
     assert (first["bytes_ab"], first["bytes_ba"], first["duration_ms"]) == (first["bytes"], 0, 1000)
+    assert (first["rtt_ms"], first["retransmissions"]) == (None, 1)
     wait(view.root._handle_msg({"filter": first["id"], "exclude": True}))
     wait(view.root._handle_msg({"filter": "1 or True", "exclude": False}))
     assert heard == [(f"conversation_id == {first['id']}", True)]
