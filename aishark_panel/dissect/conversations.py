@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from aishark_panel.dissect.infos.view import TcpNumbers
 from aishark_panel.dissect.load import prefetch
 from aishark_panel.dissect.tcp import FLOW_TYPE, begin, follow, takes
 from aishark_panel.jit import kernel, kernel_part, lean_kernel
@@ -126,6 +127,21 @@ class Conversations:
             if start < stop:
                 self._make_room()
 
+    def tcp_numbers(self, packets: Packets, row: int) -> TcpNumbers | None:
+        """What the numbers of a TCP segment count from, while its conversation is remembered. From any thread."""
+        columns, table = packets.columns, self._table
+        found = _find(table, int(columns.conversation_id[row]))
+        if found is None or not columns.layers[row] & _TCP:
+            return None
+        source, destination = (
+            (int(ip[row, 1]), int(ip[row, 0]), int(port[row]))
+            for ip, port in ((columns.src_ip, columns.src_port), (columns.dst_ip, columns.dst_port))
+        )
+        side = 0 if (source > destination) == bool(table.counters["a_greater"][_LINES * found]) else 1
+        flows = table.flows[_LINES * found + 1 : _LINES * found + 3]
+        scale = int(flows["scale"][side])
+        return TcpNumbers(int(flows["first_seq"][side]), int(flows["first_seq"][1 - side]), max(scale, 0))
+
     def rows(self) -> ConversationRows:
         """A copy of all conversations, in order of first appearance."""
         return _rows(self._table, np.arange(self._count))
@@ -160,6 +176,17 @@ class Conversations:
         _index(table.counters["id"][::_LINES], kept, table.slots)
         self._count = min(self._count, kept)
         self._table = table
+
+
+def _find(table: _Table, conversation_id: int) -> int | None:
+    """The row of a conversation."""
+    mask = len(table.slots) - 1
+    slot = conversation_id & mask
+    while (row := int(table.slots[slot])) >= 0:
+        if int(table.counters["id"][_LINES * row]) == conversation_id:
+            return row
+        slot = (slot + 1) & mask
+    return None
 
 
 def _rows(table: _Table, rows: npt.NDArray[np.intp]) -> ConversationRows:

@@ -150,7 +150,8 @@ def _packet(session: Session, params: dict[str, Any]) -> Answer:
 
 
 def _info(session: Session, packets: Packets, row: int) -> str:
-    return info_text(packets, row, session.interfaces[int(packets.columns.iface[row])].link_type)
+    link_type = session.interfaces[int(packets.columns.iface[row])].link_type
+    return info_text(packets, row, link_type, session.conversations.tcp_numbers(packets, row))
 
 
 def _json_value(scalar: pa.Scalar) -> Any:

@@ -36,6 +36,7 @@ from aishark_panel.dissect import info_text
 from aishark_panel.dissect.info import INFOS, MAX_INFO_CHARS, TcpNumbers
 from aishark_panel.dissect.infos.transport import PROBLEMS
 from aishark_panel.dissect.infos.view import View
+from aishark_panel.wire.schema import TcpProblem
 from tests.dissect.rows import ETHERNET, dissect_frames
 from tests.dissect.seeds import SEEDS
 from tests.dissect.test_quic import crypto_frame, sealed
@@ -177,19 +178,16 @@ def test_numbers_are_relative_and_the_window_scaled_where_the_conversation_is_kn
     assert "Win=7 " in info(V4 / TCP(flags="S", window=7), TcpNumbers(0, 0, window_shift=2))
 
 
-@pytest.mark.parametrize(("bit", "text"), list(enumerate(PROBLEMS.values())))
-def test_what_is_wrong_with_a_segment_stands_in_front(bit: int, text: str) -> None:
+@pytest.mark.parametrize(("problem", "text"), PROBLEMS.items())
+def test_what_is_wrong_with_a_segment_stands_in_front(problem: TcpProblem, text: str) -> None:
     packets = dissect_frames(V4 / TCP(sport=1, dport=2, flags="R"))
-    packets.columns.tcp_problem[0] = 1 << bit
+    packets.columns.tcp_problem[0] = problem
     assert info_text(packets, 0, ETHERNET) == f"[{text}] 1 → 2 [RST] Seq=0 Win=8192 Len=0"
 
 
 def test_several_problems_stand_in_wireshark_s_order_and_hide_data_sent_again() -> None:
     packets = dissect_frames(over(5, 80, b"GET / HTTP/1.1\r\n\r\n"))
-    names = list(PROBLEMS)
-    packets.columns.tcp_problem[0] = sum(
-        1 << names.index(name) for name in ("retransmission", "ack_lost_segment", "ports_reused")
-    )
+    packets.columns.tcp_problem[0] = TcpProblem.RETRANSMISSION | TcpProblem.ACK_LOST_SEGMENT | TcpProblem.REUSED_PORTS
     start = "[TCP ACKed unseen segment] [TCP Retransmission] [TCP Port numbers reused] 5 → 80 [SYN]"
     assert info_text(packets, 0, ETHERNET).startswith(start)
 

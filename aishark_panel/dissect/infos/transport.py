@@ -5,29 +5,31 @@ from typing import Final
 
 from aishark_panel.dissect.headers import number
 from aishark_panel.dissect.infos.view import MAX_PARTS, TcpNumbers, View
+from aishark_panel.wire.schema import TcpProblem
 
 __all__ = ["PROBLEMS", "is_sent_again", "sctp", "tcp", "tcp_problems", "udp"]
 
 PROBLEMS: Final = {
-    "retransmission": "TCP Retransmission",
-    "fast_retransmission": "TCP Fast Retransmission",
-    "spurious_retransmission": "TCP Spurious Retransmission",
-    "out_of_order": "TCP Out-Of-Order",
-    "lost_segment": "TCP Previous segment not captured",
-    "duplicate_ack": "TCP Dup ACK",
-    "ack_lost_segment": "TCP ACKed unseen segment",
-    "zero_window": "TCP ZeroWindow",
-    "window_full": "TCP Window Full",
-    "keep_alive": "TCP Keep-Alive",
-    "keep_alive_ack": "TCP Keep-Alive ACK",
-    "zero_window_probe": "TCP ZeroWindowProbe",
-    "zero_window_probe_ack": "TCP ZeroWindowProbeAck",
-    "window_update": "TCP Window Update",
-    "ports_reused": "TCP Port numbers reused",
+    TcpProblem.WINDOW_UPDATE: "TCP Window Update",
+    TcpProblem.ZERO_WINDOW_PROBE_ACK: "TCP ZeroWindowProbeAck",
+    TcpProblem.ZERO_WINDOW_PROBE: "TCP ZeroWindowProbe",
+    TcpProblem.KEEP_ALIVE_ACK: "TCP Keep-Alive ACK",
+    TcpProblem.KEEP_ALIVE: "TCP Keep-Alive",
+    TcpProblem.WINDOW_FULL: "TCP Window Full",
+    TcpProblem.ZERO_WINDOW: "TCP ZeroWindow",
+    TcpProblem.ACK_LOST_SEGMENT: "TCP ACKed unseen segment",
+    TcpProblem.DUPLICATE_ACK: "TCP Dup ACK",
+    TcpProblem.LOST_SEGMENT: "TCP Previous segment not captured",
+    TcpProblem.OUT_OF_ORDER: "TCP Out-Of-Order",
+    TcpProblem.SPURIOUS_RETRANSMISSION: "TCP Spurious Retransmission",
+    TcpProblem.FAST_RETRANSMISSION: "TCP Fast Retransmission",
+    TcpProblem.RETRANSMISSION: "TCP Retransmission",
+    TcpProblem.REUSED_PORTS: "TCP Port numbers reused",
 }
-"""Wireshark's words for the bits of `tcp_problem`, bit 0 first."""
+"""Wireshark's words for a problem, in the order in which it writes them."""
 
-_SENT_AGAIN: Final = sum(1 << list(PROBLEMS).index(name) for name in ("retransmission", "out_of_order"))
+_SENT_AGAIN: Final = TcpProblem.RETRANSMISSION | TcpProblem.OUT_OF_ORDER
+_SPECIAL: Final = TcpProblem.FAST_RETRANSMISSION | TcpProblem.SPURIOUS_RETRANSMISSION
 
 _FLAGS: Final = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE", "Reserved", "Reserved", "Reserved")
 _URG, _ACK = 0x20, 0x10
@@ -63,10 +65,10 @@ _CHUNKS: Final = {
 
 def tcp_problems(view: View) -> str:
     """What is wrong with the segment, in brackets, ready to stand in front of any text; '' for nothing."""
-    bits = view.column("tcp_problem")
-    found = [name for bit, name in enumerate(PROBLEMS) if bits >> bit & 1]
-    found.sort(key=lambda name: name == "ports_reused", reverse=True)  # Wireshark puts each in front, this one first
-    return "".join(f"[{PROBLEMS[name]}] " for name in reversed(found))
+    problems = TcpProblem(view.column("tcp_problem"))
+    if problems & _SPECIAL:
+        problems &= ~TcpProblem.RETRANSMISSION
+    return "".join(f"[{words}] " for problem, words in PROBLEMS.items() if problem & problems)
 
 
 def is_sent_again(view: View) -> bool:
