@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from aishark_panel.dissect.info import info_text
 from aishark_panel.dissect.packet import CHUNK_ROWS, dissect_rows
-from aishark_panel.dissect.row import ROW_TYPE
+from aishark_panel.dissect.row import ROW_TYPE, ROW_WORDS
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
 
@@ -60,7 +60,7 @@ def dissect(
         packets.length,
         _SEED,
         rows,
-        rows.view(np.uint64, np.ndarray),
+        rows.view(np.uint64, np.ndarray).reshape(CHUNK_ROWS, ROW_WORDS),
     )
     packets.length += appended
     return appended

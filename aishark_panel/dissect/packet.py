@@ -9,7 +9,7 @@ from aishark_panel.dissect.application import over_tcp, over_udp
 from aishark_panel.dissect.ip import NO_TRANSPORT, arp, ipv4, ipv6
 from aishark_panel.dissect.link import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_RARP, link
 from aishark_panel.dissect.load import Bytes, prefetch
-from aishark_panel.dissect.row import Row, store
+from aishark_panel.dissect.row import Row, blank_absent, store
 from aishark_panel.dissect.texts import has_room
 from aishark_panel.dissect.transport import OVER_TCP, OVER_UDP, conversation, transport
 from aishark_panel.jit import kernel_part, lean_kernel
@@ -25,6 +25,9 @@ _CACHE_LINE_BYTES: Final = 64
 
 CHUNK_ROWS: Final = 64
 """Rows under construction at a time; their records stay in the first-level cache (32 KiB)."""
+
+_BLANKED_ROWS: Final = 8 * CHUNK_ROWS
+"""Rows blanked at a time: enough to make the calls cheap, few enough to stay in the second-level cache."""
 
 
 @lean_kernel
@@ -51,11 +54,16 @@ def dissect_rows(
     """
     last = offsets.size - 1
     done = 0
+    blanked = 0
     full = False
+    words[:] = 0  # whatever a layer does not fill is absent
     while done < count and not full:
         chunk = min(CHUNK_ROWS, count - done)
+        if done == blanked:
+            blanked = min(done + _BLANKED_ROWS, count)
+            blank_absent(columns, first_row + done, first_row + blanked)
         kept = 0
-        words[:] = 0  # whatever a layer does not fill is absent
+        found = 0
         while kept < chunk and has_room(texts):
             frame = start + done + kept
             ahead = offsets[min(frame + _PREFETCH_FRAMES, last)]
@@ -64,13 +72,15 @@ def dissect_rows(
             pos, end = np.int64(offsets[frame]), np.int64(offsets[frame + 1])
             wire_end = pos + max(np.int64(orig_len[frame]), end - pos)
             row = rows[kept]
-            row.ts = ts[frame]
-            row.iface = iface_codes[iface[frame]]
-            row.orig_len = orig_len[frame]
-            row.cap_len = end - pos
+            at = np.uint64(first_row + done + kept)
+            columns.ts[at] = ts[frame]
+            columns.iface[at] = iface_codes[iface[frame]]
+            columns.orig_len[at] = orig_len[frame]
+            columns.cap_len[at] = end - pos
             _layers(data, pos, end, wire_end, link_types[iface[frame]], row, texts, seed)
+            found |= row.layers
             kept += 1
-        store(rows, kept, columns, first_row + done)
+        store(rows, words, kept, found, columns, first_row + done)
         done += kept
         full = kept < chunk
     return done
