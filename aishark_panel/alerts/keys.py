@@ -15,14 +15,13 @@ from aishark_panel.query.names import Field, resolve
 from aishark_panel.query.rows import Mask, Rows
 from aishark_panel.wire.packets import Interface, address_text, mac_text
 from aishark_panel.wire.protocols import PROTOCOLS
-from aishark_panel.wire.schema import Kind, Layer
+from aishark_panel.wire.schema import Kind, ipv6_layer
 
 __all__ = ["KeyColumn", "Words", "key_field", "present_in_all"]
 
 Words = npt.NDArray[np.uint64]
 """(rows, words of a key)"""
 
-_IPV6: Final = np.uint32(Layer.IPV6)
 _ALL_BITS: Final = 2**64 - 1
 
 
@@ -65,7 +64,7 @@ class KeyColumn:
         match self.field.kind:
             case Kind.ADDRESS:
                 words[:, :2] = stored
-                words[:, 2] = (rows.values("layers")[chosen] & _IPV6) != 0
+                words[:, 2] = (rows.values("layers")[chosen] & int(ipv6_layer(self.field.stored))) != 0
             case Kind.TEXT:
                 words[:, 0] = self._text_words(rows, stored)
             case Kind.INTERFACE:

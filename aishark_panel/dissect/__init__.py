@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.dissect.info import info_text
-from aishark_panel.dissect.packet import CHUNK_ROWS, dissect_rows
+from aishark_panel.dissect.packet import SCRATCH_ROWS, dissect_rows
 from aishark_panel.dissect.row import ROW_TYPE, ROW_WORDS
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
@@ -44,7 +44,7 @@ def dissect(
     interfaces = min(len(link_types), len(iface_codes))
     if int(frames.iface[start : start + count].max()) >= interfaces:
         raise ValueError(f"frames name an interface beyond the {interfaces} that are known")
-    rows = np.empty(CHUNK_ROWS, ROW_TYPE).view(np.recarray)
+    rows = np.empty(SCRATCH_ROWS, ROW_TYPE).view(np.recarray)
     appended = dissect_rows(
         _input(frames.ts, np.int64),
         _input(frames.orig_len, np.uint32),
@@ -60,7 +60,7 @@ def dissect(
         packets.length,
         _SEED,
         rows,
-        rows.view(np.uint64, np.ndarray).reshape(CHUNK_ROWS, ROW_WORDS),
+        rows.view(np.uint64, np.ndarray).reshape(SCRATCH_ROWS, ROW_WORDS),
     )
     packets.length += appended
     return appended

@@ -75,7 +75,7 @@ def _summary(packets: Packets, row: int, layers: Layer) -> str:
         return f"HTTP/1.1 {columns.http_status[row]}"
     if layers & Layer.TLS and columns.tls_sni[row]:
         return f"Client Hello (SNI={packets.text(int(columns.tls_sni[row]))})"
-    if layers & Layer.ICMP:
+    if layers & Layer.ANY_ICMP:
         return _icmp(packets, row)
     if layers & Layer.TCP:
         return _tcp(packets, row)

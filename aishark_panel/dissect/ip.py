@@ -42,6 +42,7 @@ def _mapped(data: Bytes, pos: int) -> np.uint64:
 @kernel_part
 def arp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> None:
     """ARP (RFC 826) and RARP; the layer counts as seen only where it is about IPv4 addresses."""
+    row.protocol = protocols.ARP
     if end - pos < 8:
         note_short(row, end, wire_end)
         return

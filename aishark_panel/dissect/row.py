@@ -54,13 +54,13 @@ ROW_TYPE: Final = np.dtype(_fields(frequent=True) + _fields(frequent=False), ali
 ROW_WORDS: Final = ROW_TYPE.itemsize // 8
 _FREQUENT_WORDS: Final = _words(_fields(frequent=True))
 
-_TCP: Final = int(Layer.TCP)
+_TCP: Final = int(Layer.ANY_TCP)
 _TIMESTAMPS: Final = int(Layer.TCP_TIMESTAMPS)
 _TLS: Final = int(Layer.TLS)
 _LINK: Final = int(Layer.VLAN | Layer.INNER_VLAN | Layer.MPLS)
-_NETWORK: Final = int(Layer.FRAGMENT | Layer.ICMP | Layer.ARP)
+_NETWORK: Final = int(Layer.FRAGMENT | Layer.ANY_ICMP | Layer.ANY_ARP)
 _OPTIONS: Final = int(Layer.TCP_MSS | Layer.TCP_WSCALE | Layer.TCP_SACK)
-_TUNNEL: Final = int(Layer.TUNNEL_ID | Layer.INNER_IP)
+_TUNNEL: Final = int(Layer.TUNNEL_ID | Layer.INNER_IP | Layer.INNER_ARP)
 _DNS: Final = int(Layer.DNS)
 _HTTP: Final = int(Layer.HTTP_REQUEST | Layer.HTTP_RESPONSE)
 
@@ -69,8 +69,8 @@ _HTTP: Final = int(Layer.HTTP_REQUEST | Layer.HTTP_RESPONSE)
 def store(rows: Any, words: npt.NDArray[np.uint64], count: int, found: int, columns: Columns, first: int) -> None:
     """Write records rows[:count] to rows [first, first + count) of the columns and blank the records.
 
-    `words` is the memory of `rows`, `found` has the bits of all their `layers`. `blank_absent` has been called for these
-    rows of the columns.
+    `words` is the memory of `rows`, `found` has the bits of all their `layers`; `blank_absent` has been called for
+    these rows.
     """
     _fill(columns.layers, first, rows.layers, count)
     _fill(columns.eth_src, first, rows.eth_src, count)

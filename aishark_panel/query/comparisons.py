@@ -17,7 +17,7 @@ from aishark_panel.query.names import Field, Presence, protocol_named
 from aishark_panel.query.rows import Mask, Rows, Test
 from aishark_panel.query.syntax import Items, Literal, Range
 from aishark_panel.query.texts import Decision, among, ordered, text_test
-from aishark_panel.wire.schema import TCP_FLAG_NAMES, Kind, Layer
+from aishark_panel.wire.schema import TCP_FLAG_NAMES, Kind, ipv6_layer
 
 __all__ = [
     "NUMERIC", "TEXTUAL", "Atom", "compare_fields", "compare_literal", "compare_quantities", "has_flags", "in_networks",
@@ -31,7 +31,6 @@ _ORDERED: Final = NUMERIC | {Kind.TIME, Kind.TEXT}
 _UFUNCS: Final[dict[str, np.ufunc]] = {
     "==": np.equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
 }  # fmt: skip
-_IPV6: Final = Presence("layers", int(Layer.IPV6))
 _ALL_ONES: Final = np.uint64(2**64 - 1)
 _TABLE_BITS: Final = 16
 """Sets of numbers up to this size are looked up in a table, larger ones by binary search."""
@@ -143,6 +142,7 @@ def in_networks(field: Field, values: Sequence[Literal]) -> Atom:
     if field.kind is not Kind.ADDRESS:
         raise ExpressionError(f"{field.name} holds no IP addresses; src_ip and dst_ip do", values[0].position)
     stored, networks = field.stored, [literals.network(value) for value in values]
+    ipv6 = Presence("layers", int(ipv6_layer(stored)))
 
     def test(rows: Rows) -> Mask:
         addresses = rows.values(stored)
@@ -153,11 +153,11 @@ def in_networks(field: Field, values: Sequence[Literal]) -> Atom:
             hits = _equal_bits(second, value_2, mask_2)
             if hits.any():
                 hits &= _equal_bits(first, value_1, mask_1)
-                hits &= rows.present(_IPV6) if is_v6 else ~rows.present(_IPV6)
+                hits &= rows.present(ipv6) if is_v6 else ~rows.present(ipv6)
                 found |= hits
         return found
 
-    return Atom(test=test, fields=(field,), columns=frozenset({_IPV6.column}))
+    return Atom(test=test, fields=(field,), columns=frozenset({ipv6.column}))
 
 
 def has_flags(field: Field, names: Sequence[Literal]) -> Atom:

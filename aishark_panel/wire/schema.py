@@ -6,6 +6,11 @@ docs, Arrow and Parquet exports) is derived from it.
 
 A column is null where none of the `Layer` bits it names was seen in that packet: the `layers` bit set of each row is
 the only place where presence is kept.
+
+Where packets travel in tunnels, the plain columns up to the ports are the outermost packet's, `inner_*` the innermost
+one's; of both there is one row. `conversation_id` goes by the outermost. What comes above the ports (`tcp_*`,
+`payload_len`, `icmp_*`, `arp_op` and all application columns) is the innermost packet's, as in Wireshark. So is
+Layer.TCP the outermost packet's and Layer.INNER_TCP the innermost one's.
 """
 
 import enum
@@ -15,7 +20,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["COLUMNS", "FRAMES", "TCP_FLAG_NAMES", "Column", "Kind", "Layer", "column"]
+__all__ = ["COLUMNS", "FRAMES", "TCP_FLAG_NAMES", "Column", "Kind", "Layer", "column", "ipv6_layer"]
 
 FRAMES: Final = pa.schema(
     [
@@ -63,8 +68,21 @@ class Layer(enum.IntFlag):
     TLS_HANDSHAKE = 1 << 29
     QUIC_LONG = 1 << 30
     DHCP = 1 << 31
+    INNER_TCP = 1 << 32
+    INNER_UDP = 1 << 33
+    INNER_SCTP = 1 << 34
+    INNER_ARP = 1 << 35
+    ICMPV6 = 1 << 36
+    GRE = 1 << 37
+    VXLAN = 1 << 38
+    GENEVE = 1 << 39
+    GTP = 1 << 40
+    PPPOE = 1 << 41
     IP = IPV4 | IPV6
     INNER_IP = INNER_IPV4 | INNER_IPV6
+    ANY_ARP = ARP | INNER_ARP
+    ANY_TCP = TCP | INNER_TCP
+    ANY_ICMP = ICMP | ICMPV6
 
 
 class Kind(enum.Enum):
@@ -172,7 +190,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
         present=Layer.ETH,
         wireshark=("eth.type",),
     ),
-    _integer("vlan_id", "u2", "outermost VLAN identifier", present=Layer.VLAN, wireshark=("vlan.id",)),
+    _integer("vlan_id", "u2", "outermost VLAN identifier", present=Layer.VLAN),
     _integer(
         "vlan_inner_id", "u2", "innermost VLAN identifier, where there are two or more tags", present=Layer.INNER_VLAN
     ),
@@ -230,7 +248,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
         name="tcp_flags",
         kind=Kind.FLAGS,
         dtype="u2",
-        present=Layer.TCP,
+        present=Layer.ANY_TCP,
         meaning="TCP flags: FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128, AE 256",
         wireshark=("tcp.flags",),
     ),
@@ -238,21 +256,21 @@ COLUMNS: Final[tuple[Column, ...]] = (
         "tcp_seq",
         "u4",
         "raw TCP sequence number",
-        present=Layer.TCP,
+        present=Layer.ANY_TCP,
         wireshark=("tcp.seq_raw",),
     ),
     _integer(
         "tcp_ack",
         "u4",
         "raw TCP acknowledgement number",
-        present=Layer.TCP,
+        present=Layer.ANY_TCP,
         wireshark=("tcp.ack_raw",),
     ),
     _integer(
         "tcp_window",
         "u2",
         "TCP window as sent, not scaled",
-        present=Layer.TCP,
+        present=Layer.ANY_TCP,
         unit="bytes before scaling",
         wireshark=("tcp.window_size_value",),
     ),
@@ -303,17 +321,17 @@ COLUMNS: Final[tuple[Column, ...]] = (
     _integer(
         "payload_len",
         "u4",
-        "bytes the transport carries, by the headers' own lengths",
+        "bytes the innermost transport carries, by the headers' own lengths",
         present=Layer.TRANSPORT,
         unit="bytes",
         wireshark=("tcp.len",),
     ),
-    _integer("icmp_type", "u1", "ICMP or ICMPv6 type", present=Layer.ICMP, wireshark=("icmp.type", "icmpv6.type")),
-    _integer("icmp_code", "u1", "ICMP or ICMPv6 code", present=Layer.ICMP, wireshark=("icmp.code", "icmpv6.code")),
+    _integer("icmp_type", "u1", "ICMP or ICMPv6 type", present=Layer.ANY_ICMP, wireshark=("icmp.type", "icmpv6.type")),
+    _integer("icmp_code", "u1", "ICMP or ICMPv6 code", present=Layer.ANY_ICMP, wireshark=("icmp.code", "icmpv6.code")),
     _integer(
         "tunnel_id",
         "u4",
-        "identifier of the outermost tunnel: VXLAN or GENEVE network, GTP-U endpoint, GRE key",
+        "identifier of the outermost tunnel that has one: VXLAN or GENEVE network, GTP-U endpoint, GRE key",
         present=Layer.TUNNEL_ID,
         wireshark=("vxlan.vni", "geneve.vni", "gtp.teid", "gre.key"),
     ),
@@ -321,20 +339,20 @@ COLUMNS: Final[tuple[Column, ...]] = (
         name="inner_src_ip",
         kind=Kind.ADDRESS,
         dtype="u8",
-        present=Layer.INNER_IP,
-        meaning="source address of the innermost packet in a tunnel",
+        present=Layer.INNER_IP | Layer.INNER_ARP,
+        meaning="source address of the innermost packet in a tunnel (of ARP: the sender's protocol address)",
     ),
     Column(
         name="inner_dst_ip",
         kind=Kind.ADDRESS,
         dtype="u8",
-        present=Layer.INNER_IP,
-        meaning="destination address of the innermost packet in a tunnel",
+        present=Layer.INNER_IP | Layer.INNER_ARP,
+        meaning="destination address of the innermost packet in a tunnel (of ARP: the target's protocol address)",
     ),
     _integer("inner_ip_proto", "u1", "IP protocol number of the innermost packet in a tunnel", present=Layer.INNER_IP),
     _integer("inner_src_port", "u2", "source port of the innermost packet in a tunnel", present=Layer.INNER_PORTS),
     _integer("inner_dst_port", "u2", "destination port of the innermost packet in a tunnel", present=Layer.INNER_PORTS),
-    _integer("arp_op", "u2", "ARP operation: 1 request, 2 reply", present=Layer.ARP, wireshark=("arp.opcode",)),
+    _integer("arp_op", "u2", "ARP operation: 1 request, 2 reply", present=Layer.ANY_ARP, wireshark=("arp.opcode",)),
     Column(
         name="protocol",
         kind=Kind.PROTOCOL,
@@ -427,3 +445,8 @@ _BY_NAME: Final = {c.name: c for c in COLUMNS}
 def column(name: str) -> Column:
     """The column of that name; KeyError if there is none."""
     return _BY_NAME[name]
+
+
+def ipv6_layer(address: str) -> Layer:
+    """The layer that says whether the address in this column is IPv6; it may look like an IPv4 one, ::ffff:a.b.c.d."""
+    return Layer.INNER_IPV6 if column(address).present & Layer.INNER_IPV6 else Layer.IPV6

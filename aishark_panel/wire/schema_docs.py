@@ -22,6 +22,12 @@ The same columns everywhere: packet list, charts, display filters, REST, noteboo
 
 A *null* column says that the packet has no such field, never that the field is zero. Types are Arrow's; *text* is a
 dictionary-encoded string. A display filter may use a column's name or any of its Wireshark names.
+
+Where a packet travels in another (GRE, IP in IP, VXLAN, GENEVE, GTP-U, L2TP ...), both share one row. The addresses,
+ports and other columns up to the ports are the outermost packet's, and so is `conversation_id`; the innermost packet's
+are in the `inner_*` columns. What comes above the ports (`tcp_*`, `payload_len`, `icmp_*`, `arp_op`, `protocol` and all
+columns of applications) is the innermost packet's. So `tcp.flags.syn` finds TCP in tunnels too, as in Wireshark, while
+`ip.addr` and `tcp.port` look at the outermost packet; `inner_src_ip` and `inner_dst_port` are there for the other.
 """
 
 _FRAMES_INTRODUCTION: Final = """
@@ -63,6 +69,19 @@ _LAYER_TEXTS: Final = {
     Layer.HTTP_REQUEST: "an HTTP request",
     Layer.HTTP_RESPONSE: "an HTTP response",
     Layer.TRANSPORT: "a transport header",
+    Layer.INNER_VLAN: "a second VLAN tag",
+    Layer.MPLS: "an MPLS label",
+    Layer.TUNNEL_ID: "a tunnel with an identifier",
+    Layer.INNER_IPV4: "IPv4 in a tunnel",
+    Layer.INNER_IPV6: "IPv6 in a tunnel",
+    Layer.INNER_PORTS: "ports in a tunnel",
+    Layer.INNER_TCP: "TCP in a tunnel",
+    Layer.INNER_ARP: "ARP in a tunnel",
+    Layer.ICMPV6: "ICMPv6",
+    Layer.TCP_MSS: "that TCP option",
+    Layer.TCP_WSCALE: "that TCP option",
+    Layer.TCP_SACK: "that TCP option",
+    Layer.TCP_TIMESTAMPS: "that TCP option",
 }
 """Layers whose names in the code are not how a person would say it."""
 

@@ -55,7 +55,7 @@ SAMPLE: list[Row] = [
         "protocol": "ARP",
     },
     {
-        "layers": Layer.ETH | Layer.IPV6 | Layer.ICMP, "ts": 1_700_000_005_000_000_000, "iface": 0, "orig_len": 90,
+        "layers": Layer.ETH | Layer.IPV6 | Layer.ICMPV6, "ts": 1_700_000_005_000_000_000, "iface": 0, "orig_len": 90,
         "cap_len": 90, "eth_src": 7, "eth_dst": 8, "eth_type": 0x86DD, "ip_version": 6, "ip_proto": 58,
         "src_ip": "::ffff:10.0.0.1", "dst_ip": "::1", "ip_ttl": 255, "icmp_type": 135, "icmp_code": 0,
         "protocol": "ICMPv6",

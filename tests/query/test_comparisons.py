@@ -49,6 +49,25 @@ def test_networks_hold_what_the_standard_library_says(
         assert mask.tolist() == [a.version != network.version or a not in network for a in addresses]
 
 
+def test_an_address_in_a_tunnel_is_ipv6_where_the_packet_in_the_tunnel_is() -> None:
+    four, six = (layers | TCP for layers in (Layer.INNER_IPV4, Layer.IPV6 | Layer.INNER_IPV6))
+    row = {
+        **SAMPLE[0],
+        "src_ip": "::ffff:10.0.0.1",
+        "inner_src_ip": "::ffff:10.0.0.1",
+        "inner_dst_ip": "::1",
+        "inner_ip_proto": 6,
+    }
+    packets = fill({**row, "layers": layers} for layers in (four, six, six & ~Layer.IPV6, four & ~Layer.INNER_IPV4))
+    mask = compile_expression("inner_src_ip == 10.0.0.1").mask(packets, 0, 4)
+    assert mask.tolist() == [True, False, False, False]
+    mask = compile_expression("inner_src_ip == ::ffff:10.0.0.1").mask(packets, 0, 4)
+    assert mask.tolist() == [False, True, True, False]
+    assert packets.to_arrow([], ["inner_src_ip"]).column(0).to_pylist() == [
+        *("10.0.0.1", "::ffff:10.0.0.1", "::ffff:10.0.0.1", None)
+    ]
+
+
 def test_two_address_columns_are_equal_when_all_their_bytes_are() -> None:
     rows = [
         {**SAMPLE[3], "src_ip": "2001:db8::1", "dst_ip": other}
