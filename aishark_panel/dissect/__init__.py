@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.dissect.info import info_text
+from aishark_panel.dissect.link import is_dissected
 from aishark_panel.dissect.packet import SCRATCH_ROWS, dissect_rows
 from aishark_panel.dissect.row import ROW_TYPE, ROW_WORDS
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
 
-__all__ = ["dissect", "info_text", "warm_up"]
+__all__ = ["dissect", "info_text", "link_type_note", "warm_up"]
 
 _SEED: Final = int.from_bytes(os.urandom(8)) >> 1
 """Where text hashes start; see dissect.texts."""
@@ -64,6 +65,11 @@ def dissect(
     )
     packets.length += appended
     return appended
+
+
+def link_type_note(link_type: int) -> str:
+    """Why packets of this link type have no columns but times and lengths, and `protocol` '?'; '' where they have."""
+    return "" if is_dissected(link_type) else f"link type {link_type} not dissected"
 
 
 def _input(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
