@@ -16,9 +16,26 @@ from aishark_panel.wire import protocols
 from aishark_panel.wire.schema import Layer
 
 __all__ = [
-    *("OVER_NOTHING", "OVER_TCP", "OVER_UDP", "TUNNELS", "Payload", "conversation", "transport"),
-    *("OVER_ETHERIP", "OVER_ETHERNET", "OVER_GENEVE", "OVER_GRE", "OVER_GTP", "OVER_IP", "OVER_L2TP", "OVER_LISP"),
-    *("OVER_MPLS", "OVER_NSH", "OVER_TEREDO", "OVER_VXLAN", "OVER_VXLAN_GPE"),
+    "OVER_ETHERIP",
+    "OVER_ETHERNET",
+    "OVER_GENEVE",
+    "OVER_GRE",
+    "OVER_GTP",
+    "OVER_IP",
+    "OVER_L2TP",
+    "OVER_LISP",
+    "OVER_MPLS",
+    "OVER_NOTHING",
+    "OVER_NSH",
+    "OVER_TCP",
+    "OVER_TEREDO",
+    "OVER_UDP",
+    "OVER_VXLAN",
+    "OVER_VXLAN_GPE",
+    "TUNNELS",
+    "Payload",
+    "conversation",
+    "transport",
 ]
 
 OVER_NOTHING: Final = 0
