@@ -35,7 +35,7 @@ _RAW: Final = (12, 14, 101)
 _IPV4, _IPV6 = 228, 229
 _SLL, _SLL2 = 113, 276
 _PPP, _PPP_HDLC, _PPP_ETHER, _PPP_DIRECTION, _C_HDLC = 9, 50, 51, 204, 104
-_FRAME_RELAY, _ATM_RFC1483, _IPOIB, _NFLOG, _PKTAP = 107, 100, 242, 239, 258
+_FRAME_RELAY, _ATM_RFC1483, _IPOIB, _NFLOG, _PKTAP, _IPNET = 107, 100, 242, 239, 258, 226
 _BRCM_TAG, _BRCM_TAG_PREPEND, _DSA, _EDSA = 281, 282, 284, 285
 
 _DISSECTED: Final = frozenset(
@@ -55,7 +55,7 @@ _DISSECTED: Final = frozenset(
             _PPP_DIRECTION,
             _C_HDLC,
         ),
-        *(_FRAME_RELAY, _ATM_RFC1483, _IPOIB, _NFLOG, _PKTAP, _BRCM_TAG, _BRCM_TAG_PREPEND, _DSA, _EDSA),
+        *(_FRAME_RELAY, _ATM_RFC1483, _IPOIB, _NFLOG, _PKTAP, _IPNET, _BRCM_TAG, _BRCM_TAG_PREPEND, _DSA, _EDSA),
     }
 )
 
@@ -127,9 +127,11 @@ def _short_header(data: Bytes, pos: int, end: int, wire_end: int, link_type: int
     """Link layers with a header of fixed length and the kind of what follows in it."""
     if link_type == _IPOIB:  # after a global route header of 40 bytes (RFC 4391)
         length, type_at = 44, 40
+    elif link_type == _IPNET:  # Solaris: zones and interfaces, then an IP packet
+        length, type_at = 24, -1
     elif link_type == _C_HDLC:
         length, type_at = 4, 2
-    elif link_type in (_NULL, _LOOP) or link_type == _FRAME_RELAY:
+    elif link_type in (_NULL, _LOOP, _FRAME_RELAY):
         length, type_at = 4, -1
     else:
         return 0, pos, end, wire_end
@@ -138,9 +140,10 @@ def _short_header(data: Bytes, pos: int, end: int, wire_end: int, link_type: int
         return 0, pos, end, wire_end
     if type_at >= 0:
         return u16(data, pos + type_at), pos + length, end, wire_end
-    if (
-        link_type == _FRAME_RELAY
-    ):  # RFC 2427: an address of two bytes, unnumbered information, a network layer identifier
+    if link_type == _IPNET:
+        return BY_VERSION, pos + length, end, wire_end
+    if link_type == _FRAME_RELAY:
+        # RFC 2427: an address of two bytes, unnumbered information, a network layer identifier.
         identifier = u8(data, pos + 3) if u8(data, pos + 1) & 1 and u8(data, pos + 2) == 3 else 0
         if identifier == 0xCC:
             return ETHERTYPE_IPV4, pos + 4, end, wire_end

@@ -69,6 +69,7 @@ def test_snap_leads_to_the_protocol_it_names() -> None:
         (0, b"\xff\x03\x00\x21"),
         (107, b"\x18\x41\x03\xcc"),
         (100, b"\xaa\xaa\x03\x00\x00\x00\x08\x00"),
+        (226, bytes(24)),
         (242, bytes(40) + b"\x08\x00\x00\x00"),
         (239, b"\x02\x00\x00\x00" + b"\x08\x00\x01\x00\x08\x00\x00\x00" + b"\x27\x00\x09\x00"),
         (239, b"\x02\x00\x00\x00" + b"\x00\x05\x00\x0a\x00\x00\x00\x00" + b"\x00\x27\x00\x09"),
@@ -117,7 +118,7 @@ def test_ethernet_is_found_behind_the_tags_of_switches(link_type: int, frame: by
     assert (values["src_ip"], values["malformed"]) == ("10.0.0.1", False)
 
 
-@pytest.mark.parametrize("link_type", [0, 9, 51, 100, 104, 107, 113, 204, 239, 242, 258, 276, 281, 282, 284, 285])
+@pytest.mark.parametrize("link_type", [0, 9, 51, 100, 104, 107, 113, 204, 226, 239, 242, 258, 276, 281, 282, 284, 285])
 def test_a_frame_cut_in_any_link_header_is_truncated_and_a_whole_one_that_short_malformed(link_type: int) -> None:
     cut, whole = row_of(b"\0", link_type=link_type, orig_len=200), row_of(b"\0", link_type=link_type)
     assert (cut["truncated"], cut["malformed"]) == (True, False)

@@ -41,7 +41,7 @@ NAMES = {
 """Our column: tshark's."""
 
 ETHERNET_FRAMES = "eth:"
-OTHER_FRAMES = ("raw:", "null:", "sll:", "ppp:", "chdlc:", "ip:", "ipv6:", "nflog:", "pktap:", "ipoib:")
+OTHER_FRAMES = ("raw:", "null:", "sll:", "ppp:", "chdlc:", "ip:", "ipv6:", "nflog:", "pktap:", "ipoib:", "ipnet:")
 """How tshark's list of protocols starts for the link types dissected here."""
 
 NOT_IN_TSHARK = (":udp:data", ":dccp")

@@ -14,7 +14,7 @@ from tests.dissect.test_tunnel import TUNNELS
 
 __all__ = ["LINKS", "Pool", "captured", "made_frames", "mutated", "shuffled"]
 
-LINKS = np.array([*LINK_TYPES, 51, 100, 107, 204, 239, 242, 258, 281, 282, 284, 285], np.int32)
+LINKS = np.array([*LINK_TYPES, 51, 100, 107, 204, 226, 239, 242, 258, 281, 282, 284, 285], np.int32)
 ETHERNET_INDEX = LINK_TYPES.index(1)
 LONGEST_BYTES = 400
 """Longer frames are cut: what lies deeper is hardly ever read."""
