@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import numba
 from numba.core import config
 
-__all__ = ["kernel", "kernel_part", "lean_kernel"]
+__all__ = ["kernel", "kernel_part", "lean_kernel", "rare_part"]
 
 R = TypeVar("R")
 
@@ -44,6 +44,11 @@ def kernel_part(function: Callable[..., R]) -> Callable[..., R]:
     It gets no wrapper for calls from Python (which halves the compilation time): `part.py_func` is the plain function.
     """
     return _compile(function, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def rare_part(function: Callable[..., R]) -> Callable[..., R]:
+    """As `kernel_part`, but called and not inlined: for what few packets need, so that it is compiled once only."""
+    return _compile(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def _compile(function: Callable[..., R], **options: Any) -> Callable[..., R]:

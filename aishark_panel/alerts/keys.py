@@ -16,7 +16,7 @@ from aishark_panel.query.names import Field, resolve
 from aishark_panel.query.rows import Mask, Rows
 from aishark_panel.wire.packets import Interface, address_text, mac_text
 from aishark_panel.wire.protocols import PROTOCOLS
-from aishark_panel.wire.schema import Kind, Layer
+from aishark_panel.wire.schema import Kind, ipv6_layer
 
 __all__ = ["Chosen", "KeyColumn", "Words", "key_field", "key_words", "present_in_all", "value_words"]
 
@@ -25,7 +25,6 @@ Words = npt.NDArray[np.uint64]
 Chosen = npt.NDArray[np.intp]
 """which rows, in ascending order"""
 
-_IPV6: Final = int(Layer.IPV6)
 _ALL_BITS: Final = 2**64 - 1
 
 
@@ -86,7 +85,8 @@ class KeyColumn:
         stored = rows.values(self.field.stored)
         match self.field.kind:
             case Kind.ADDRESS:
-                _fill_addresses(stored, rows.values("layers"), chosen, words, at)
+                v6 = np.int64(ipv6_layer(self.field.stored))
+                _fill_addresses(stored, rows.values("layers"), chosen, v6, words, at)
             case Kind.TEXT:
                 words[:, at] = self._text_words(rows, stored.take(chosen))
             case Kind.INTERFACE:
@@ -141,10 +141,15 @@ class KeyColumn:
 
 @kernel
 def _fill_addresses(
-    stored: npt.NDArray[np.uint64], layers: npt.NDArray[np.int64], chosen: Chosen, words: Words, at: int
+    stored: npt.NDArray[np.uint64],
+    layers: npt.NDArray[np.int64],
+    chosen: Chosen,
+    v6: np.int64,
+    words: Words,
+    at: int,
 ) -> None:
     for i in range(len(chosen)):
         row = np.uint64(chosen[i])  # unsigned, so that no index is taken for one from the end
         words[i, at] = stored[row, 0]
         words[i, at + 1] = stored[row, 1]
-        words[i, at + 2] = layers[row] & _IPV6 != 0
+        words[i, at + 2] = layers[row] & v6 != 0

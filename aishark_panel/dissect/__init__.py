@@ -13,13 +13,14 @@ import numpy.typing as npt
 from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.dissect.hellos import Hellos
 from aishark_panel.dissect.info import info_text
-from aishark_panel.dissect.packet import CHUNK_ROWS, dissect_rows
-from aishark_panel.dissect.row import ROW_TYPE
+from aishark_panel.dissect.link import is_dissected
+from aishark_panel.dissect.packet import SCRATCH_ROWS, dissect_rows
+from aishark_panel.dissect.row import ROW_TYPE, ROW_WORDS
 from aishark_panel.dissect.texts import SEED
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
 
-__all__ = ["Dissector", "dissect", "info_text", "warm_up"]
+__all__ = ["Dissector", "dissect", "info_text", "link_type_note", "warm_up"]
 
 
 def dissect(
@@ -44,7 +45,7 @@ def dissect(
     interfaces = min(len(link_types), len(iface_codes))
     if int(frames.iface[start : start + count].max()) >= interfaces:
         raise ValueError(f"frames name an interface beyond the {interfaces} that are known")
-    rows = np.empty(CHUNK_ROWS, ROW_TYPE).view(np.recarray)
+    rows = np.empty(SCRATCH_ROWS, ROW_TYPE).view(np.recarray)
     appended = dissect_rows(
         _input(frames.ts, np.int64),
         _input(frames.orig_len, np.uint32),
@@ -60,7 +61,7 @@ def dissect(
         packets.length,
         SEED,
         rows,
-        rows.view(np.uint64, np.ndarray),
+        rows.view(np.uint64, np.ndarray).reshape(SCRATCH_ROWS, ROW_WORDS),
     )
     packets.length += appended
     return appended
@@ -95,6 +96,11 @@ class Dissector:
         """Forget all that was remembered."""
         self.conversations.clear()
         self._hellos.clear()
+
+
+def link_type_note(link_type: int) -> str:
+    """Why packets of this link type have no columns but times and lengths, and `protocol` '?'; '' where they have."""
+    return "" if is_dissected(link_type) else f"link type {link_type} not dissected"
 
 
 def _input(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:

@@ -7,8 +7,8 @@ import base64
 import hashlib
 from typing import Final
 
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Packets
-from aishark_panel.wire.schema import Layer
 
 __all__ = ["community_id", "packet_community_id"]
 
@@ -59,7 +59,7 @@ def packet_community_id(packets: Packets, row: int, *, seed: int = 0) -> str | N
     if not layers & Layer.IPV6:
         source, destination = source.removeprefix(_V4_PREFIX), destination.removeprefix(_V4_PREFIX)
     ports = None
-    if layers & Layer.ICMP:
+    if columns.ip_proto[row] in (_ICMP, _ICMPV6) and layers & Layer.ANY_ICMP:
         ports = int(columns.icmp_type[row]), int(columns.icmp_code[row])
     elif layers & Layer.PORTS:
         ports = int(columns.src_port[row]), int(columns.dst_port[row])

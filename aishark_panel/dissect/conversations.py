@@ -19,8 +19,8 @@ from aishark_panel.dissect.infos.view import TcpNumbers
 from aishark_panel.dissect.load import prefetch
 from aishark_panel.dissect.tcp import FLOW_TYPE, begin, follow, takes
 from aishark_panel.jit import kernel, kernel_part, lean_kernel
+from aishark_panel.wire.layers import Layer, TcpProblem
 from aishark_panel.wire.packets import Columns, Packets
-from aishark_panel.wire.schema import Layer, TcpProblem
 
 __all__ = ["MAX_CONVERSATIONS", "ConversationRows", "Conversations"]
 
@@ -54,7 +54,7 @@ class ConversationRows(NamedTuple):
     rtt_ns: npt.NDArray[np.int64]
     """(n, 2) from TCP data to its acknowledgement, smoothed; 0: not known"""
     retransmissions: npt.NDArray[np.uint32]
-    """(n, 2), as the next four: packets with such a problem (wire.schema.TcpProblem)"""
+    """(n, 2), as the next four: packets with such a problem (wire.layers.TcpProblem)"""
     out_of_order: npt.NDArray[np.uint32]
     lost_segments: npt.NDArray[np.uint32]
     duplicate_acks: npt.NDArray[np.uint32]

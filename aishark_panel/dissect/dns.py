@@ -6,8 +6,8 @@ from aishark_panel.dissect.load import Bytes, note_short, u8, u16
 from aishark_panel.dissect.row import Row
 from aishark_panel.dissect.texts import intern, lower, put
 from aishark_panel.jit import kernel_part
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Texts
-from aishark_panel.wire.schema import Layer
 
 __all__ = ["dns", "looks_like_dns", "nbns"]
 

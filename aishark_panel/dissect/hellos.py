@@ -17,8 +17,8 @@ from aishark_panel.dissect.texts import SEED, has_room
 from aishark_panel.dissect.tls import tls
 from aishark_panel.jit import kernel_part, lean_kernel
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Columns, Packets, Texts
-from aishark_panel.wire.schema import Layer
 
 __all__ = ["MAX_HELLO_BYTES", "Hellos"]
 

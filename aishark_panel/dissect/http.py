@@ -8,8 +8,8 @@ from aishark_panel.dissect.load import Bytes, u8, u32, word
 from aishark_panel.dissect.row import Row
 from aishark_panel.dissect.texts import intern_slice
 from aishark_panel.jit import kernel_part
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Texts
-from aishark_panel.wire.schema import Layer
 
 __all__ = ["http"]
 

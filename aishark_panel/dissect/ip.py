@@ -12,7 +12,7 @@ from aishark_panel.dissect.load import Bytes, note_short, u8, u16, u32, word
 from aishark_panel.dissect.row import Row
 from aishark_panel.jit import kernel_part
 from aishark_panel.wire import protocols
-from aishark_panel.wire.schema import Layer
+from aishark_panel.wire.layers import Layer
 
 __all__ = ["NO_TRANSPORT", "Transport", "arp", "ipv4", "ipv6"]
 
@@ -42,6 +42,7 @@ def _mapped(data: Bytes, pos: int) -> np.uint64:
 @kernel_part
 def arp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> None:
     """ARP (RFC 826) and RARP; the layer counts as seen only where it is about IPv4 addresses."""
+    row.protocol = protocols.ARP
     if end - pos < 8:
         note_short(row, end, wire_end)
         return

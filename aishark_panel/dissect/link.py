@@ -1,21 +1,32 @@
 """Link layers: from the first byte of a frame to the network header, whose kind is given as an EtherType.
 
 Every parser returns (ether_type, pos, end, wire_end): what follows, where, and its bounds (see load.py);
-ether_type 0 where nothing known follows. Link types are LINKTYPE numbers (tcpdump.org/linktypes.html).
+ether_type 0 where nothing known follows. Link types are LINKTYPE numbers (tcpdump.org/linktypes.html). What may come
+between a link header and a network header (tags, labels, sessions, another Ethernet header) is in encapsulation.py.
 """
 
 from typing import Final
 
+from aishark_panel.dissect.encapsulation import (
+    BY_VERSION,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    ETHERTYPE_PPP,
+    ETHERTYPE_PPPOE,
+    LLC_FRAME,
+    MIN_ETHERTYPE,
+    Following,
+    encapsulation,
+    ethernet,
+    tag,
+)
 from aishark_panel.dissect.load import Bytes, mac, note_short, u8, u16, u32
 from aishark_panel.dissect.row import Row
-from aishark_panel.jit import kernel_part
+from aishark_panel.jit import kernel_part, rare_part
 from aishark_panel.wire import protocols
-from aishark_panel.wire.schema import Layer
+from aishark_panel.wire.layers import Layer
 
-__all__ = ["ETHERNET", "ETHERTYPE_ARP", "ETHERTYPE_IPV4", "ETHERTYPE_IPV6", "ETHERTYPE_RARP", "Following", "link"]
-
-Following = tuple[int, int, int, int]
-"""(ether_type, pos, end, wire_end)"""
+__all__ = ["ETHERNET", "is_dissected", "link"]
 
 ETHERNET: Final = 1
 _NULL, _LOOP = 0, 108
@@ -23,170 +34,197 @@ _RAW: Final = (12, 14, 101)
 """DLT_RAW's values on various systems beside LINKTYPE_RAW; some writers store them unmapped"""
 _IPV4, _IPV6 = 228, 229
 _SLL, _SLL2 = 113, 276
-_PPP, _PPP_HDLC, _C_HDLC = 9, 50, 104
+_PPP, _PPP_HDLC, _PPP_ETHER, _PPP_DIRECTION, _C_HDLC = 9, 50, 51, 204, 104
+_FRAME_RELAY, _ATM_RFC1483, _IPOIB, _NFLOG, _PKTAP, _IPNET = 107, 100, 242, 239, 258, 226
+_BRCM_TAG, _BRCM_TAG_PREPEND, _DSA, _EDSA = 281, 282, 284, 285
 
-ETHERTYPE_IPV4: Final = 0x0800
-ETHERTYPE_IPV6: Final = 0x86DD
-ETHERTYPE_ARP: Final = 0x0806
-ETHERTYPE_RARP: Final = 0x8035
-_VLAN_TAGS: Final = (0x8100, 0x88A8, 0x9100)
-_MPLS: Final = (0x8847, 0x8848)
-_PPPOE_DISCOVERY, _PPPOE_SESSION = 0x8863, 0x8864
-_EAPOL, _LLDP = 0x888E, 0x88CC
-_MIN_ETHERTYPE: Final = 0x0600
-"""Smaller values are the length of an IEEE 802.3 frame (IEEE 802.3-2022 section 3.2.6)."""
+_DISSECTED: Final = frozenset(
+    {
+        *(
+            ETHERNET,
+            _NULL,
+            _LOOP,
+            *_RAW,
+            _IPV4,
+            _IPV6,
+            _SLL,
+            _SLL2,
+            _PPP,
+            _PPP_HDLC,
+            _PPP_ETHER,
+            _PPP_DIRECTION,
+            _C_HDLC,
+        ),
+        *(_FRAME_RELAY, _ATM_RFC1483, _IPOIB, _NFLOG, _PKTAP, _IPNET, _BRCM_TAG, _BRCM_TAG_PREPEND, _DSA, _EDSA),
+    }
+)
 
 _ETH_BIT: Final = int(Layer.ETH)
-_VLAN_BIT: Final = int(Layer.VLAN)
+_SHORTEST_TLV, _MOST_TLVS = 4, 32
+
+
+def is_dissected(link_type: int) -> bool:
+    """Is anything but times and lengths known of frames of this link type?"""
+    return link_type in _DISSECTED
 
 
 @kernel_part
 def link(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row) -> Following:
     """Dissect the link layer of the frame data[pos:end]; of unknown link types nothing is known."""
     if link_type == ETHERNET:
-        following = _ethernet(data, pos, end, wire_end, row)
+        ether_type, pos, end, wire_end = ethernet(data, pos, end, wire_end, row, True)
     else:
-        following = _other(data, pos, end, wire_end, link_type, row)
-    ether_type = following[0]
-    if ether_type in (ETHERTYPE_IPV4, ETHERTYPE_IPV6):
-        return following
-    return _between(data, following, row)
+        ether_type, pos, end, wire_end = _other(data, pos, end, wire_end, link_type, row)
+    if ether_type in (ETHERTYPE_IPV4, ETHERTYPE_IPV6, 0):
+        return ether_type, pos, end, wire_end
+    return encapsulation(data, ether_type, pos, end, wire_end, row)
 
 
-@kernel_part
-def _ethernet(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
-    """Ethernet II, IEEE 802.1Q and 802.1ad tags, IEEE 802.3 with LLC."""
-    row.protocol = protocols.ETHERNET
-    if end - pos < 14:
-        note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
-    row.eth_dst = mac(data, pos)
-    row.eth_src = mac(data, pos + 6)
-    layers = _ETH_BIT
-    ether_type = u16(data, pos + 12)
-    pos += 14
-    while ether_type in _VLAN_TAGS:
-        if end - pos < 4:
-            note_short(row, end, wire_end)
-            row.layers = layers
-            return 0, pos, end, wire_end
-        if not layers & _VLAN_BIT:
-            layers |= _VLAN_BIT
-            row.vlan_id = u16(data, pos) & 0x0FFF
-        ether_type = u16(data, pos + 2)
-        pos += 4
-    row.layers = layers
-    if ether_type < _MIN_ETHERTYPE:
-        wire_end = min(wire_end, pos + ether_type)
-        return _llc(data, pos, min(end, wire_end), wire_end, row)
-    row.eth_type = ether_type
-    return ether_type, pos, end, wire_end
-
-
-@kernel_part
-def _llc(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
-    """IEEE 802.2 LLC; with SNAP an EtherType follows (RFC 1042)."""
-    row.protocol = protocols.LLC
-    if end - pos < 3:
-        note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
-    service_access_points = u16(data, pos)
-    if service_access_points == 0x4242:
-        row.protocol = protocols.STP
-    elif service_access_points == 0xAAAA and end - pos >= 8 and u32(data, pos + 2) == 0x0300_0000:
-        return u16(data, pos + 6), pos + 8, end, wire_end
-    return 0, pos, end, wire_end
-
-
-@kernel_part
+@rare_part
 def _other(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row) -> Following:
     """Every link type but Ethernet."""
+    if link_type == _PKTAP:  # a header in the byte order of the host (a Mac): its length, its type, the link type
+        if end - pos < 12:
+            note_short(row, end, wire_end)
+            return 0, pos, end, wire_end
+        length, link_type = _u32_little(data, pos), _u32_little(data, pos + 8)
+        pos += length
+        if pos > end:
+            note_short(row, end, wire_end)
+            return 0, end, end, wire_end
+        if link_type == ETHERNET:
+            return ethernet(data, pos, end, wire_end, row, True)
     if link_type == _IPV4:
         return ETHERTYPE_IPV4, pos, end, wire_end
     if link_type == _IPV6:
         return ETHERTYPE_IPV6, pos, end, wire_end
     if link_type in _RAW:
-        if end == pos:
-            note_short(row, end, wire_end)
-            return 0, pos, end, wire_end
-        return _by_version(data, pos), pos, end, wire_end
+        return BY_VERSION, pos, end, wire_end
     if link_type in (_SLL, _SLL2):
-        header, type_at = (16, 14) if link_type == _SLL else (20, 0)
-        if end - pos < header:
-            note_short(row, end, wire_end)
-            return 0, pos, end, wire_end
-        ether_type = u16(data, pos + type_at)
-        if ether_type < _MIN_ETHERTYPE:  # 4: an IEEE 802.2 frame; others name no protocol
-            return _llc(data, pos + header, end, wire_end, row) if ether_type == 4 else (0, pos, end, wire_end)
-        return ether_type, pos + header, end, wire_end
-    if link_type in (_NULL, _LOOP, _PPP, _PPP_HDLC, _C_HDLC):
+        return _cooked(data, pos, end, wire_end, link_type, row)
+    if link_type in (_PPP, _PPP_HDLC):
+        return ETHERTYPE_PPP, pos, end, wire_end
+    if link_type == _PPP_DIRECTION:
+        return ETHERTYPE_PPP, min(pos + 1, end), end, wire_end
+    if link_type == _PPP_ETHER:
+        return ETHERTYPE_PPPOE, pos, end, wire_end
+    if link_type == _ATM_RFC1483:
+        return LLC_FRAME, pos, end, wire_end
+    if link_type == _NFLOG:
+        return _nflog(data, pos, end, wire_end, row)
+    if link_type == _BRCM_TAG_PREPEND:
         if end - pos < 4:
             note_short(row, end, wire_end)
             return 0, pos, end, wire_end
-        return _four_bytes(data, pos, end, wire_end, link_type)
+        return ethernet(data, pos + 4, end, wire_end, row, True)
+    if link_type in (_BRCM_TAG, _DSA, _EDSA):
+        return _switch_tag(data, pos, end, wire_end, link_type, row)
+    return _short_header(data, pos, end, wire_end, link_type, row)
+
+
+@kernel_part
+def _short_header(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row) -> Following:
+    """Link layers with a header of fixed length and the kind of what follows in it."""
+    if link_type == _IPOIB:  # after a global route header of 40 bytes (RFC 4391)
+        length, type_at = 44, 40
+    elif link_type == _IPNET:  # Solaris: zones and interfaces, then an IP packet
+        length, type_at = 24, -1
+    elif link_type == _C_HDLC:
+        length, type_at = 4, 2
+    elif link_type in (_NULL, _LOOP, _FRAME_RELAY):
+        length, type_at = 4, -1
+    else:
+        return 0, pos, end, wire_end
+    if end - pos < length:
+        note_short(row, end, wire_end)
+        return 0, pos, end, wire_end
+    if type_at >= 0:
+        return u16(data, pos + type_at), pos + length, end, wire_end
+    if link_type == _IPNET:
+        return BY_VERSION, pos + length, end, wire_end
+    if link_type == _FRAME_RELAY:
+        # RFC 2427: an address of two bytes, unnumbered information, a network layer identifier.
+        identifier = u8(data, pos + 3) if u8(data, pos + 1) & 1 and u8(data, pos + 2) == 3 else 0
+        if identifier == 0xCC:
+            return ETHERTYPE_IPV4, pos + 4, end, wire_end
+        return ETHERTYPE_IPV6 if identifier == 0x8E else 0, pos + 4, end, wire_end
+    # An address family, for DLT_NULL in the byte order of whichever host captured; all known ones are below 256.
+    if u16(data, pos + 1) == 0:
+        family = u8(data, pos) | u8(data, pos + 3)
+        if family == 2:
+            return ETHERTYPE_IPV4, pos + 4, end, wire_end
+        if family in (10, 24, 28, 30):
+            return ETHERTYPE_IPV6, pos + 4, end, wire_end
+    elif u16(data, pos) == 0xFF03:  # some systems put a PPP or C-HDLC header there
+        return ETHERTYPE_PPP, pos, end, wire_end
+    elif u16(data, pos + 2) in (ETHERTYPE_IPV4, ETHERTYPE_IPV6):
+        return u16(data, pos + 2), pos + 4, end, wire_end
     return 0, pos, end, wire_end
 
 
 @kernel_part
-def _four_bytes(data: Bytes, pos: int, end: int, wire_end: int, link_type: int) -> Following:
-    """Link layers with a header of about four bytes, which the caller has seen to be there."""
-    if link_type == _C_HDLC:
-        return u16(data, pos + 2), pos + 4, end, wire_end
-    if link_type in (_NULL, _LOOP):
-        # An address family, for DLT_NULL in the byte order of whichever host captured; all known ones are below 256.
-        family = u8(data, pos) | u8(data, pos + 3)
-        if family == 2:
-            return ETHERTYPE_IPV4, pos + 4, end, wire_end
-        return ETHERTYPE_IPV6 if family in (10, 24, 28, 30) else 0, pos + 4, end, wire_end
-    if u8(data, pos) == 0xFF:  # HDLC-like framing (RFC 1662): address and control come first
-        pos += 2
-    return _ppp(u16(data, pos)), pos + 2, end, wire_end
+def _cooked(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row) -> Following:
+    """Linux "cooked" captures; their only address has no column, because none of Wireshark's eth fields shows it."""
+    length, type_at = (16, 14) if link_type == _SLL else (20, 0)
+    if end - pos < length:
+        note_short(row, end, wire_end)
+        return 0, pos, end, wire_end
+    ether_type = u16(data, pos + type_at)
+    pos += length
+    if ether_type == 4:  # an IEEE 802.2 frame
+        return LLC_FRAME, pos, end, wire_end
+    return ether_type if ether_type >= MIN_ETHERTYPE else 0, pos, end, wire_end
 
 
 @kernel_part
-def _between(data: Bytes, following: Following, row: Row) -> Following:
-    """Name what is not IP, and step over PPPoE sessions (RFC 2516) and MPLS labels (RFC 3032)."""
-    ether_type, pos, end, wire_end = following
-    if ether_type == _PPPOE_SESSION:
-        row.protocol = protocols.PPPOES
-        if end - pos < 8:
-            note_short(row, end, wire_end)
-            return 0, pos, end, wire_end
-        wire_end = min(wire_end, pos + 6 + u16(data, pos + 4))
-        return _ppp(u16(data, pos + 6)), pos + 8, min(end, wire_end), wire_end
-    if ether_type in _MPLS:
-        row.protocol = protocols.MPLS
-        bottom = False
-        while not bottom:
-            if end - pos < 5:
-                note_short(row, end, wire_end)
-                return 0, pos, end, wire_end
-            bottom = u8(data, pos + 2) & 1 == 1
-            pos += 4
-        return _by_version(data, pos), pos, end, wire_end
-    if ether_type == _PPPOE_DISCOVERY:
-        row.protocol = protocols.PPPOED
-    elif ether_type == _EAPOL:
-        row.protocol = protocols.EAPOL
-    elif ether_type == _LLDP:
-        row.protocol = protocols.LLDP
-    return following
+def _switch_tag(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row) -> Following:
+    """Ethernet with a tag of a Broadcom or Marvell switch after the addresses; a Marvell tag may replace a VLAN tag."""
+    tag_len = 8 if link_type == _EDSA else 4
+    if end - pos < 14 + tag_len:
+        note_short(row, end, wire_end)
+        return 0, pos, end, wire_end
+    row.layers |= _ETH_BIT
+    row.protocol = protocols.ETHERNET
+    row.eth_dst = mac(data, pos)
+    row.eth_src = mac(data, pos + 6)
+    pos += 12 + tag_len
+    if link_type != _BRCM_TAG and u8(data, pos - 4) & 0x20:
+        tag(u16(data, pos - 2), row)
+    ether_type = u16(data, pos)
+    pos += 2
+    if ether_type < MIN_ETHERTYPE:
+        wire_end = min(wire_end, pos + ether_type)
+        return LLC_FRAME, pos, min(end, wire_end), wire_end
+    row.eth_type = ether_type
+    return ether_type, pos, end, wire_end
 
 
 @kernel_part
-def _by_version(data: Bytes, pos: int) -> int:
-    """EtherType by the first four bits of an IP header."""
-    version = u8(data, pos) >> 4
-    if version == 4:
-        return ETHERTYPE_IPV4
-    return ETHERTYPE_IPV6 if version == 6 else 0
+def _nflog(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
+    """NFLOG: an address family and attributes (length, type, value) in the capturing host's byte order."""
+    if end - pos < 4:
+        note_short(row, end, wire_end)
+        return 0, pos, end, wire_end
+    pos += 4
+    for _ in range(_MOST_TLVS):
+        if end - pos < _SHORTEST_TLV:
+            break
+        length, kind = u16(data, pos), u16(data, pos + 2)
+        if kind > 0xFF:  # the other byte order: types are small numbers
+            length, kind = length >> 8 | (length & 0xFF) << 8, kind >> 8
+        if length < _SHORTEST_TLV:
+            row.malformed = 1
+            break
+        if kind == 9:  # the payload
+            wire_end = min(wire_end, pos + length)
+            return BY_VERSION, pos + 4, min(end, wire_end), wire_end
+        pos += (length + 3) & ~3
+    if pos > end:
+        note_short(row, end, wire_end)
+    return 0, min(pos, end), end, wire_end
 
 
 @kernel_part
-def _ppp(protocol: int) -> int:
-    """EtherType of a PPP protocol number."""
-    if protocol == 0x0021:
-        return ETHERTYPE_IPV4
-    if protocol == 0x0281:
-        return _MPLS[0]
-    return ETHERTYPE_IPV6 if protocol == 0x0057 else 0
+def _u32_little(data: Bytes, pos: int) -> int:
+    swapped = u32(data, pos)
+    return swapped >> 24 | swapped >> 8 & 0xFF00 | (swapped & 0xFF00) << 8 | (swapped & 0xFF) << 24

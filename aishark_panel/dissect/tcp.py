@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from aishark_panel.jit import kernel_part
+from aishark_panel.wire.layers import Layer, TcpProblem
 from aishark_panel.wire.packets import Columns
-from aishark_panel.wire.schema import Layer, TcpProblem
 
 __all__ = ["FLOW_TYPE", "Flow", "begin", "follow", "takes"]
 

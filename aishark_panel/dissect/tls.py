@@ -11,8 +11,8 @@ from aishark_panel.dissect.row import Row
 from aishark_panel.dissect.texts import intern_slice
 from aishark_panel.jit import kernel_part
 from aishark_panel.wire import protocols
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Texts
-from aishark_panel.wire.schema import Layer
 
 __all__ = ["tls"]
 

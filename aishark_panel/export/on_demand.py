@@ -15,8 +15,8 @@ from aishark_panel.dissect.client_hello import HelloReader
 from aishark_panel.dissect.community_id import packet_community_id
 from aishark_panel.dissect.fingerprint import ClientHello
 from aishark_panel.wire import protocols
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Interface, Packets
-from aishark_panel.wire.schema import Layer
 
 __all__ = ["COMMUNITY_ID", "INFO", "JA3", "JA4", "ON_DEMAND", "RowTables", "Rows"]
 

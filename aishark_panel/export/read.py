@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from aishark_panel.capturefile import CaptureFile, open_capture
-from aishark_panel.dissect import Dissector
+from aishark_panel.dissect import Dissector, link_type_note
 from aishark_panel.export.tables import Rows
 from aishark_panel.export.writer import check_suffix, open_writer
 from aishark_panel.query import Predicate, compile_expression
@@ -100,7 +100,8 @@ def read_to(
 ) -> str | None:
     """Write the packets of a capture file that `where` selects to `out` (format by its suffix), or as text to stdout.
 
-    Returns a sentence where the end of the file is damaged or cut, else None; the packets before it are written.
+    Returns a sentence where the end of the file is damaged or cut, or where link types are not dissected, else None;
+    the packets before the damage are written.
     Raises CaptureFileError, ExpressionError or ConfigError.
     """
     predicate = compile_expression(where) if where else None
@@ -113,4 +114,5 @@ def read_to(
                 writer.write(packets, rows)
                 if progress is not None:
                     progress(file.bytes_done, file.bytes_total)
-        return file.warning
+        notes = {link_type_note(interface.link_type) for interface in table.interfaces} - {""}
+        return "; ".join(filter(None, [file.warning, *sorted(notes)])) or None

@@ -18,7 +18,8 @@ from aishark_panel.query.names import Field, Presence, protocol_named
 from aishark_panel.query.rows import Mask, Rows, Test
 from aishark_panel.query.syntax import Items, Literal, Range
 from aishark_panel.query.texts import Decision, among, ordered, text_test
-from aishark_panel.wire.schema import FLAG_NAMES, Kind, Layer
+from aishark_panel.wire.layers import FLAG_NAMES
+from aishark_panel.wire.schema import Kind, ipv6_layer
 
 __all__ = [
     "NUMERIC", "TEXTUAL", "Atom", "compare_fields", "compare_literal", "compare_quantities", "has_flags", "in_networks",
@@ -32,7 +33,6 @@ _ORDERED: Final = NUMERIC | {Kind.TIME, Kind.TEXT}
 _UFUNCS: Final[dict[str, np.ufunc]] = {
     "==": np.equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
 }  # fmt: skip
-_IPV6: Final = Presence("layers", int(Layer.IPV6))
 _TABLE_BITS: Final = 16
 """Sets of numbers up to this size are looked up in a table, larger ones by binary search."""
 
@@ -143,16 +143,17 @@ def in_networks(field: Field, values: Sequence[Literal]) -> Atom:
     if field.kind is not Kind.ADDRESS:
         raise ExpressionError(f"{field.name} holds no IP addresses; src_ip and dst_ip do", values[0].position)
     stored, networks = field.stored, [literals.network(value) for value in values]
+    ipv6 = Presence("layers", int(ipv6_layer(stored)))
     wanted = np.array([network.value for network in networks], np.uint64)
     masks = np.array([network.mask for network in networks], np.uint64)
     v6 = np.array([network.is_v6 for network in networks], np.bool_)
 
     def test(rows: Rows) -> Mask:
         found = np.empty(len(rows), np.bool_)
-        _search_networks(rows.values(stored), rows.present(_IPV6), wanted, masks, v6, found)
+        _search_networks(rows.values(stored), rows.present(ipv6), wanted, masks, v6, found)
         return found
 
-    return Atom(test=test, fields=(field,), columns=frozenset({_IPV6.column}))
+    return Atom(test=test, fields=(field,), columns=frozenset({ipv6.column}))
 
 
 def has_flags(field: Field, names: Sequence[Literal]) -> Atom:

@@ -3,8 +3,8 @@
 A *field* is a column as one name sees it: `tcp.srcport` and `src_port` read the same column, but the first has a value
 in TCP packets only. A Wireshark name can stand for two fields (`tcp.port`); a protocol stands for none.
 
-Wireshark names mean what they mean in Wireshark, but for one: `ip.addr`, `ip.src` and `ip.dst` are the addresses of
-IPv6 packets too.
+Wireshark names mean what they mean in Wireshark, but for two things: `ip.addr`, `ip.src` and `ip.dst` are the addresses
+of IPv6 packets too; and names of addresses and ports mean the outermost packet's, where one travels in another.
 """
 
 import difflib
@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 
 from aishark_panel.errors import ExpressionError
 from aishark_panel.query.parser import FUNCTIONS
+from aishark_panel.wire.layers import TCP_FLAG_NAMES, Layer, TcpProblem
 from aishark_panel.wire.packets import ARROW_NAMES
 from aishark_panel.wire.protocols import PROTOCOLS
-from aishark_panel.wire.schema import COLUMNS, TCP_FLAG_NAMES, Column, Kind, Layer, TcpProblem, column
+from aishark_panel.wire.schema import COLUMNS, Column, Kind, column
 
 __all__ = ["Field", "Meaning", "Presence", "Word", "protocol_named", "resolve", "suggestion", "vocabulary"]
 
@@ -74,10 +75,14 @@ _NULL_WHERE_ZERO: Final = frozenset({"eth_type"})
 """An IEEE 802.3 frame has a length in the EtherType's place; it is kept as 0."""
 
 _GUARDS: Final = {
-    "tcp": Layer.TCP, "udp": Layer.UDP, "sctp": Layer.SCTP, "ip": Layer.IPV4, "ipv6": Layer.IPV6,
-    "icmp": Layer.IPV4, "icmpv6": Layer.IPV6, "arp": Layer.ARP, "dns": Layer.DNS,
+    "tcp": Layer.ANY_TCP, "udp": Layer.UDP, "sctp": Layer.SCTP, "ip": Layer.IPV4, "ipv6": Layer.IPV6,
+    "icmp": Layer.ICMP, "icmpv6": Layer.ICMPV6, "arp": Layer.ANY_ARP, "dns": Layer.DNS,
+    "vxlan": Layer.VXLAN, "geneve": Layer.GENEVE, "gtp": Layer.GTP, "gre": Layer.GRE,
 }  # fmt: skip
 """A Wireshark field of this protocol (the name up to the first dot) exists where the layer was found."""
+_INNER: Final = Layer.INNER_TCP | Layer.INNER_ARP
+_OUTERMOST_COLUMNS: Final = frozenset({"src_ip", "dst_ip", "src_port", "dst_port"})
+"""Columns of the outermost packet: what a tunnel carries does not make a field of them exist."""
 _ANY_IP: Final = frozenset({"ip.src", "ip.dst"})
 
 _MORE_SPELLINGS: Final = {
@@ -96,14 +101,18 @@ _EITHER: Final = {
     "tcp.port": ("tcp.srcport", "tcp.dstport"),
     "udp.port": ("udp.srcport", "udp.dstport"),
     "sctp.port": ("sctp.srcport", "sctp.dstport"),
+    "vlan.id": ("vlan_id", "vlan_inner_id"),
 }
 _WIRESHARK_FLAGS: Final = {"RST": "reset", "PSH": "push", "ACK": "ack"}
 """Where Wireshark's name of a TCP flag is not just ours in lower case."""
 
 _PROTOCOL_LAYERS: Final = {
-    "eth": (Layer.ETH,), "vlan": (Layer.VLAN,), "arp": (Layer.ARP,), "ip": (Layer.IPV4,), "ipv6": (Layer.IPV6,),
-    "icmp": (Layer.ICMP, Layer.IPV4), "icmpv6": (Layer.ICMP, Layer.IPV6),
-    "tcp": (Layer.TCP,), "udp": (Layer.UDP,), "sctp": (Layer.SCTP,),
+    "eth": (Layer.ETH,), "vlan": (Layer.VLAN,), "arp": (Layer.ANY_ARP,),
+    "ip": (Layer.IPV4 | Layer.INNER_IPV4,), "ipv6": (Layer.IPV6 | Layer.INNER_IPV6,),
+    "icmp": (Layer.ICMP,), "icmpv6": (Layer.ICMPV6,),
+    "tcp": (Layer.ANY_TCP,), "udp": (Layer.UDP | Layer.INNER_UDP,), "sctp": (Layer.SCTP | Layer.INNER_SCTP,),
+    "mpls": (Layer.MPLS,), "pppoes": (Layer.PPPOE,), "gre": (Layer.GRE,), "vxlan": (Layer.VXLAN,),
+    "geneve": (Layer.GENEVE,), "gtp": (Layer.GTP,),
     "dns": (Layer.DNS,), "tls": (Layer.TLS,), "ssl": (Layer.TLS,),
     "http": (Layer.HTTP_REQUEST | Layer.HTTP_RESPONSE,),
     "http.request": (Layer.HTTP_REQUEST,), "http.response": (Layer.HTTP_RESPONSE,),
@@ -111,7 +120,9 @@ _PROTOCOL_LAYERS: Final = {
 """Protocols that are seen below the highest one too: `tcp` finds TLS packets."""
 
 
-def _of_column(spec: Column, guard: Layer = Layer(0)) -> Field:
+def _of_column(spec: Column, guard: Layer = Layer.NONE) -> Field:
+    if spec.name in _OUTERMOST_COLUMNS:
+        guard &= ~_INNER
     layers = [spec.present & guard] if spec.present & guard else [bits for bits in (spec.present, guard) if bits]
     presence = [_layers(bits) for bits in layers]
     if spec.kind is Kind.TEXT or spec.name in _NULL_WHERE_ZERO:
@@ -153,7 +164,7 @@ def _wireshark(columns: dict[str, Meaning]) -> Iterator[tuple[str, Meaning]]:
         fields = single[source].fields + single[destination].fields
         yield name, Meaning(fields=fields, description=f"{source} or {destination}")
     for shift, flag in enumerate(TCP_FLAG_NAMES):
-        field = _bit("tcp_flags", 1 << shift, Layer.TCP)
+        field = _bit("tcp_flags", 1 << shift, Layer.ANY_TCP)
         yield f"tcp.flags.{_WIRESHARK_FLAGS.get(flag, flag.lower())}", _one(field, f"the TCP flag {flag}")
     response = _bit("layers", int(Layer.DNS_RESPONSE), Layer.DNS)
     yield "dns.flags.response", _one(response, "1 in DNS responses, 0 in queries")
@@ -161,7 +172,7 @@ def _wireshark(columns: dict[str, Meaning]) -> Iterator[tuple[str, Meaning]]:
 
 def _protocols() -> Iterator[tuple[str, Meaning]]:
     for code, protocol in enumerate(PROTOCOLS):
-        if protocol[0].isalpha():
+        if protocol.replace(".", "").isalnum():  # others are asked for as protocol == 'PPP LCP'
             yield protocol.lower(), Meaning(protocol=code, description=f"{protocol} is the highest protocol known")
     for name, layers in _PROTOCOL_LAYERS.items():
         yield name, Meaning(presence=tuple(map(_layers, layers)), description=f"has {name}")

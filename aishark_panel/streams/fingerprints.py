@@ -9,8 +9,8 @@ from aishark_panel.dissect.client_hello import HelloReader
 from aishark_panel.dissect.fingerprint import ClientHello
 from aishark_panel.errors import ConfigError
 from aishark_panel.streams.session import Session
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Packets
-from aishark_panel.wire.schema import Layer
 
 __all__ = ["conversation_hello"]
 

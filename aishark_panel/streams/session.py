@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from aishark_panel.alerts.log import AlertLog
 from aishark_panel.alerts.rule import Rule, parse_rules
+from aishark_panel.dissect import link_type_note
 from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.matches import Matches
@@ -319,7 +320,10 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
         "capturing": run.capturing,
         "ended": run.ended,
         "reason": run.reason,
-        "interfaces": [{"name": i.name, "link_type": i.link_type, "filter": i.filter} for i in run.interfaces],
+        "interfaces": [
+            {"name": i.name, "link_type": i.link_type, "filter": i.filter, "note": link_type_note(i.link_type)}
+            for i in run.interfaces
+        ],
         "sampling": run.sampling,
         "max_packets_per_second": run.max_packets_per_second,
         "counters": dict(run.counters),

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from aishark_panel.wire.protocols import PROTOCOLS
-from aishark_panel.wire.schema import COLUMNS, Column, Kind, Layer, column
+from aishark_panel.wire.schema import COLUMNS, Column, Kind, column, ipv6_layer
 
 __all__ = [
     "ARROW_NAMES",
@@ -177,15 +177,19 @@ class Packets:
                 first, codes = _firsts(values)
                 return _dictionary(codes, [mac_text(int(v)) for v in values[first]], mask)
             case Kind.ADDRESS:
-                return self._address_array(values, rows, mask)
+                return self._address_array(spec, values, rows, mask)
             case _:
                 return pa.array(values, mask=mask)
 
     def _address_array(
-        self, values: npt.NDArray[np.uint64], rows: npt.NDArray[np.intp], mask: npt.NDArray[np.bool_] | None
+        self,
+        spec: Column,
+        values: npt.NDArray[np.uint64],
+        rows: npt.NDArray[np.intp],
+        mask: npt.NDArray[np.bool_] | None,
     ) -> pa.Array:
         # An IPv6 packet may carry a real ::ffff:a.b.c.d, which is not the IPv4 address a.b.c.d.
-        is_v6 = (self.columns.layers[rows] & int(Layer.IPV6)) != 0
+        is_v6 = (self.columns.layers[rows] & int(ipv6_layer(spec.name))) != 0
         first, codes = _distinct(values[:, 0], values[:, 1], is_v6)
         raw = np.ascontiguousarray(values[first]).view(np.uint8).reshape(-1, 16)
         texts = [address_text(raw[k].tobytes(), v6=bool(is_v6[row])) for k, row in enumerate(first)]

@@ -81,6 +81,19 @@ PROTOCOLS: Final[tuple[str, ...]] = (
     "VXLAN",
     "Geneve",
     "GTP",
+    "UDP-Lite",
+    "DCCP",
+    "EtherIP",
+    "ERSPAN",
+    "L2TP",
+    "NSH",
+    "PPP",
+    "PPP LCP",
+    "PPP IPCP",
+    "PPP IPV6CP",
+    "PPP PAP",
+    "PPP CHAP",
+    "PPP CCP",
 )
 
 
@@ -97,5 +110,6 @@ UNKNOWN: Final = 0
     EAPOL, PPPOED, PPPOES, MPLS, DNS, MDNS, LLMNR, NBNS, TLS, SSL, TLSV1, TLSV1_1, TLSV1_2, TLSV1_3, DTLS, HTTP,
     HTTP2, QUIC, DHCP, DHCPV6, NTP, SSH, SSDP, WIREGUARD, RARP, STUN, SIP, RTSP, FTP, TELNET, SMTP, POP, IMAP,
     KRB5, LDAP, SMB, SMB2, BGP, MQTT, MYSQL, PGSQL, RESP, SNMP, SYSLOG, TFTP, ISAKMP, RADIUS, RIP, COAP, VXLAN,
-    GENEVE, GTP,
+    GENEVE, GTP, UDPLITE, DCCP, ETHERIP, ERSPAN, L2TP, NSH, PPP, PPP_LCP, PPP_IPCP, PPP_IPV6CP, PPP_PAP, PPP_CHAP,
+    PPP_CCP,
 ) = range(1, len(PROTOCOLS))  # fmt: skip

@@ -6,6 +6,11 @@ docs, Arrow and Parquet exports) is derived from it.
 
 A column is null where none of the `Layer` bits it names was seen in that packet: the `layers` bit set of each row is
 the only place where presence is kept.
+
+Where packets travel in tunnels, the plain columns up to the ports are the outermost packet's, `inner_*` the innermost
+one's; of both there is one row. `conversation_id` goes by the outermost. What comes above the ports (`tcp_*`,
+`payload_len`, `icmp_*`, `arp_op` and all application columns) is the innermost packet's, as in Wireshark. So is
+Layer.TCP the outermost packet's and Layer.INNER_TCP the innermost one's.
 """
 
 import enum
@@ -15,9 +20,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from aishark_panel.wire.layers import FLAG_NAMES, Layer
 from aishark_panel.wire.other_names import OTHER_NAMES, OtherNames
 
-__all__ = ["COLUMNS", "FLAG_NAMES", "FRAMES", "TCP_FLAG_NAMES", "Column", "Kind", "Layer", "TcpProblem", "column"]
+__all__ = ["COLUMNS", "FRAMES", "Column", "Kind", "column", "ipv6_layer"]
 
 FRAMES: Final = pa.schema(
     [
@@ -28,45 +34,6 @@ FRAMES: Final = pa.schema(
     ]
 )
 """What an agent sends. `cap_len` is the length of `frame`; `iface` indexes the interfaces of the agent's hello."""
-
-
-class Layer(enum.IntFlag):
-    """What was found in a packet, one bit each; a set bit means the fields that belong to it are filled."""
-
-    ETH = 1 << 0
-    VLAN = 1 << 1
-    ARP = 1 << 2
-    IPV4 = 1 << 3
-    IPV6 = 1 << 4
-    FRAGMENT = 1 << 5
-    IP_ID = 1 << 6
-    TCP = 1 << 7
-    UDP = 1 << 8
-    SCTP = 1 << 9
-    PORTS = 1 << 10
-    ICMP = 1 << 11
-    DNS = 1 << 12
-    DNS_QUESTION = 1 << 13
-    DNS_RESPONSE = 1 << 14
-    TLS = 1 << 15
-    HTTP_REQUEST = 1 << 16
-    HTTP_RESPONSE = 1 << 17
-    TRANSPORT = 1 << 18
-    INNER_VLAN = 1 << 19
-    MPLS = 1 << 20
-    TUNNEL_ID = 1 << 21
-    INNER_IPV4 = 1 << 22
-    INNER_IPV6 = 1 << 23
-    INNER_PORTS = 1 << 24
-    TCP_MSS = 1 << 25
-    TCP_WSCALE = 1 << 26
-    TCP_SACK = 1 << 27
-    TCP_TIMESTAMPS = 1 << 28
-    TLS_HANDSHAKE = 1 << 29
-    QUIC_LONG = 1 << 30
-    DHCP = 1 << 31
-    IP = IPV4 | IPV6
-    INNER_IP = INNER_IPV4 | INNER_IPV6
 
 
 class Kind(enum.Enum):
@@ -100,7 +67,7 @@ class Column:
     """numpy dtype of one stored value; ADDRESS stores two of them a row"""
     meaning: str
     unit: str = ""
-    present: Layer = Layer(0)
+    present: Layer = Layer.NONE
     """null where none of these bits is in `layers`; no bits: never null (TEXT: null where empty)"""
     wireshark: tuple[str, ...] = ()
     """Wireshark field names with the same values; accepted in expressions"""
@@ -134,46 +101,6 @@ class Column:
         return int(np.dtype(self.dtype).itemsize * (2 if self.kind is Kind.ADDRESS else 1))
 
 
-TCP_FLAG_NAMES: Final = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
-"""Bit 0 first (RFC 9293 section 3.1; AE: RFC 9768)."""
-
-
-class TcpProblem(enum.IntFlag):
-    """What a TCP segment shows in the light of those before it; Wireshark's tcp.analysis.* of the same names."""
-
-    RETRANSMISSION = 1 << 0
-    """data sent before; set for the next two kinds too"""
-    FAST_RETRANSMISSION = 1 << 1
-    """... soon after duplicate acknowledgements asked for it"""
-    SPURIOUS_RETRANSMISSION = 1 << 2
-    """... although it had been acknowledged"""
-    OUT_OF_ORDER = 1 << 3
-    """overtaken by a later segment"""
-    LOST_SEGMENT = 1 << 4
-    """the one before it was not captured"""
-    ACK_LOST_SEGMENT = 1 << 5
-    """acknowledges what was not captured"""
-    DUPLICATE_ACK = 1 << 6
-    ZERO_WINDOW = 1 << 7
-    """the sender takes no more data"""
-    ZERO_WINDOW_PROBE = 1 << 8
-    ZERO_WINDOW_PROBE_ACK = 1 << 9
-    WINDOW_FULL = 1 << 10
-    """fills what the receiver is ready to take"""
-    WINDOW_UPDATE = 1 << 11
-    KEEP_ALIVE = 1 << 12
-    KEEP_ALIVE_ACK = 1 << 13
-    REUSED_PORTS = 1 << 14
-    """a new connection between the ports of an earlier one"""
-
-
-FLAG_NAMES: Final[dict[str, tuple[str, ...]]] = {
-    "tcp_flags": TCP_FLAG_NAMES,
-    "tcp_problem": tuple(str(problem.name) for problem in TcpProblem),
-}
-"""Of columns whose bits people name: the names, bit 0 first."""
-
-
 def _integer(name: str, dtype: str, meaning: str, **more: object) -> Column:
     return Column(name=name, kind=Kind.INTEGER, dtype=dtype, meaning=meaning, **more)  # type: ignore[arg-type]
 
@@ -204,7 +131,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
         name="layers",
         kind=Kind.FLAGS,
         dtype="i8",
-        meaning="which layers were found (bit set of wire.schema.Layer)",
+        meaning="which layers were found (bit set of wire.layers.Layer)",
     ),
     Column(
         name="eth_src",
@@ -229,7 +156,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
         present=Layer.ETH,
         wireshark=("eth.type",),
     ),
-    _integer("vlan_id", "u2", "outermost VLAN identifier", present=Layer.VLAN, wireshark=("vlan.id",)),
+    _integer("vlan_id", "u2", "outermost VLAN identifier", present=Layer.VLAN),
     _integer(
         "vlan_inner_id", "u2", "innermost VLAN identifier, where there are two or more tags", present=Layer.INNER_VLAN
     ),
@@ -287,7 +214,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
         name="tcp_flags",
         kind=Kind.FLAGS,
         dtype="u2",
-        present=Layer.TCP,
+        present=Layer.ANY_TCP,
         meaning="TCP flags: FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128, AE 256",
         wireshark=("tcp.flags",),
     ),
@@ -295,21 +222,21 @@ COLUMNS: Final[tuple[Column, ...]] = (
         "tcp_seq",
         "u4",
         "raw TCP sequence number",
-        present=Layer.TCP,
+        present=Layer.ANY_TCP,
         wireshark=("tcp.seq_raw",),
     ),
     _integer(
         "tcp_ack",
         "u4",
         "raw TCP acknowledgement number",
-        present=Layer.TCP,
+        present=Layer.ANY_TCP,
         wireshark=("tcp.ack_raw",),
     ),
     _integer(
         "tcp_window",
         "u2",
         "TCP window as sent, not scaled",
-        present=Layer.TCP,
+        present=Layer.ANY_TCP,
         unit="bytes before scaling",
         wireshark=("tcp.window_size_value",),
     ),
@@ -361,17 +288,17 @@ COLUMNS: Final[tuple[Column, ...]] = (
     _integer(
         "payload_len",
         "u4",
-        "bytes the transport carries, by the headers' own lengths",
+        "bytes the innermost transport carries, by the headers' own lengths",
         present=Layer.TRANSPORT,
         unit="bytes",
         wireshark=("tcp.len",),
     ),
-    _integer("icmp_type", "u1", "ICMP or ICMPv6 type", present=Layer.ICMP, wireshark=("icmp.type", "icmpv6.type")),
-    _integer("icmp_code", "u1", "ICMP or ICMPv6 code", present=Layer.ICMP, wireshark=("icmp.code", "icmpv6.code")),
+    _integer("icmp_type", "u1", "ICMP or ICMPv6 type", present=Layer.ANY_ICMP, wireshark=("icmp.type", "icmpv6.type")),
+    _integer("icmp_code", "u1", "ICMP or ICMPv6 code", present=Layer.ANY_ICMP, wireshark=("icmp.code", "icmpv6.code")),
     _integer(
         "tunnel_id",
         "u4",
-        "identifier of the outermost tunnel: VXLAN or GENEVE network, GTP-U endpoint, GRE key",
+        "identifier of the outermost tunnel that has one: VXLAN or GENEVE network, GTP-U endpoint, GRE key",
         present=Layer.TUNNEL_ID,
         wireshark=("vxlan.vni", "geneve.vni", "gtp.teid", "gre.key"),
     ),
@@ -379,20 +306,20 @@ COLUMNS: Final[tuple[Column, ...]] = (
         name="inner_src_ip",
         kind=Kind.ADDRESS,
         dtype="u8",
-        present=Layer.INNER_IP,
-        meaning="source address of the innermost packet in a tunnel",
+        present=Layer.INNER_IP | Layer.INNER_ARP,
+        meaning="source address of the innermost packet in a tunnel (of ARP: the sender's protocol address)",
     ),
     Column(
         name="inner_dst_ip",
         kind=Kind.ADDRESS,
         dtype="u8",
-        present=Layer.INNER_IP,
-        meaning="destination address of the innermost packet in a tunnel",
+        present=Layer.INNER_IP | Layer.INNER_ARP,
+        meaning="destination address of the innermost packet in a tunnel (of ARP: the target's protocol address)",
     ),
     _integer("inner_ip_proto", "u1", "IP protocol number of the innermost packet in a tunnel", present=Layer.INNER_IP),
     _integer("inner_src_port", "u2", "source port of the innermost packet in a tunnel", present=Layer.INNER_PORTS),
     _integer("inner_dst_port", "u2", "destination port of the innermost packet in a tunnel", present=Layer.INNER_PORTS),
-    _integer("arp_op", "u2", "ARP operation: 1 request, 2 reply", present=Layer.ARP, wireshark=("arp.opcode",)),
+    _integer("arp_op", "u2", "ARP operation: 1 request, 2 reply", present=Layer.ANY_ARP, wireshark=("arp.opcode",)),
     Column(
         name="protocol",
         kind=Kind.PROTOCOL,
@@ -485,3 +412,8 @@ _BY_NAME: Final = {c.name: c for c in COLUMNS}
 def column(name: str) -> Column:
     """The column of that name; KeyError if there is none."""
     return _BY_NAME[name]
+
+
+def ipv6_layer(address: str) -> Layer:
+    """The layer that says whether the address in this column is IPv6; it may look like an IPv4 one, ::ffff:a.b.c.d."""
+    return Layer.INNER_IPV6 if column(address).present & Layer.INNER_IPV6 else Layer.IPV6

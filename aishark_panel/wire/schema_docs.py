@@ -8,8 +8,9 @@ from typing import Final
 
 import pyarrow as pa
 
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import ARROW_NAMES, Packets
-from aishark_panel.wire.schema import COLUMNS, FRAMES, Column, Kind, Layer
+from aishark_panel.wire.schema import COLUMNS, FRAMES, Column, Kind
 
 __all__ = ["render"]
 
@@ -29,6 +30,12 @@ The same columns everywhere: packet list, charts, display filters, REST, noteboo
 
 A *null* column says that the packet has no such field, never that the field is zero. Types are Arrow's; *text* is a
 dictionary-encoded string.
+
+Where a packet travels in another (GRE, IP in IP, VXLAN, GENEVE, GTP-U, L2TP ...), both share one row. The addresses,
+ports and other columns up to the ports are the outermost packet's, and so is `conversation_id`; the innermost packet's
+are in the `inner_*` columns. What comes above the ports (`tcp_*`, `payload_len`, `icmp_*`, `arp_op`, `protocol` and all
+columns of applications) is the innermost packet's. So `tcp.flags.syn` finds TCP in tunnels too, as in Wireshark, while
+`ip.addr` and `tcp.port` look at the outermost packet; `inner_src_ip` and `inner_dst_port` are there for the other.
 
 """
 
@@ -113,7 +120,7 @@ _CONDITIONS: Final = {"info": "", "ja3": "the end of a ClientHello", "ja4": "the
 _LAYER_TEXTS: Final = {
     Layer.ETH: "an Ethernet header",
     Layer.VLAN: "a VLAN tag",
-    Layer.INNER_VLAN: "two VLAN tags",
+    Layer.INNER_VLAN: "a second VLAN tag",
     Layer.MPLS: "an MPLS label",
     Layer.IPV4: "IPv4",
     Layer.IPV6: "IPv6",
@@ -126,9 +133,9 @@ _LAYER_TEXTS: Final = {
     Layer.TCP_SACK: "that TCP option",
     Layer.TCP_TIMESTAMPS: "that TCP option",
     Layer.TUNNEL_ID: "a tunnel with an identifier",
-    Layer.INNER_IPV4: "inner IPv4",
-    Layer.INNER_IPV6: "inner IPv6",
-    Layer.INNER_PORTS: "inner ports",
+    Layer.INNER_IPV4: "IPv4 in a tunnel",
+    Layer.INNER_IPV6: "IPv6 in a tunnel",
+    Layer.INNER_PORTS: "ports in a tunnel",
     Layer.DNS_QUESTION: "a DNS question",
     Layer.DNS_RESPONSE: "a DNS response",
     Layer.TLS: "a TLS record",
@@ -136,6 +143,9 @@ _LAYER_TEXTS: Final = {
     Layer.QUIC_LONG: "a QUIC long header",
     Layer.HTTP_REQUEST: "an HTTP request",
     Layer.HTTP_RESPONSE: "an HTTP response",
+    Layer.INNER_TCP: "TCP in a tunnel",
+    Layer.INNER_ARP: "ARP in a tunnel",
+    Layer.ICMPV6: "ICMPv6",
 }
 """Layers whose names in the code are not how a person would say it."""
 

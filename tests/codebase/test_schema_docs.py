@@ -3,9 +3,10 @@
 import re
 
 from aishark_panel.export.on_demand import ON_DEMAND
+from aishark_panel.wire.layers import FLAG_NAMES
 from aishark_panel.wire.other_names import OTHER_NAMES
 from aishark_panel.wire.packets import ARROW_NAMES
-from aishark_panel.wire.schema import COLUMNS, FLAG_NAMES
+from aishark_panel.wire.schema import COLUMNS
 from aishark_panel.wire.schema_docs import render
 from tests.codebase.sources import ROOT
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from aishark_panel.dissect import dissect
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
-from aishark_panel.wire.schema import Layer
 
 __all__ = ["ETHERNET", "append", "dissect_frames", "layers", "row", "row_of"]
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from aishark_panel.dissect import Dissector
 from aishark_panel.dissect.hellos import MAX_HELLO_BYTES
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Packets
 from aishark_panel.wire.pcapwrite import PcapWriter
-from aishark_panel.wire.schema import Layer
 from tests.segments import Segment, frames_of
 
 

@@ -36,7 +36,7 @@ from aishark_panel.dissect import info_text
 from aishark_panel.dissect.info import INFOS, MAX_INFO_CHARS, TcpNumbers
 from aishark_panel.dissect.infos.transport import PROBLEMS
 from aishark_panel.dissect.infos.view import View
-from aishark_panel.wire.schema import TcpProblem
+from aishark_panel.wire.layers import TcpProblem
 from tests.dissect.rows import ETHERNET, dissect_frames
 from tests.dissect.seeds import SEEDS
 from tests.dissect.test_quic import crypto_frame, sealed

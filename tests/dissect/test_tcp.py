@@ -18,9 +18,9 @@ from aishark_panel.capturefile import open_capture
 from aishark_panel.dissect import Dissector
 from aishark_panel.errors import CaptureFileError
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.layers import Layer, TcpProblem
 from aishark_panel.wire.packets import Packets
 from aishark_panel.wire.pcapwrite import PcapWriter
-from aishark_panel.wire.schema import Layer, TcpProblem
 from tests.segments import ACK, MS, RST, SYN, Segment, frames_of, interleaved, random_connection
 
 P = TcpProblem

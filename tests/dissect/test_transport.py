@@ -8,7 +8,7 @@ from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP, SCTPChunkData
 
-from aishark_panel.wire.schema import Layer
+from aishark_panel.wire.layers import Layer
 from tests.dissect.rows import dissect_frames, layers, row_of
 
 
@@ -42,6 +42,56 @@ def test_tcp_options_cut_off_by_the_capture_leave_the_length_known() -> None:
     frame = bytes(Ether() / IP() / TCP(options=[("Timestamp", (1, 2))]) / bytes(100))
     values = row_of(frame[:56], orig_len=len(frame))
     assert (values["truncated"], values["payload_len"]) == (True, 100)
+
+
+def options(values: dict[str, object]) -> tuple[object, ...]:
+    return tuple(values[f"tcp_{name}"] for name in ("mss", "wscale", "sack", "tsval", "tsecr"))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], (None, None, None, None, None)),
+        ([("NOP", None), ("NOP", None), ("Timestamp", (0xFEDCBA98, 7))], (None, None, None, 0xFEDCBA98, 7)),
+        (
+            [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (5, 0)), ("NOP", None), ("WScale", 7)],
+            (1460, 7, 0, 5, 0),
+        ),
+        (
+            [("NOP", None), ("NOP", None), ("Timestamp", (5, 6)), ("NOP", None), ("NOP", None), ("SAck", (1, 2, 3, 4))],
+            (None, None, 2, 5, 6),
+        ),
+        ([("WScale", 14), ("EOL", None)], (None, 14, None, None, None)),
+        ([(253, b"xyz"), ("MSS", 536)], (536, None, None, None, None)),
+    ],
+)
+def test_tcp_options_are_read(given: list[tuple[object, object]], expected: tuple[object, ...]) -> None:
+    values = row_of(Ether() / IP() / TCP(options=given) / b"payload")
+    assert options(values) == expected
+    assert (values["payload_len"], values["malformed"]) == (7, False)
+
+
+@pytest.mark.parametrize("raw", [b"\2\0\5\xb4", b"\2\1\5\xb4", b"\1\1\1\2", b"\x08\x0a\0\0", b"\1\1\x08\x0a"])
+def test_a_tcp_option_without_a_length_or_longer_than_its_header_is_malformed(raw: bytes) -> None:
+    frame = bytes(Ether() / IP(len=44) / TCP(dataofs=6)) + raw
+    values = row_of(frame)
+    assert (options(values), values["malformed"], values["dst_port"]) == ((None,) * 5, True, 80)
+
+
+def test_a_tcp_option_of_another_length_than_its_kind_has_is_passed_over() -> None:
+    values = row_of(bytes(Ether() / IP(len=48) / TCP(dataofs=7)) + b"\2\3\5\3\3\x08\1\0")
+    assert (options(values), values["malformed"]) == ((None, 8, None, None, None), False)
+
+
+def test_udp_lite_and_dccp_have_ports_but_are_not_udp() -> None:
+    packets = dissect_frames(Ether() / IP(proto=136) / bytes(UDP(sport=5, dport=6) / bytes(20)))
+    assert Layer.UDP not in layers(packets)
+    values = row_of(Ether() / IP(proto=136) / bytes(UDP(sport=5, dport=6) / bytes(20)))
+    assert (values["src_port"], values["payload_len"], values["protocol"]) == (5, 20, "UDP-Lite")
+    header = b"\0\5\0\6\4" + bytes(11)
+    values = row_of(Ether() / IP(proto=33) / (header + b"payload"))
+    assert (values["src_port"], values["dst_port"], values["payload_len"], values["protocol"]) == (5, 6, 7, "DCCP")
+    assert row_of(Ether() / IP(proto=33) / header.replace(b"\4", b"\2"))["malformed"]
 
 
 def test_udp_length_counts_and_not_what_follows() -> None:

@@ -98,6 +98,13 @@ def test_pcapng_keeps_what_the_file_said_of_its_interfaces(tmp_path: Path) -> No
     )
 
 
+def test_it_is_said_which_link_types_are_not_dissected_and_their_packets_are_kept(tmp_path: Path) -> None:
+    source, path = tmp_path / "some.pcapng", tmp_path / "out.parquet"
+    source.write_bytes(section() + interface(link=127) + interface() + packet(0, bytes(60)) + packet(1, bytes(60)))
+    assert read_to(source, path) == "link type 127 not dissected"
+    assert pq.read_table(path)["protocol"].to_pylist()[0] == "?"
+
+
 def test_text_goes_to_standard_output(capture: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     read_to(capture, where="number <= 2", columns=["number", "src_ip", "protocol"])
     lines = capfdbinary.readouterr().out.decode().splitlines()

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Interface, Packets
 from aishark_panel.wire.protocols import PROTOCOLS
-from aishark_panel.wire.schema import COLUMNS, Column, Kind, Layer
+from aishark_panel.wire.schema import COLUMNS, Column, Kind
 
 __all__ = ["INTERFACES", "SAMPLE", "TCP", "Row", "address_words", "as_pandas", "fill"]
 
@@ -56,7 +57,7 @@ SAMPLE: list[Row] = [
         "protocol": "ARP",
     },
     {
-        "layers": Layer.ETH | Layer.IPV6 | Layer.ICMP, "ts": 1_700_000_005_000_000_000, "iface": 0, "orig_len": 90,
+        "layers": Layer.ETH | Layer.IPV6 | Layer.ICMPV6, "ts": 1_700_000_005_000_000_000, "iface": 0, "orig_len": 90,
         "cap_len": 90, "eth_src": 7, "eth_dst": 8, "eth_type": 0x86DD, "ip_version": 6, "ip_proto": 58,
         "src_ip": "::ffff:10.0.0.1", "dst_ip": "::1", "ip_ttl": 255, "icmp_type": 135, "icmp_code": 0,
         "protocol": "ICMPv6",

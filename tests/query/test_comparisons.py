@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aishark_panel.query import compile_expression
-from aishark_panel.wire.schema import Layer
+from aishark_panel.wire.layers import Layer
 from tests.query.blocks import SAMPLE, TCP, fill
 
 PORTS = [0, 1, 79, 80, 81, 443, 8_000, 65_534, 65_535]
@@ -47,6 +47,25 @@ def test_networks_hold_what_the_standard_library_says(
         assert mask.tolist() == [a.version == network.version and a in network for a in addresses]
         mask = compile_expression(f"not ({text})").mask(packets, 0, packets.length)
         assert mask.tolist() == [a.version != network.version or a not in network for a in addresses]
+
+
+def test_an_address_in_a_tunnel_is_ipv6_where_the_packet_in_the_tunnel_is() -> None:
+    four, six = (layers | TCP for layers in (Layer.INNER_IPV4, Layer.IPV6 | Layer.INNER_IPV6))
+    row = {
+        **SAMPLE[0],
+        "src_ip": "::ffff:10.0.0.1",
+        "inner_src_ip": "::ffff:10.0.0.1",
+        "inner_dst_ip": "::1",
+        "inner_ip_proto": 6,
+    }
+    packets = fill({**row, "layers": layers} for layers in (four, six, six & ~Layer.IPV6, four & ~Layer.INNER_IPV4))
+    mask = compile_expression("inner_src_ip == 10.0.0.1").mask(packets, 0, 4)
+    assert mask.tolist() == [True, False, False, False]
+    mask = compile_expression("inner_src_ip == ::ffff:10.0.0.1").mask(packets, 0, 4)
+    assert mask.tolist() == [False, True, True, False]
+    assert packets.to_arrow([], ["inner_src_ip"]).column(0).to_pylist() == [
+        *("10.0.0.1", "::ffff:10.0.0.1", "::ffff:10.0.0.1", None)
+    ]
 
 
 def test_two_address_columns_are_equal_when_all_their_bytes_are() -> None:

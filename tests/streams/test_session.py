@@ -1,5 +1,6 @@
 """Session: what goes in is what can be asked for."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import AgentRun, Session
 from aishark_panel.streams.subscription import Subscription
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import InterfaceInfo
 from tests.arrow import read_stream
 from tests.segments import ACK, SYN, Segment, frames_of
 from tests.traffic import frames, hello, tcp_frame, udp_frame
@@ -33,6 +35,13 @@ def test_ingest_counts_packets_bytes_and_conversations(session: Session, run: Ag
     assert stats["bytes"] == sum(len(frames(500).frame(i)) for i in range(500))
     assert stats["agents"][0]["counters"] == {"captured": 500}
     assert stats["state"] == "capturing"
+
+
+def test_interfaces_say_where_their_link_type_is_not_dissected(session: Session) -> None:
+    interfaces = tuple(InterfaceInfo(name=f"if{link_type}", link_type=link_type) for link_type in (1, 127))
+    session.attach(msgspec.structs.replace(hello(), interfaces=interfaces))
+    (agent,) = session.stats()["agents"]
+    assert [interface["note"] for interface in agent["interfaces"]] == ["", "link type 127 not dissected"]
 
 
 def test_both_directions_are_one_conversation(session: Session, run: AgentRun) -> None:

@@ -4,8 +4,8 @@ import socket
 
 import numpy as np
 
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Packets
-from aishark_panel.wire.schema import Layer
 
 _HIGH, _LOW = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
 """multipliers of the hash that finds distinct addresses"""

@@ -5,7 +5,7 @@ from typing import Final
 
 from aishark_panel.dissect.headers import number
 from aishark_panel.dissect.infos.view import MAX_PARTS, TcpNumbers, View
-from aishark_panel.wire.schema import TcpProblem
+from aishark_panel.wire.layers import TcpProblem
 
 __all__ = ["PROBLEMS", "is_sent_again", "sctp", "tcp", "tcp_problems", "udp"]
 

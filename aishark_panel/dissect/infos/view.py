@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from aishark_panel.dissect.headers import Header, headers, number
+from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Packets, address_text
 from aishark_panel.wire.protocols import PROTOCOLS
-from aishark_panel.wire.schema import Layer
 
 __all__ = ["MAX_PARTS", "Info", "TcpNumbers", "View", "address", "mac", "printable"]
 
