@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import numba
 from numba.core import config
 
-__all__ = ["kernel", "kernel_part", "lean_kernel"]
+__all__ = ["called_part", "kernel", "kernel_part", "lean_kernel"]
 
 R = TypeVar("R")
 
@@ -43,7 +43,20 @@ def kernel_part(function: Callable[..., R]) -> Callable[..., R]:
 
     It gets no wrapper for calls from Python (which halves the compilation time): `part.py_func` is the plain function.
     """
-    return _compile(function, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return _part(function, forceinline=True)
+
+
+def called_part(function: Callable[..., R]) -> Callable[..., R]:
+    """As `kernel_part`, but called: for long ones that few packets need, as inlining code costs time to compile it."""
+    return _part(function)
+
+
+def _part(function: Callable[..., R], **options: Any) -> Callable[..., R]:
+    """Not cached: the kernel that it becomes a piece of is, and machine code for each piece costs time to make."""
+    return cast(
+        Callable[..., R],
+        numba.njit(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function),
+    )
 
 
 def _compile(function: Callable[..., R], **options: Any) -> Callable[..., R]:

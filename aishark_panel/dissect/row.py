@@ -88,7 +88,7 @@ def store(rows: npt.NDArray[Any], count: int, columns: Columns, first: int) -> N
         columns.conversation_id[at] = row.conversation_id
         columns.truncated[at] = row.truncated
         columns.malformed[at] = row.malformed
-        if row.layers & _RARE:
+        if row.layers & _RARE or row.banner:
             _store_rare(columns, at, row)
 
 

@@ -131,8 +131,8 @@ class _Compiler:
     def _name(self, node: syntax.Name, wanted: bool) -> Test:
         """A bare name: the value of a yes/no column, else whether there is any; of a protocol, its packets."""
         meaning = resolve(node.text, node.position)
-        if meaning.protocol is not None:
-            return self._decide(Atom(test=_stored_equals("protocol", meaning.protocol), columns=_PROTOCOL), wanted)
+        if meaning.protocols:
+            return self._decide(Atom(test=_stored_in("protocol", meaning.protocols), columns=_PROTOCOL), wanted)
         if any(field.kind is Kind.BOOLEAN and not field.bit for field in meaning.fields):
             return self._any([compare_quantities("==", quantity(f), constant(1)) for f in meaning.fields], wanted)
         alternatives = [field.presence for field in meaning.fields] or [meaning.presence]
@@ -202,8 +202,8 @@ def _exists(presences: Sequence[Presence]) -> Test:
     return test
 
 
-def _stored_equals(stored: str, value: int) -> Test:
-    return lambda rows: rows.values(stored) == value
+def _stored_in(stored: str, values: tuple[int, ...]) -> Test:
+    return lambda rows: np.isin(rows.values(stored), values)
 
 
 def _is_number(node: syntax.Node) -> bool:

@@ -8,6 +8,7 @@ IPv6 packets too.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -56,8 +57,8 @@ class Meaning:
     """its fields: one, or two where the name means either direction; none for a protocol"""
     presence: tuple[Presence, ...] = ()
     """of a protocol: its packets are those where all of these hold"""
-    protocol: int | None = None
-    """of a protocol that has no layer: its index in PROTOCOLS"""
+    protocols: tuple[int, ...] = ()
+    """of a protocol that has no layer: its index in PROTOCOLS, or those of its versions"""
     description: str = ""
 
 
@@ -111,6 +112,21 @@ _PROTOCOL_LAYERS: Final = {
 """Protocols that are seen below the highest one too: `tcp` finds TLS packets."""
 
 
+_VERSIONS: Final = {
+    "ssh": ("SSHv1", "SSHv2"),
+    "rip": ("RIP", "RIPv1", "RIPv2"),
+    "dtls": ("DTLS", "DTLSv1.0", "DTLSv1.2", "DTLS 1.0 (OpenSSL pre 0.9.8f)"),
+    "dhcp": ("DHCP", "BOOTP"),
+    "stun": ("STUN", "CLASSIC-STUN"),
+    "gtp": ("GTP", "GTPv2"),
+    "modbus": ("Modbus/TCP",),
+}
+"""Wireshark's filter names of protocols whose short names in the `protocol` column are others, or several."""
+
+_WORD: Final = re.compile(r"[A-Za-z][\w.]*")
+"""Names an expression can hold as a word; others, like CIP PCCC, are compared: protocol == 'CIP PCCC'."""
+
+
 def _of_column(spec: Column, guard: Layer = Layer(0)) -> Field:
     layers = [spec.present & guard] if spec.present & guard else [bits for bits in (spec.present, guard) if bits]
     presence = [_layers(bits) for bits in layers]
@@ -161,8 +177,11 @@ def _wireshark(columns: dict[str, Meaning]) -> Iterator[tuple[str, Meaning]]:
 
 def _protocols() -> Iterator[tuple[str, Meaning]]:
     for code, protocol in enumerate(PROTOCOLS):
-        if protocol[0].isalpha():
-            yield protocol.lower(), Meaning(protocol=code, description=f"{protocol} is the highest protocol known")
+        if _WORD.fullmatch(protocol):
+            yield protocol.lower(), Meaning(protocols=(code,), description=f"{protocol} is the highest protocol known")
+    for name, versions in _VERSIONS.items():
+        codes = tuple(PROTOCOLS.index(version) for version in versions)
+        yield name, Meaning(protocols=codes, description=f"the highest protocol known is {' or '.join(versions)}")
     for name, layers in _PROTOCOL_LAYERS.items():
         yield name, Meaning(presence=tuple(map(_layers, layers)), description=f"has {name}")
     yield "frame", Meaning(description="all packets; or their bytes: frame contains 'text'")
