@@ -5,8 +5,8 @@ sessions go on while it runs), `cache` (no process but the first pays for compil
 neither the package's folder nor the user's cache folder can be written, numba refuses `cache=True` while importing;
 then the kernel is compiled anew in each process instead.
 
-A cached kernel is used until a source file beside it or in `wire` changes, because it contains the kernels and
-constants it took from them.
+A cached kernel is used until a source file beside it or in `wire` changes, because it contains the parts and constants
+it took from them.
 """
 
 import hashlib
@@ -53,10 +53,8 @@ def called_part(function: Callable[..., R]) -> Callable[..., R]:
 
 def _part(function: Callable[..., R], **options: Any) -> Callable[..., R]:
     """Not cached: the kernel that it becomes a piece of is, and machine code for each piece costs time to make."""
-    return cast(
-        Callable[..., R],
-        numba.njit(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function),
-    )
+    options |= {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(Callable[..., R], numba.njit(nogil=True, **options)(function))
 
 
 def _compile(function: Callable[..., R], **options: Any) -> Callable[..., R]:

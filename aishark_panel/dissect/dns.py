@@ -5,13 +5,14 @@ from typing import Final
 from aishark_panel.dissect.addresses import put_ipv4, put_ipv6
 from aishark_panel.dissect.load import Bytes, note_short, u8, u16
 from aishark_panel.dissect.row import Row
+from aishark_panel.dissect.signatures import OWN
 from aishark_panel.dissect.texts import intern, intern_slice, lower, put
 from aishark_panel.jit import called_part, kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.packets import Texts
 from aishark_panel.wire.schema import Layer
 
-__all__ = ["dns", "dns_anywhere", "dns_over_tcp", "llmnr", "mdns", "nbns"]
+__all__ = ["dns", "dns_anywhere", "dns_over_tcp"]
 
 _HEADER_BYTES: Final = 12
 _MAX_NAME_BYTES: Final = 253
@@ -26,6 +27,7 @@ _NB: Final = 32
 """NetBIOS's address record (RFC 1002 section 4.2.13); DNS has given the number to SRV's forerunner"""
 _INTERNET: Final = 1
 
+_NETBIOS_PORT: Final = 137
 _NETBIOS_LABEL: Final = 32
 _NETBIOS_NAME: Final = 15
 
@@ -36,30 +38,9 @@ _RESPONSE_BIT: Final = int(Layer.DNS_RESPONSE)
 
 @called_part
 def dns(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """The message at `pos`."""
-    _message(data, pos, end, wire_end, False, row, texts, seed)
-    return protocols.DNS
-
-
-@called_part
-def mdns(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """The multicast DNS message at `pos` (RFC 6762)."""
-    _message(data, pos, end, wire_end, False, row, texts, seed)
-    return protocols.MDNS
-
-
-@called_part
-def llmnr(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """The link-local multicast name resolution message at `pos` (RFC 4795)."""
-    _message(data, pos, end, wire_end, False, row, texts, seed)
-    return protocols.LLMNR
-
-
-@called_part
-def nbns(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """The NetBIOS name service message at `pos` (RFC 1002): its names are encoded in one label of 32 letters."""
-    _message(data, pos, end, wire_end, True, row, texts, seed)
-    return protocols.NBNS
+    """The message at `pos`, of DNS, multicast DNS (RFC 6762), link-local name resolution (RFC 4795) or NetBIOS."""
+    _message(data, pos, end, wire_end, row, texts, seed)
+    return OWN
 
 
 @called_part
@@ -71,7 +52,7 @@ def dns_over_tcp(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts
     message_end = start + u16(data, pos)
     malformed = row.malformed
     stop = min(wire_end, message_end)
-    _message(data, start, min(end, stop), stop, False, row, texts, seed)
+    _message(data, start, min(end, stop), stop, row, texts, seed)
     if message_end > wire_end:  # the rest is in the next segment
         row.malformed = malformed
     return protocols.DNS
@@ -94,12 +75,12 @@ def dns_anywhere(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts
         byte = u8(texts.data, texts.counts[1] + i)
         if not (0x61 <= byte <= 0x7A or 0x30 <= byte <= 0x39 or byte in (0x2D, 0x2E, 0x5F)):
             return 0
-    _message(data, pos, end, wire_end, False, row, texts, seed)
+    _message(data, pos, end, wire_end, row, texts, seed)
     return protocols.DNS
 
 
 @called_part
-def _message(data: Bytes, pos: int, end: int, wire_end: int, netbios: bool, row: Row, texts: Texts, seed: int) -> None:
+def _message(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> None:
     if end - pos < _HEADER_BYTES:
         note_short(row, end, wire_end)
         return
@@ -111,20 +92,18 @@ def _message(data: Bytes, pos: int, end: int, wire_end: int, netbios: bool, row:
     questions = u16(data, pos + 4)
     at = pos + _HEADER_BYTES
     if questions:
-        at = _question(data, pos, end, wire_end, netbios, row, texts, seed)
+        at = _question(data, pos, end, wire_end, row, texts, seed)
     if at > 0 and u16(data, pos + 6) and questions <= _MAX_SKIPPED:
         for _ in range(1, questions):
             at = _skip_name(data, at, end) + 4
-        _answer(data, pos, at, end, wire_end, netbios, row, texts, seed)
+        _answer(data, pos, at, end, wire_end, row, texts, seed)
 
 
 @kernel_part
-def _question(
-    data: Bytes, message: int, end: int, wire_end: int, netbios: bool, row: Row, texts: Texts, seed: int
-) -> int:
+def _question(data: Bytes, message: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
     """Read the first question; where it ends, or an error."""
     length, at = _name(data, message, message + _HEADER_BYTES, end, texts)
-    if netbios and length == _NETBIOS_LABEL:
+    if length == _NETBIOS_LABEL and _is_netbios(row):  # RFC 1002: in one label of 32 letters
         length = _decode_netbios(texts)
     if length == _BAD:
         row.malformed = 1
@@ -139,9 +118,7 @@ def _question(
 
 
 @kernel_part
-def _answer(
-    data: Bytes, message: int, at: int, end: int, wire_end: int, netbios: bool, row: Row, texts: Texts, seed: int
-) -> None:
+def _answer(data: Bytes, message: int, at: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> None:
     """Read the first answer, whose name is at `at`: its data as text, where that is an address, a name or a string."""
     at = _skip_name(data, at, end)
     if end - at < 10:
@@ -157,7 +134,7 @@ def _answer(
         row.dns_answer = intern(texts, put_ipv4(data, at, texts), seed)
     elif kind == _AAAA and size == 16:
         row.dns_answer = intern(texts, put_ipv6(data, at, texts), seed)
-    elif netbios:
+    elif _is_netbios(row):
         if kind == _NB and size >= 6:  # after flags
             row.dns_answer = intern(texts, put_ipv4(data, at + 2, texts), seed)
     elif kind == _TXT and size:
@@ -176,6 +153,11 @@ def _answer(
                 row.dns_answer = intern(texts, length, seed)
             elif length == _BAD:
                 row.malformed = 1
+
+
+@kernel_part
+def _is_netbios(row: Row) -> bool:
+    return bool(row.dst_port == _NETBIOS_PORT or row.src_port == _NETBIOS_PORT)
 
 
 @kernel_part

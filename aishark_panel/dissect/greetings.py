@@ -2,12 +2,13 @@
 
 from aishark_panel.dissect.load import Bytes, u8
 from aishark_panel.dissect.row import Row
+from aishark_panel.dissect.signatures import OWN
 from aishark_panel.dissect.texts import intern_slice
 from aishark_panel.jit import called_part, kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.packets import MAX_TEXT_BYTES, Texts
 
-__all__ = ["ftp", "imap", "pop", "ready", "smtp", "ssh"]
+__all__ = ["banner", "ready", "ssh"]
 
 _LF, _CR = 10, 13
 
@@ -28,31 +29,10 @@ def ssh(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, 
 
 
 @called_part
-def ftp(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """The greeting of an FTP server."""
+def banner(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
+    """The greeting of a server whose protocol its entry tells by port or first bytes."""
     row.banner = _line(data, pos, end, texts, seed)
-    return protocols.FTP
-
-
-@called_part
-def smtp(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """The greeting of an SMTP server."""
-    row.banner = _line(data, pos, end, texts, seed)
-    return protocols.SMTP
-
-
-@called_part
-def pop(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """The positive answer of a POP3 server, which its greeting is too."""
-    row.banner = _line(data, pos, end, texts, seed)
-    return protocols.POP
-
-
-@called_part
-def imap(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """The greeting of an IMAP server."""
-    row.banner = _line(data, pos, end, texts, seed)
-    return protocols.IMAP
+    return OWN
 
 
 @called_part

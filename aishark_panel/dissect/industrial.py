@@ -1,4 +1,4 @@
-"""Control systems and vehicles: Modbus, EtherNet/IP with CIP, OpenFlow, DoIP."""
+"""Control systems: EtherNet/IP, and the Common Industrial Protocol in it."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from aishark_panel.jit import called_part, kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.packets import Texts
 
-__all__ = ["doip", "enip", "modbus", "openflow"]
+__all__ = ["enip"]
 
 _ENIP_HEADER_BYTES: Final = 24
 _LIST, _SESSION, _SEND_REQUEST, _SEND_UNIT = (0x04, 0x63, 0x64), (0x65, 0x66), 0x6F, 0x70
@@ -16,15 +16,6 @@ _CONNECTED, _UNCONNECTED = 0xB1, 0xB2
 _MAX_ITEMS: Final = 4
 _EXECUTE_PCCC, _PCCC_CLASS = 0x4B, 0x67
 _FORWARD_OPEN, _FORWARD_CLOSE, _LARGE_FORWARD_OPEN, _UNCONNECTED_SEND = 0x54, 0x4E, 0x5B, 0x52
-_LAST_OPENFLOW_VERSION, _LAST_OPENFLOW_TYPE = 6, 35
-
-
-@called_part
-def modbus(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """A Modbus message over TCP: transaction, protocol 0, and a length that the segment ends with or goes on after."""
-    if end - pos < 8:
-        return 0
-    return protocols.MODBUS if 2 <= u16(data, pos + 4) <= 254 else 0
 
 
 @called_part
@@ -63,23 +54,6 @@ def _cip(data: Bytes, at: int, end: int) -> int:
         return protocols.CIP_PCCC
     manages = service & 0x7F in (_FORWARD_OPEN, _FORWARD_CLOSE, _LARGE_FORWARD_OPEN, _UNCONNECTED_SEND)
     return protocols.CIP_CM if manages else protocols.CIP
-
-
-@called_part
-def openflow(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """An OpenFlow message: version, type, length."""
-    if end - pos < 8 or u8(data, pos + 1) > _LAST_OPENFLOW_TYPE:
-        return 0
-    known = 1 <= u8(data, pos) <= _LAST_OPENFLOW_VERSION and u16(data, pos + 2) >= 8
-    return protocols.OPENFLOW if known else 0
-
-
-@called_part
-def doip(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """Diagnostics over IP (ISO 13400-2): a version and its inverse."""
-    if end - pos < 8 or u8(data, pos) ^ u8(data, pos + 1) != 0xFF:
-        return 0
-    return protocols.DOIP
 
 
 @kernel_part

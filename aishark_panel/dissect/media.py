@@ -1,4 +1,4 @@
-"""Real-time media: RTP and RTCP (RFC 3550), told by heuristics as they have no port and no signature, and STUN."""
+"""Real-time media: RTP and RTCP (RFC 3550), told by heuristics as they have no port and no signature."""
 
 from typing import Final
 
@@ -8,14 +8,13 @@ from aishark_panel.jit import called_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.packets import Texts
 
-__all__ = ["rtcp", "rtp", "stun_classic"]
+__all__ = ["rtcp", "rtp"]
 
 _RTP_HEADER_BYTES: Final = 12
 _LAST_STATIC_TYPE, _FIRST_DYNAMIC_TYPE, _LAST_TYPE = 34, 96, 127
 _MIN_PORT: Final = 1024
 _MAX_COMPOUND: Final = 16
 _SENDER_REPORT, _RECEIVER_REPORT, _LAST_RTCP_TYPE = 200, 201, 207
-_STUN_HEADER_BYTES: Final = 20
 
 
 @called_part
@@ -49,12 +48,3 @@ def rtcp(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts,
         if at == wire_end:
             return protocols.RTCP
     return 0
-
-
-@called_part
-def stun_classic(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """STUN before its cookie (RFC 3489): a type of the few there were, and the length of what follows."""
-    kind, length = u16(data, pos), u16(data, pos + 2)
-    if kind & 0x3EEC or kind & 3 == 0 or length % 4 or pos + _STUN_HEADER_BYTES + length != wire_end:
-        return 0
-    return protocols.CLASSIC_STUN

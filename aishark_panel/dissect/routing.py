@@ -1,4 +1,4 @@
-"""Protocols between routers and of the network itself: BGP, RIP, GTP, ISAKMP and what shares its port, remote calls."""
+"""Protocols of the network itself: BGP, WireGuard, remote procedure calls of two kinds."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from aishark_panel.jit import called_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.packets import Texts
 
-__all__ = ["bgp", "gtp", "ipsec_in_udp", "rip", "rpc_call", "rx", "wireguard"]
+__all__ = ["bgp", "rpc_call", "rx", "wireguard"]
 
 _ONES: Final = 0xFFFFFFFF
 _BGP_HEADER_BYTES, _LAST_BGP_TYPE = 19, 6
@@ -28,29 +28,6 @@ def bgp(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, 
         return 0
     known = u16(data, pos + 16) >= _BGP_HEADER_BYTES and 1 <= u8(data, pos + 18) <= _LAST_BGP_TYPE
     return protocols.BGP if known else 0
-
-
-@called_part
-def rip(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """RIP (RFC 1058, RFC 2453) by its version."""
-    if end - pos < 2:
-        return 0
-    version = u8(data, pos + 1)
-    return protocols.RIPV1 if version == 1 else protocols.RIPV2 if version == 2 else protocols.RIP
-
-
-@called_part
-def gtp(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """GTP's control messages by their version (3GPP TS 29.060, TS 29.274)."""
-    return protocols.GTPV2 if u8(data, pos) >> 5 == 2 else protocols.GTP
-
-
-@called_part
-def ipsec_in_udp(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """IPsec through address translation (RFC 3948): a key exchange after a zero word, else ESP or a keep-alive."""
-    if end - pos < 4:
-        return protocols.UDPENCAP
-    return protocols.ESP if u32(data, pos) else protocols.ISAKMP
 
 
 @called_part

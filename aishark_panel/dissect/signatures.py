@@ -16,18 +16,24 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from aishark_panel.dissect.load import Bytes, u8, word
+from aishark_panel.dissect.load import Bytes, word
 from aishark_panel.dissect.row import Row
 from aishark_panel.jit import called_part, kernel_part
 from aishark_panel.wire.packets import Texts
 
-__all__ = ["Entry", "Parser", "finder", "text"]
+__all__ = ["OWN", "Entry", "Parser", "finder", "text"]
 
 Parser = Callable[[Bytes, int, int, int, Row, Texts, int], int]
 """A kernel (data, pos, end, wire_end, row, texts, seed) -> protocol. It gets at least one byte, looks whether these
-are its protocol's, fills columns, and returns the protocol's number (it may choose among several), or 0: not this."""
+are its protocol's, fills columns, and returns the protocol's number (it may choose among several), OWN for its
+entry's, or 0: not this."""
+
+OWN: Final = -1
 
 _WORD_BYTES: Final = 8
+_LINK: Final = 8
+_ONE, _EIGHT, _BYTE = (np.uint64(n) for n in (1, 8, 255))
+"""Unsigned, as all indices are here: see dissect.load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,42 +58,46 @@ def text(start: str) -> str:
     return start.encode().hex()
 
 
-def finder(table: Sequence[Entry]) -> Parser:
-    """A kernel that gives the protocol of a payload by a table, 0 for none, and fills the columns that it knows."""
+def finder(table: Sequence[Entry]) -> Callable[[Bytes, int, int, int, Row, Texts, int], None]:
+    """A kernel that tells the protocol of a payload by a table, and fills the columns that it knows."""
     pages, by_port, by_first_byte, bounds, order, fallbacks = _candidates(table)
-    patterns = [_pattern(start) for entry in table for start in entry.starts or ("",)]
+    patterns = [pattern for entry in table for pattern in _patterns(entry)]
     masks = np.array([mask for mask, _, _ in patterns], np.uint64)
     values = np.array([value for _, value, _ in patterns], np.uint64)
     lengths = np.array([length for _, _, length in patterns], np.int64)
-    owners = np.repeat(np.arange(len(table)), [max(1, len(entry.starts)) for entry in table])
-    protocols = np.array([table[owner].protocol for owner in owners], np.int64)
+    owners = [entry for entry in table for _ in _patterns(entry)]
+    protocols = np.array([entry.protocol for entry in owners], np.int64)
     parsers = [entry.parse for entry in table if entry.parse]
     distinct = list(dict.fromkeys(parsers))
-    which = np.array([distinct.index(p) if (p := table[owner].parse) else -1 for owner in owners], np.int64)
+    which = np.array([distinct.index(entry.parse) if entry.parse else -1 for entry in owners], np.int64)
     parse = _choice(distinct)
 
-    @called_part
-    def find(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
+    @kernel_part
+    def find(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> None:
         start = _start(data, pos, end)
+        size = end - pos
         enough = 0
         for step in range(3):
             if step == 2:
-                group = np.int64(by_first_byte[u8(data, pos)])
+                group = np.uint64(by_first_byte[start & _BYTE])
             else:
                 lower = min(row.src_port, row.dst_port)
-                port = lower if step == 0 else row.src_port ^ row.dst_port ^ lower
-                group = np.int64(by_port[np.int64(pages[port >> 8]) << 8 | port & 255])
-                enough = enough or fallbacks[group]
-            for k in range(bounds[group], bounds[group + 1]):
-                pattern = order[k]
-                if start & masks[pattern] != values[pattern] or end - pos < lengths[pattern]:
+                port = np.uint64(lower if step == 0 else row.src_port ^ row.dst_port ^ lower)
+                group = np.uint64(by_port[np.uint64(pages[port >> _EIGHT]) << _EIGHT | port & _BYTE])
+                if enough == 0:
+                    enough = fallbacks[group]
+            for k in range(bounds[group], bounds[group + _ONE]):
+                pattern = np.uint64(order[np.uint64(k)])
+                if start & masks[pattern] != values[pattern] or size < lengths[pattern]:
                     continue
-                if which[pattern] < 0:
-                    return protocols[pattern]  # type: ignore[no-any-return]
-                protocol = parse(which[pattern], data, pos, end, wire_end, row, texts, seed)
+                protocol = OWN
+                if which[pattern] >= 0:
+                    protocol = parse(which[pattern], data, pos, end, wire_end, row, texts, seed)
                 if protocol:
-                    return protocol
-        return enough
+                    row.protocol = protocols[pattern] if protocol == OWN else protocol
+                    return
+        if enough:
+            row.protocol = enough
 
     return find
 
@@ -103,18 +113,60 @@ def _start(data: Bytes, pos: int, end: int) -> np.uint64:
     return start
 
 
+@kernel_part
+def _none(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
+    return 0
+
+
 def _choice(parsers: Sequence[Parser]) -> Callable[..., int]:
     """One kernel that calls the parser of a number.
 
-    An if-else chain made from text, because numba can call kernels only by name: through pointers it costs more.
+    An if-else chain, because numba can call kernels only by name: through pointers it costs more. It is made of links
+    of eight, because every link compiles those after it again.
     """
-    arguments = "data, pos, end, wire_end, row, texts, seed"
-    lines = [f"    if number == {k}:\n        return parser_{k}({arguments})\n" for k in range(len(parsers))]
-    source = f"def choice(number, {arguments}):\n{''.join(lines)}    return 0\n"
-    names: dict[str, Any] = {f"parser_{k}": parser for k, parser in enumerate(parsers)}
-    exec(compile(source, __file__, "exec"), names)  # the text comes from nowhere but here
-    chosen: Callable[..., int] = kernel_part(names["choice"])
-    return chosen
+    a, b, c, d, e, f, g, h = [*parsers[:_LINK], *_LINK * [_none]][:_LINK]
+    others = _choice(parsers[_LINK:]) if len(parsers) > _LINK else None
+
+    @called_part
+    def choice(number: int, data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
+        if number == 0:
+            return a(data, pos, end, wire_end, row, texts, seed)
+        if number == 1:
+            return b(data, pos, end, wire_end, row, texts, seed)
+        if number == 2:
+            return c(data, pos, end, wire_end, row, texts, seed)
+        if number == 3:
+            return d(data, pos, end, wire_end, row, texts, seed)
+        if number == 4:
+            return e(data, pos, end, wire_end, row, texts, seed)
+        if number == 5:
+            return f(data, pos, end, wire_end, row, texts, seed)
+        if number == 6:
+            return g(data, pos, end, wire_end, row, texts, seed)
+        if number == 7:
+            return h(data, pos, end, wire_end, row, texts, seed)
+        if others is not None:
+            return others(number - _LINK, data, pos, end, wire_end, row, texts, seed)
+        return 0
+
+    return choice
+
+
+def _patterns(entry: Entry) -> list[tuple[int, int, int]]:
+    """An entry's starts as (mask, value, bytes needed); two that differ in one bit become one without it."""
+    patterns = [_pattern(start) for start in entry.starts or ("",)]
+    at = 0
+    while at < len(patterns):
+        mask, value, length = patterns[at]
+        for other in patterns[at + 1 :]:
+            bit = value ^ other[1]
+            if (mask, length) == (other[0], other[2]) and bit.bit_count() == 1:
+                patterns.remove(other)
+                patterns[at] = mask & ~bit, value & ~bit, length
+                at = -1
+                break
+        at += 1
+    return patterns
 
 
 def _pattern(start: str) -> tuple[int, int, int]:
@@ -139,8 +191,7 @@ def _candidates(table: Sequence[Entry]) -> tuple[npt.NDArray[Any], ...]:
     enough: dict[int, int] = {}
     number = 0
     for entry in table:
-        for start in entry.starts or ("",):
-            mask, value, _ = _pattern(start)
+        for mask, value, _ in _patterns(entry):
             told = bool(entry.starts or entry.parse)
             for port in entry.ports if told else ():
                 at_port.setdefault(port, []).append(number)

@@ -10,16 +10,16 @@ from typing import Final
 
 from aishark_panel.dissect.databases import mysql_greeting
 from aishark_panel.dissect.dhcp import dhcp, dhcpv6
-from aishark_panel.dissect.dns import dns, dns_anywhere, dns_over_tcp, llmnr, mdns, nbns
-from aishark_panel.dissect.greetings import ftp, imap, pop, ready, smtp, ssh
+from aishark_panel.dissect.dns import dns, dns_anywhere, dns_over_tcp
+from aishark_panel.dissect.greetings import banner, ready, ssh
 from aishark_panel.dissect.http import http, sip, ssdp
-from aishark_panel.dissect.industrial import doip, enip, modbus, openflow
-from aishark_panel.dissect.media import rtcp, rtp, stun_classic
-from aishark_panel.dissect.quic import gquic, quic, quic_anywhere
-from aishark_panel.dissect.routing import bgp, gtp, ipsec_in_udp, rip, rpc_call, rx, wireguard
+from aishark_panel.dissect.industrial import enip
+from aishark_panel.dissect.media import rtcp, rtp
+from aishark_panel.dissect.quic import gquic, quic
+from aishark_panel.dissect.routing import bgp, rpc_call, rx, wireguard
 from aishark_panel.dissect.signatures import Entry, text
-from aishark_panel.dissect.tls import dtls, ssl2
-from aishark_panel.dissect.windows import dcerpc, netbios_datagram, tpkt
+from aishark_panel.dissect.tls import dtls, ssl2, tls
+from aishark_panel.dissect.windows import netbios_datagram, tpkt
 from aishark_panel.wire import protocols as p
 
 __all__ = ["TCP_TABLE", "UDP_TABLE"]
@@ -28,10 +28,16 @@ _TLS_PORTS: Final = (443, 465, 636, 853, 989, 990, 993, 995, 5061, 8443, 8883)
 _HTTP_PORTS: Final = (80, 3128, 8000, 8080)
 
 TCP_TABLE: Final = (
-    # TLS records are looked for before all others (dissect.application), as most segments hold them.
+    Entry(
+        protocol=p.TLS,
+        ports=_TLS_PORTS,
+        starts=("1403", "1503", "1603", "1703", "1803"),
+        parse=tls,
+        anywhere=True,
+        by_port=True,
+    ),
     Entry(protocol=p.SSLV2, starts=("8???01",), parse=ssl2, anywhere=True),
-    Entry(protocol=p.TLS, ports=_TLS_PORTS, by_port=True),
-    Entry(protocol=p.HTTP2, starts=(text("PRI * HT"),), anywhere=True),
+    Entry(protocol=p.HTTP2, ports=_HTTP_PORTS, starts=(text("PRI * HT"),), anywhere=True),
     Entry(
         protocol=p.HTTP2,  # SETTINGS, with which both sides begin (RFC 9113 section 6.5), their acknowledgement, PING
         ports=_HTTP_PORTS,
@@ -49,11 +55,11 @@ TCP_TABLE: Final = (
         anywhere=True,
         by_port=True,
     ),
-    Entry(protocol=p.FTP, ports=(21,), starts=(text("220 "), text("220-")), parse=ftp, by_port=True),
-    Entry(protocol=p.SMTP, ports=(25, 587), starts=(text("220 "), text("220-")), parse=smtp, by_port=True),
+    Entry(protocol=p.FTP, ports=(21,), starts=(text("220 "), text("220-")), parse=banner, by_port=True),
+    Entry(protocol=p.SMTP, ports=(25, 587), starts=(text("220 "), text("220-")), parse=banner, by_port=True),
     Entry(protocol=p.FTP, starts=(text("220 "), text("220-")), parse=ready, anywhere=True),
-    Entry(protocol=p.POP, ports=(110,), starts=(text("+OK "),), parse=pop, anywhere=True, by_port=True),
-    Entry(protocol=p.IMAP, ports=(143,), starts=(text("* OK "),), parse=imap, anywhere=True, by_port=True),
+    Entry(protocol=p.POP, ports=(110,), starts=(text("+OK "),), parse=banner, anywhere=True, by_port=True),
+    Entry(protocol=p.IMAP, ports=(143,), starts=(text("* OK "),), parse=banner, anywhere=True, by_port=True),
     Entry(protocol=p.TELNET, ports=(23,), by_port=True),
     Entry(protocol=p.DNS, ports=(53,), parse=dns_over_tcp, by_port=True),
     Entry(protocol=p.KRB5, ports=(88,), by_port=True),
@@ -66,7 +72,7 @@ TCP_TABLE: Final = (
         anywhere=True,
     ),
     Entry(protocol=p.NBSS, ports=(139, 445), by_port=True),
-    Entry(protocol=p.DCERPC, starts=("0500????10000000", "0500????00000000"), parse=dcerpc, anywhere=True),
+    Entry(protocol=p.DCERPC, starts=("05000???10000000", "05001???10000000", "05000???00000000"), anywhere=True),
     Entry(protocol=p.COTP, ports=(102, 3389), starts=("0300",), parse=tpkt, anywhere=True),
     Entry(protocol=p.RDP, ports=(3389,), by_port=True),
     Entry(protocol=p.RTSP, ports=(554,), by_port=True),
@@ -94,10 +100,10 @@ TCP_TABLE: Final = (
         by_port=True,
     ),
     Entry(protocol=p.RESP, ports=(6379,), starts=("2a3?0d0a24", "2a3?3?0d0a24"), anywhere=True, by_port=True),
-    Entry(protocol=p.MODBUS, ports=(502,), starts=("????0000",), parse=modbus),
+    Entry(protocol=p.MODBUS, ports=(502,), starts=("????000000??",)),
     Entry(protocol=p.ENIP, ports=(44818,), parse=enip),
-    Entry(protocol=p.OPENFLOW, ports=(6633, 6653), parse=openflow),
-    Entry(protocol=p.DOIP, ports=(13400,), parse=doip),
+    Entry(protocol=p.OPENFLOW, ports=(6633, 6653), starts=("01", "02", "03", "04", "05", "06")),
+    Entry(protocol=p.DOIP, ports=(13400,), starts=("01fe", "02fd", "03fc")),
     Entry(protocol=p.PPTP, ports=(1723,), starts=("????00011a2b3c4d",), anywhere=True, by_port=True),
     Entry(protocol=p.SOCKS, ports=(1080,), by_port=True),
     Entry(protocol=p.LDP, ports=(646,), starts=("0001",)),
@@ -106,14 +112,21 @@ TCP_TABLE: Final = (
 
 UDP_TABLE: Final = (
     Entry(protocol=p.DNS, ports=(53,), parse=dns),
-    Entry(protocol=p.MDNS, ports=(5353,), parse=mdns),
-    Entry(protocol=p.LLMNR, ports=(5355,), parse=llmnr),
-    Entry(protocol=p.NBNS, ports=(137,), parse=nbns),
-    Entry(protocol=p.QUIC, ports=(443,), parse=quic),
+    Entry(protocol=p.MDNS, ports=(5353,), parse=dns),
+    Entry(protocol=p.LLMNR, ports=(5355,), parse=dns),
+    Entry(protocol=p.NBNS, ports=(137,), parse=dns),
+    # A short header has nothing to know it by but a set bit, and the room for an id and a sample of ciphertext.
+    Entry(protocol=p.QUIC, ports=(443,), starts=("4" + 15 * "?", "5" + 15 * "?", "6" + 15 * "?", "7" + 15 * "?")),
     Entry(protocol=p.GQUIC, ports=(443,), starts=("09", "0d"), parse=gquic),
-    Entry(protocol=p.QUIC, starts=("c?", "d?", "e?", "f?"), parse=quic_anywhere, anywhere=True),
+    Entry(
+        protocol=p.QUIC,
+        starts=("8?00000000", "9?00000000", "a?00000000", "b?00000000", "c?", "d?", "e?", "f?"),
+        parse=quic,
+        anywhere=True,
+    ),
     Entry(
         protocol=p.STUN,
+        ports=(3478,),
         starts=("0???????2112a442", "1???????2112a442", "2???????2112a442", "3???????2112a442"),
         anywhere=True,
     ),
@@ -147,18 +160,22 @@ UDP_TABLE: Final = (
     Entry(protocol=p.SNMP, ports=(161, 162), by_port=True),
     Entry(protocol=p.PTPV2, ports=(319, 320), by_port=True),
     Entry(protocol=p.ISAKMP, ports=(500,), by_port=True),
-    Entry(protocol=p.ISAKMP, ports=(4500,), parse=ipsec_in_udp),
+    Entry(protocol=p.ISAKMP, ports=(4500,), starts=("00000000",)),  # RFC 3948: a zero word comes before it
+    Entry(protocol=p.ESP, ports=(4500,), starts=("????????",)),
+    Entry(protocol=p.UDPENCAP, ports=(4500,), by_port=True),
     Entry(protocol=p.SYSLOG, ports=(514,), by_port=True),
-    Entry(protocol=p.RIPV1, ports=(520,), parse=rip),
+    Entry(protocol=p.RIPV1, ports=(520,), starts=("??01",)),
+    Entry(protocol=p.RIPV2, ports=(520,), starts=("??02",)),
     Entry(protocol=p.RIPNG, ports=(521,), by_port=True),
     Entry(protocol=p.LDP, ports=(646,), starts=("0001",)),
     Entry(protocol=p.L2TP, ports=(1701,), by_port=True),
     Entry(protocol=p.RADIUS, ports=(1645, 1646, 1812, 1813), by_port=True),
     Entry(protocol=p.HSRP, ports=(1985,), by_port=True),
     Entry(protocol=p.CFLOW, ports=(2055, 9996), starts=("0005", "0009", "000a")),
-    Entry(protocol=p.GTP, ports=(2123,), parse=gtp),
+    Entry(protocol=p.GTPV2, ports=(2123,), starts=("4?", "5?")),
+    Entry(protocol=p.GTP, ports=(2123,), by_port=True),
     Entry(protocol=p.GTP, ports=(2152,), by_port=True),
-    Entry(protocol=p.STUN, ports=(3478,), starts=("00", "01"), parse=stun_classic, by_port=True),
+    Entry(protocol=p.CLASSIC_STUN, ports=(3478,), starts=("0001", "0101", "0111")),  # RFC 3489 had no cookie
     Entry(protocol=p.MPLS_ECHO, ports=(3503,), by_port=True),
     Entry(protocol=p.BFD, ports=(3784, 4784), by_port=True),
     Entry(protocol=p.LISP, ports=(4342,), by_port=True),
@@ -169,7 +186,7 @@ UDP_TABLE: Final = (
     Entry(protocol=p.BJNP, ports=(8611, 8612, 8613, 8614), starts=(text("BJNP"), text("BJNB"))),
     Entry(protocol=p.PFCP, ports=(8805,), by_port=True),
     Entry(protocol=p.DB_LSP_DISC, ports=(17500,), starts=(text("{"),)),
-    Entry(protocol=p.RPC, starts=("????????00000000",), parse=rpc_call, anywhere=True),
+    Entry(protocol=p.RPC, ports=(111, 635, 2049, 20048), starts=("????????00000000",), parse=rpc_call),
     Entry(protocol=p.NFS, ports=(2049,), by_port=True),
     Entry(protocol=p.PORTMAP, ports=(111,), by_port=True),
     Entry(protocol=p.DNS, starts=("????????0001",), parse=dns_anywhere, anywhere=True),

@@ -120,7 +120,7 @@ def client_hello(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts
     row.layers |= _HANDSHAKE_BIT
     row.tls_handshake = _CLIENT_HELLO
     at = _extensions(data, pos, end, True)
-    complete = at != _ABSENT and _read_extensions(data, at, end, True, row, texts, seed) != _ABSENT
+    complete = at != _ABSENT and _read_extensions(data, at, end, row, texts, seed) != _ABSENT
     if not complete and end < wire_end:
         row.truncated = 1
     return complete
@@ -135,7 +135,7 @@ def _server_hello(data: Bytes, pos: int, end: int, wire_end: int, row: Row, text
     at = _extensions(data, pos, end, False)
     chosen = _ABSENT
     if at != _ABSENT:
-        chosen = _read_extensions(data, at, end, False, row, texts, seed)
+        chosen = _read_extensions(data, at, end, row, texts, seed)
     if chosen == _ABSENT and end < wire_end:
         row.truncated = 1
     return version_name(chosen if chosen > 0 else version)
@@ -190,13 +190,14 @@ def _extensions(data: Bytes, pos: int, end: int, from_client: bool) -> int:
 
 
 @called_part
-def _read_extensions(data: Bytes, at: int, end: int, from_client: bool, row: Row, texts: Texts, seed: int) -> int:
-    """Read the extensions at `at`; (of a server) the version they choose, 0 for none, absent where some are missing.
+def _read_extensions(data: Bytes, at: int, end: int, row: Row, texts: Texts, seed: int) -> int:
+    """Read a hello's extensions at `at`; the version a server's choose, 0 for none, absent where some are missing.
 
     Of repeated ones the first counts, so that a packet has no more texts than texts.has_room allows for.
     """
     if end - at < 2:
         return 0 if at == end else _ABSENT  # before TLS 1.2 the list may be missing altogether
+    from_client = row.tls_handshake == _CLIENT_HELLO
     list_end = at + 2 + u16(data, at)
     at += 2
     stop = min(list_end, end)

@@ -1,4 +1,4 @@
-"""What Windows networks speak: NetBIOS sessions and SMB, Kerberos, DCE/RPC, remote desktops, browsing."""
+"""What Windows networks speak: datagrams of NetBIOS, ISO transport with remote desktops."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from aishark_panel.jit import called_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.packets import Texts
 
-__all__ = ["dcerpc", "netbios_datagram", "tpkt"]
+__all__ = ["netbios_datagram", "tpkt"]
 
 _SMB: Final = 0xFF534D42
 _MAILSLOT_AT: Final = 150
@@ -22,7 +22,6 @@ _COTP_CONNECT, _COTP_CONFIRM, _COTP_DATA = 0xE0, 0xD0, 0xF0
 _COTP_TYPES: Final = (_COTP_CONNECT, _COTP_CONFIRM, _COTP_DATA, 0x80, 0x70, 0x10, 0x20)
 _RDP_PORT: Final = 3389
 _S7: Final = 0x32
-_LAST_RPC_TYPE: Final = 19
 
 
 @called_part
@@ -40,14 +39,6 @@ def tpkt(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts,
     if kind == _COTP_DATA and after < end and u8(data, after) == _S7:
         return protocols.S7COMM
     return protocols.COTP
-
-
-@called_part
-def dcerpc(data: Bytes, pos: int, end: int, wire_end: int, row: Row, texts: Texts, seed: int) -> int:
-    """A message of connection-oriented DCE/RPC 5.0: type, and a fragment length that its header fits into."""
-    if end - pos < 16 or u8(data, pos + 2) > _LAST_RPC_TYPE:
-        return 0
-    return protocols.DCERPC if u8(data, pos + 8) | u8(data, pos + 9) << 8 >= 16 else 0
 
 
 @called_part

@@ -21,7 +21,7 @@ from aishark_panel.wire.schema import Layer
 
 HEADER_AGREEMENT = 0.999
 OTHER_LINKS_AGREEMENT = 0.998  # two captures hold a DLT_NULL frame whose family is none
-NAME_AGREEMENT = 0.97
+NAME_AGREEMENT = 0.99
 
 ETHERNET_HEADERS = ("eth_src", "eth_dst", "eth_type", "vlan_id", "arp_op")
 IP_HEADERS = (
@@ -78,7 +78,7 @@ def dissected_file(captures: Path, file: str) -> Iterator[pd.DataFrame]:
             assert dissect(frames, 0, link_types, np.zeros(len(link_types), np.uint16), packets) == len(frames)
             packets.first_number = number + 1
             number += len(frames)
-            batch = packets.to_arrow([], ["number", *ETHERNET_HEADERS, *IP_HEADERS, *NAMES])
+            batch = packets.to_arrow([], ["number", *ETHERNET_HEADERS, *IP_HEADERS, *NAMES, "protocol"])
             columns = {name: column.to_pylist() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
             table = pd.DataFrame(columns, dtype=object)
             yield table.assign(file=file, layers=packets.values("layers").astype(np.int64))
