@@ -5,8 +5,8 @@ sessions go on while it runs), `cache` (no process but the first pays for compil
 neither the package's folder nor the user's cache folder can be written, numba refuses `cache=True` while importing;
 then the kernel is compiled anew in each process instead.
 
-A cached kernel is used until a source file beside it or in `wire` changes, because it contains the kernels and
-constants it took from them.
+A cached kernel is used until a source file beside it or in `wire` changes, because it contains the parts and constants
+it took from them.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import numba
 from numba.core import config
 
-__all__ = ["kernel", "kernel_part", "lean_kernel", "rare_part"]
+__all__ = ["called_part", "kernel", "kernel_part", "lean_kernel"]
 
 R = TypeVar("R")
 
@@ -43,12 +43,18 @@ def kernel_part(function: Callable[..., R]) -> Callable[..., R]:
 
     It gets no wrapper for calls from Python (which halves the compilation time): `part.py_func` is the plain function.
     """
-    return _compile(function, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return _part(function, forceinline=True)
 
 
-def rare_part(function: Callable[..., R]) -> Callable[..., R]:
-    """As `kernel_part`, but called and not inlined: for what few packets need, so that it is compiled once only."""
-    return _compile(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def called_part(function: Callable[..., R]) -> Callable[..., R]:
+    """As `kernel_part`, but called: for long ones that few packets need, as inlining code costs time to compile it."""
+    return _part(function)
+
+
+def _part(function: Callable[..., R], **options: Any) -> Callable[..., R]:
+    """Not cached: the kernel that it becomes a piece of is, and machine code for each piece costs time to make."""
+    options |= {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(Callable[..., R], numba.njit(nogil=True, **options)(function))
 
 
 def _compile(function: Callable[..., R], **options: Any) -> Callable[..., R]:

@@ -7,7 +7,7 @@ bytes of each.
 from collections.abc import Callable
 from typing import Final
 
-from aishark_panel.dissect import quic
+from aishark_panel.dissect import quic_initial
 from aishark_panel.dissect.fingerprint import ClientHello, Transport, parse_client_hello
 from aishark_panel.dissect.headers import Header, headers, number
 
@@ -29,7 +29,7 @@ Direction = bytes
 class _Waiting:
     """Bytes of a hello that is not whole: `parts` by their offset from its first byte."""
 
-    def __init__(self, start: int = 0, keys: quic.Keys | None = None) -> None:
+    def __init__(self, start: int = 0, keys: quic_initial.Keys | None = None) -> None:
         self.start = start
         self.keys = keys
         self.parts: dict[int, bytes] = {}
@@ -96,17 +96,17 @@ class HelloReader:
 
     def _quic(self, frame: bytes, udp: Header, direction: Direction) -> ClientHello | None:
         hello = None
-        for initial in quic.initials(frame[udp.payload : udp.end]):
+        for initial in quic_initial.initials(frame[udp.payload : udp.end]):
             waiting = self._waiting.get(direction)
-            fresh = quic.client_keys(initial.version, initial.destination_id)
+            fresh = quic_initial.client_keys(initial.version, initial.destination_id)
             # A client goes on to use the keys of its first packet when the server has chosen another id.
             for keys in [fresh] if waiting is None or waiting.keys is None else [waiting.keys, fresh]:
-                opened = quic.open_initial(initial, keys)
+                opened = quic_initial.open_initial(initial, keys)
                 if opened is None:
                     continue
                 if waiting is None or waiting.keys != keys:
                     waiting = self._wait(direction, _Waiting(keys=keys))
-                fits = all([waiting.add(offset, data) for offset, data in quic.crypto_frames(opened.frames)])
+                fits = all([waiting.add(offset, data) for offset, data in quic_initial.crypto_frames(opened.frames)])
                 hello = self._finish(direction, waiting, fits, bytes, "q") or hello
                 break
         return hello

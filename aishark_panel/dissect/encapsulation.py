@@ -8,7 +8,7 @@ from typing import Final
 
 from aishark_panel.dissect.load import Bytes, mac, note_short, u8, u16, u24, u32
 from aishark_panel.dissect.row import Row
-from aishark_panel.jit import kernel_part, rare_part
+from aishark_panel.jit import called_part, kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.layers import Layer
 
@@ -105,7 +105,7 @@ def tag(control: int, row: Row) -> None:
         row.vlan_id = control & 0x0FFF
 
 
-@rare_part
+@called_part
 def encapsulation(data: Bytes, ether_type: int, pos: int, end: int, wire_end: int, row: Row) -> Following:
     """Step over headers until a network header comes, and name what is none."""
     for _ in range(_MAX_DEPTH):

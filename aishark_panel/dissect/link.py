@@ -22,7 +22,7 @@ from aishark_panel.dissect.encapsulation import (
 )
 from aishark_panel.dissect.load import Bytes, mac, note_short, u8, u16, u32
 from aishark_panel.dissect.row import Row
-from aishark_panel.jit import kernel_part, rare_part
+from aishark_panel.jit import called_part, kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.layers import Layer
 
@@ -80,7 +80,7 @@ def link(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Ro
     return encapsulation(data, ether_type, pos, end, wire_end, row)
 
 
-@rare_part
+@called_part
 def _other(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row) -> Following:
     """Every link type but Ethernet."""
     if link_type == _PKTAP:  # a header in the byte order of the host (a Mac): its length, its type, the link type

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from aishark_panel.dissect.load import Bytes, u8, word
-from aishark_panel.jit import kernel_part
+from aishark_panel.jit import called_part, kernel_part
 from aishark_panel.wire.packets import MAX_TEXT_BYTES, PACKET_TEXT_BYTES, Texts
 
 __all__ = ["SEED", "has_room", "intern", "intern_slice", "lower", "put"]
@@ -49,7 +49,7 @@ def lower(byte: int) -> int:
     return byte | 0x20 if 0x41 <= byte <= 0x5A else byte
 
 
-@kernel_part
+@called_part
 def intern(texts: Texts, length: int, seed: int) -> int:
     """Code of the staged text of `length` bytes; 0 for an empty one."""
     if length == 0:
@@ -72,7 +72,7 @@ def intern(texts: Texts, length: int, seed: int) -> int:
     return code  # type: ignore[no-any-return]
 
 
-@kernel_part
+@called_part
 def intern_slice(texts: Texts, data: Bytes, pos: int, end: int, to_lower: bool, seed: int) -> int:
     """Code of the text data[pos:end], cut at MAX_TEXT_BYTES, in lower case if asked for."""
     length = min(end - pos, MAX_TEXT_BYTES)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from aishark_panel.dissect.load import Bytes, note_short, u8, u16, u32
 from aishark_panel.dissect.row import Row
-from aishark_panel.jit import kernel_part, rare_part
+from aishark_panel.jit import called_part, kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.layers import Layer
 
@@ -134,7 +134,7 @@ def transport(data: Bytes, pos: int, end: int, wire_end: int, proto: int, row: R
     return _other(data, pos, end, wire_end, proto, row)
 
 
-@rare_part
+@called_part
 def _other(data: Bytes, pos: int, end: int, wire_end: int, proto: int, row: Row) -> Payload:
     """Every transport but TCP and UDP."""
     if proto in (_ICMP, _ICMPV6):
@@ -215,7 +215,7 @@ def _tcp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Payload:
     return payload, end, wire_end, OVER_TCP
 
 
-@rare_part
+@called_part
 def _options(data: Bytes, pos: int, end: int, row: Row) -> None:
     """TCP options data[pos:end] (RFC 9293, 7323, 2018); of two of a kind the last counts."""
     while pos < end:

@@ -40,7 +40,7 @@ from aishark_panel.dissect.transport import (
     TUNNELS,
     transport,
 )
-from aishark_panel.jit import kernel_part, rare_part
+from aishark_panel.jit import called_part, kernel_part
 from aishark_panel.wire import protocols
 from aishark_panel.wire.layers import Layer
 
@@ -81,7 +81,7 @@ Nested = tuple[int, int, int, int]
 """(pos, end, wire_end, kind): the innermost transport's payload, as transport.Payload says its kind"""
 
 
-@rare_part
+@called_part
 def nest(data: Bytes, pos: int, end: int, wire_end: int, kind: int, row: Row, outer: Row) -> Nested:
     """Go into the tunnel of a `kind` from transport.TUNNELS on, and into those within, to the innermost packet.
 
@@ -140,7 +140,7 @@ def _set_aside(row: Row, outer: Row, is_outermost: bool) -> None:
     row.dst_port = 0
 
 
-@rare_part
+@called_part
 def unnest(row: Row, outer: Row) -> None:
     """Give the innermost packet's fields their own names, and the row the outermost packet's."""
     inner = row.layers

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from aishark_panel.errors import ExpressionError
 from aishark_panel.query import syntax, texts
 from aishark_panel.query.arithmetic import Quantity, arithmetic, bitwise, constant, quantity
@@ -33,6 +35,7 @@ from aishark_panel.query.literals import frame_bytes, integer, string
 from aishark_panel.query.names import Field, Presence, resolve
 from aishark_panel.query.parser import FUNCTIONS
 from aishark_panel.query.rows import Mask, Rows, Test
+from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import Kind
 
 __all__ = ["Compiled", "compile_tree"]
@@ -137,8 +140,8 @@ class _Compiler:
     def _name(self, node: syntax.Name, wanted: bool) -> Test:
         """A bare name: the value of a yes/no column, else whether there is any; of a protocol, its packets."""
         meaning = resolve(node.text, node.position)
-        if meaning.protocol is not None:
-            return self._decide(Atom(test=_stored_equals("protocol", meaning.protocol), columns=_PROTOCOL), wanted)
+        if meaning.protocols:
+            return self._decide(Atom(test=_is_protocol(meaning.protocols), columns=_PROTOCOL), wanted)
         if any(field.kind is Kind.BOOLEAN and not field.bit for field in meaning.fields):
             return self._any([compare_quantities("==", quantity(f), constant(1)) for f in meaning.fields], wanted)
         alternatives = [field.presence for field in meaning.fields] or [meaning.presence]
@@ -209,8 +212,10 @@ def _exists(presences: Sequence[Presence]) -> Test:
     return test
 
 
-def _stored_equals(stored: str, value: int) -> Test:
-    return lambda rows: rows.values(stored) == value
+def _is_protocol(codes: tuple[int, ...]) -> Test:
+    wanted = np.zeros(len(PROTOCOLS), np.bool_)
+    wanted[list(codes)] = True
+    return lambda rows: wanted.take(rows.values("protocol"))
 
 
 def _is_number(node: syntax.Node) -> bool:

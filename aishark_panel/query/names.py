@@ -8,6 +8,7 @@ of IPv6 packets too; and names of addresses and ports mean the outermost packet'
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -57,8 +58,8 @@ class Meaning:
     """its fields: one, or two where the name means either direction; none for a protocol"""
     presence: tuple[Presence, ...] = ()
     """of a protocol: its packets are those where all of these hold"""
-    protocol: int | None = None
-    """of a protocol that has no layer: its index in PROTOCOLS"""
+    protocols: tuple[int, ...] = ()
+    """of a protocol that has no layer: its index in PROTOCOLS, or those of its versions"""
     description: str = ""
 
 
@@ -120,6 +121,21 @@ _PROTOCOL_LAYERS: Final = {
 """Protocols that are seen below the highest one too: `tcp` finds TLS packets."""
 
 
+_VERSIONS: Final = {
+    "ssh": ("SSHv1", "SSHv2"),
+    "rip": ("RIP", "RIPv1", "RIPv2"),
+    "dtls": ("DTLS", "DTLSv1.0", "DTLSv1.2", "DTLS 1.0 (OpenSSL pre 0.9.8f)"),
+    "dhcp": ("DHCP", "BOOTP"),
+    "stun": ("STUN", "CLASSIC-STUN"),
+    "gtp": ("GTP", "GTPv2"),
+    "modbus": ("Modbus/TCP",),
+}
+"""Wireshark's filter names of protocols whose short names in the `protocol` column are others, or several."""
+
+_WORD: Final = re.compile(r"[A-Za-z][\w.]*")
+"""Names an expression can hold as a word; others, like CIP PCCC, are compared: protocol == 'CIP PCCC'."""
+
+
 def _of_column(spec: Column, guard: Layer = Layer.NONE) -> Field:
     if spec.name in _OUTERMOST_COLUMNS:
         guard &= ~_INNER
@@ -172,8 +188,11 @@ def _wireshark(columns: dict[str, Meaning]) -> Iterator[tuple[str, Meaning]]:
 
 def _protocols() -> Iterator[tuple[str, Meaning]]:
     for code, protocol in enumerate(PROTOCOLS):
-        if protocol.replace(".", "").isalnum():  # others are asked for as protocol == 'PPP LCP'
-            yield protocol.lower(), Meaning(protocol=code, description=f"{protocol} is the highest protocol known")
+        if _WORD.fullmatch(protocol):
+            yield protocol.lower(), Meaning(protocols=(code,), description=f"{protocol} is the highest protocol known")
+    for name, versions in _VERSIONS.items():
+        codes = tuple(PROTOCOLS.index(version) for version in versions)
+        yield name, Meaning(protocols=codes, description=f"the highest protocol known is {' or '.join(versions)}")
     for name, layers in _PROTOCOL_LAYERS.items():
         yield name, Meaning(presence=tuple(map(_layers, layers)), description=f"has {name}")
     any_problem = (_layers(Layer.TCP), Presence("tcp_problem"))

@@ -35,7 +35,10 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(name="TCP", protocols=("TCP",), chart="#71839b", light="#47586e", dark="#aebccd"),
     Family(
         name="TLS",
-        protocols=("TLS", "SSL", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", "DTLS"),
+        protocols=(
+            *("TLS", "SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+            *("DTLS", "DTLSv1.0", "DTLSv1.2"),
+        ),
         chart="#3d84f5",
         light="#1a58c2",
         dark="#86b6ff",

@@ -9,6 +9,7 @@ from scapy.layers.l2 import ARP, LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.layers.netbios import NBNSHeader, NBNSQueryRequest
 from scapy.layers.ppp import PPP, PPPoE
 
+from tests.dissect.samples import SAMPLES
 from tests.dissect.test_http import REQUEST
 from tests.dissect.test_tls import HELLO, extension, record, server_hello
 
@@ -37,4 +38,4 @@ SEEDS = [
         Ether(type=0x8847) / (b"\x00\x01\x01\x40" + bytes(IP() / UDP())),
         Ether(type=0x8864) / PPPoE(sessionid=1) / PPP(proto=0x57) / IPv6() / TCP(),
     )
-]
+] + [sample.frame for sample in SAMPLES]

@@ -14,10 +14,10 @@ from aishark_panel.capturefile import open_capture
 from aishark_panel.dissect.client_hello import HelloReader
 from aishark_panel.dissect.fingerprint import ClientHello, parse_client_hello
 from aishark_panel.dissect.headers import headers
-from aishark_panel.dissect.quic import client_keys
+from aishark_panel.dissect.quic_initial import client_keys
 from aishark_panel.errors import CaptureFileError
 from aishark_panel.wire.packets import address_text
-from tests.dissect.test_quic import DESTINATION, crypto_frame, sealed
+from tests.dissect.test_quic_initial import DESTINATION, crypto_frame, sealed
 from tests.dissect.test_tls import HELLO, record
 
 CHANGE_CIPHER_SPEC = record(b"\x01", kind=20)

@@ -39,7 +39,7 @@ from aishark_panel.dissect.infos.view import View
 from aishark_panel.wire.layers import TcpProblem
 from tests.dissect.rows import ETHERNET, dissect_frames
 from tests.dissect.seeds import SEEDS
-from tests.dissect.test_quic import crypto_frame, sealed
+from tests.dissect.test_quic_initial import crypto_frame, sealed
 from tests.dissect.test_tls import HELLO, record, server_hello
 
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")

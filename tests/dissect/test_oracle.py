@@ -20,7 +20,7 @@ from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import MAX_TEXT_BYTES, Packets
 
 HEADER_AGREEMENT = 0.999
-NAME_AGREEMENT = 0.97
+NAME_AGREEMENT = 0.99
 
 ETHERNET_HEADERS = ("eth_src", "eth_dst", "eth_type", "vlan_id", "vlan_inner_id", "mpls_label", "arp_op")
 IP_HEADERS = (
@@ -83,7 +83,7 @@ def dissected_file(captures: Path, file: str) -> Iterator[pd.DataFrame]:
             assert dissect(frames, 0, link_types, np.zeros(len(link_types), np.uint16), packets) == len(frames)
             packets.first_number = number + 1
             number += len(frames)
-            batch = packets.to_arrow([], ["number", *HEADERS, *NAMES])
+            batch = packets.to_arrow([], ["number", *HEADERS, *NAMES, "protocol"])
             columns = {name: column.to_pylist() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
             table = pd.DataFrame(columns, dtype=object)
             yield table.assign(file=file, layers=packets.values("layers").astype(np.int64))

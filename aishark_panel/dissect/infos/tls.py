@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from aishark_panel.dissect import quic as initial_packets
+from aishark_panel.dissect import quic_initial
 from aishark_panel.dissect.headers import number
 from aishark_panel.dissect.infos.view import MAX_PARTS, View
 from aishark_panel.errors import ConfigError
@@ -132,9 +132,9 @@ def quic(view: View) -> str | None:
             break
         pos = source_end
         if kind == "Initial":
-            token, pos = initial_packets.varint(data, pos)
+            token, pos = quic_initial.varint(data, pos)
             pos += token
-        length, pos = initial_packets.varint(data, pos)
+        length, pos = quic_initial.varint(data, pos)
         at = pos + length
     if at < len(data) and words and data[at] & 0xC0 == 0x40:
         words.append("Protected Payload (KP0)")
@@ -145,12 +145,12 @@ def _opened(datagram: bytes) -> dict[int, str]:
     """Packet number and frames of each Initial packet that the client's keys open, by its place."""
     found: dict[int, str] = {}
     try:
-        for initial in initial_packets.initials(datagram):
-            keys = initial_packets.client_keys(initial.version, initial.destination_id)
-            opened = initial_packets.open_initial(initial, keys)
+        for initial in quic_initial.initials(datagram):
+            keys = quic_initial.client_keys(initial.version, initial.destination_id)
+            opened = quic_initial.open_initial(initial, keys)
             if opened is not None:
                 frames = [
-                    _QUIC_FRAMES.get(kind, "") for kind in islice(initial_packets.frame_kinds(opened.frames), MAX_PARTS)
+                    _QUIC_FRAMES.get(kind, "") for kind in islice(quic_initial.frame_kinds(opened.frames), MAX_PARTS)
                 ]
                 found[initial.start] = ", ".join([f", PKN: {opened.number}", *(name for name in frames if name)])
     except ConfigError:  # without the package cryptography they stay closed

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aishark_panel.dissect.quic import Keys, client_keys, crypto_frames, frame_kinds, initials, open_initial
+from aishark_panel.dissect.quic_initial import Keys, client_keys, crypto_frames, frame_kinds, initials, open_initial
 from aishark_panel.errors import ConfigError
 
 DESTINATION = bytes.fromhex("8394c8f03e515708")
