@@ -58,7 +58,7 @@ def test_the_summary_says_what_is_there_and_is_safe_to_show(capture_file: Path, 
     hostile = tmp_path / "<b>.pcap"
     hostile.write_bytes(capture_file.read_bytes()[:-1])
     table = ais.read(hostile)
-    assert "in the middle of a record" in table.warning
+    assert "in the middle of packet 10,000" in table.warning
     assert table.warning in repr(table)
     assert "<b>&lt;b&gt;.pcap</b>" in table._repr_html_()
 
