@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aishark_panel.capturefile import open_capture
-from aishark_panel.dissect import dissect
+from aishark_panel.dissect import Dissector
 from aishark_panel.errors import CaptureFileError
 from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import MAX_TEXT_BYTES, Packets
@@ -71,6 +71,7 @@ def both(shared_dir: Path, shared_captures: Path) -> pd.DataFrame:
 def dissected_file(captures: Path, file: str) -> Iterator[pd.DataFrame]:
     """One table a batch of the file's frames; of a damaged file, those before the damage."""
     number = 0
+    dissector = Dissector()
     with open_capture(captures / file) as capture:
         batches = iter(capture)
         while True:
@@ -80,7 +81,8 @@ def dissected_file(captures: Path, file: str) -> Iterator[pd.DataFrame]:
                 return
             link_types = np.array([interface.link_type for interface in capture.interfaces], np.int32)
             packets = Packets(2 * len(frames) + 8)  # so that texts never fill it
-            assert dissect(frames, 0, link_types, np.zeros(len(link_types), np.uint16), packets) == len(frames)
+            codes = np.arange(len(link_types), dtype=np.uint16)
+            assert dissector.append(frames, 0, link_types, codes, packets) == len(frames)
             packets.first_number = number + 1
             number += len(frames)
             batch = packets.to_arrow([], ["number", *HEADERS, *NAMES, "protocol"])
