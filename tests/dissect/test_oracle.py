@@ -51,16 +51,21 @@ has among other fields"""
 
 @pytest.fixture(scope="module")
 def both(shared_dir: Path, shared_captures: Path) -> pd.DataFrame:
-    """Each frame that tshark read without complaint: tshark's columns as they are, ours with the prefix `our_`."""
+    """See `compared`."""
     path = shared_dir / "oracle" / "oracle.parquet"
     if not path.is_file():
         pytest.skip(f"there is no file {path}")
-    oracle = pq.read_table(path).to_pandas()
+    return compared(path, shared_captures)
+
+
+def compared(oracle_file: Path, captures: Path) -> pd.DataFrame:
+    """Each frame that tshark read without complaint: tshark's columns as they are, ours with the prefix `our_`."""
+    oracle = pq.read_table(oracle_file).to_pandas()
     # tshark numbers pcapng Custom Blocks like frames; they have no encapsulation.
     oracle = oracle[oracle.encap_type.notna() & ~oracle.file.str.startswith("other_formats/")]
     oracle["number"] = oracle.groupby("file").cumcount() + 1
     oracle = oracle[oracle.protocols.str.startswith((ETHERNET_FRAMES, *OTHER_FRAMES))]
-    dissected = (table for file in sorted(oracle.file.unique()) for table in dissected_file(shared_captures, file))
+    dissected = (table for file in sorted(oracle.file.unique()) for table in dissected_file(captures, file))
     ours = pd.concat(dissected).add_prefix("our_")
     table = oracle.merge(ours, left_on=["file", "number"], right_on=["our_file", "our_number"], how="left")
     missing = table[table.our_number.isna()]

@@ -30,20 +30,27 @@ SAME_TO_US = {
 """Names of tshark's, and ours for what it tells more of."""
 
 
-@pytest.fixture(scope="module")
-def carried(both: pd.DataFrame) -> pd.DataFrame:
+def carried_by(both: pd.DataFrame) -> pd.DataFrame:
     """Frames of TCP and UDP without tunnels."""
     frames = outer_only(both)
     names = {name: frames[name].replace(SAME_TO_US) for name in ("ws_col_protocol", "our_protocol")}
     return frames.assign(**names)[frames.protocols.str.contains(":tcp|:udp")]
 
 
+def applications_of(carried: pd.DataFrame) -> pd.DataFrame:
+    """Those in whose payload tshark found a protocol, or looked for one."""
+    stops_at_tcp = carried.protocols.str.endswith((":tcp", ":tcp:data"))
+    return carried[~stops_at_tcp & ~carried.protocols.str.contains(":quic|:nbns")]
+
+
+@pytest.fixture(scope="module")
+def carried(both: pd.DataFrame) -> pd.DataFrame:
+    return carried_by(both)
+
+
 @pytest.fixture(scope="module")
 def applications(carried: pd.DataFrame) -> pd.DataFrame:
-    """Those in whose payload tshark found a protocol, or looked for one."""
-    return carried[
-        ~carried.protocols.str.endswith((":tcp", ":tcp:data")) & ~carried.protocols.str.contains(":quic|:nbns")
-    ]
+    return applications_of(carried)
 
 
 @pytest.mark.parametrize("column", NAMES)
