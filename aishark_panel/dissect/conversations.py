@@ -2,7 +2,8 @@
 
 A bounded hash table in numpy arrays, keyed by `conversation_id`. Side a is the sender of the first packet seen. When
 the table is full the half that was silent longest makes room; how many were forgotten is counted. One look-up a packet
-finds its counters and the state of its TCP connection (`dissect.tcp`), which fills the packet's `tcp_problem`.
+finds its counters, the state of its TCP connection (`dissect.tcp`), which fills the packet's `tcp_problem`, and what it
+speaks (`dissect.spoken`), which completes the packet's `protocol`.
 
 What a packet reads and writes lies in three cache lines side by side, one of counters and one for each direction of
 TCP; those of the packets ahead are asked for early, because with many conversations waiting for memory is nearly all
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from aishark_panel.dissect.infos.view import TcpNumbers
 from aishark_panel.dissect.load import prefetch
+from aishark_panel.dissect.spoken import NOTHING, name
 from aishark_panel.dissect.tcp import FLOW_TYPE, begin, follow, takes
 from aishark_panel.jit import kernel, kernel_part, lean_kernel
 from aishark_panel.wire.layers import Layer, TcpProblem
@@ -72,7 +74,8 @@ _COUNTERS_TYPE: Final = np.dtype(
         ("bytes_ba", "i8"),
         ("port_a", "u2"),
         ("port_b", "u2"),
-        ("protocol", "u2"),
+        ("protocol", "u1"),  # of the highest number seen
+        ("spoken", "u1"),  # see dissect.spoken
         ("v6", "?"),
         ("a_greater", "?"),  # is side a the greater endpoint? Then a packet alone tells its direction
     ]
@@ -121,7 +124,7 @@ class Conversations:
         return self._count
 
     def add(self, packets: Packets, start: int, stop: int) -> None:
-        """Count rows [start, stop) of a block, in the order they were taken, and fill their `tcp_problem`."""
+        """Count rows [start, stop) of a block, in the order they were taken; fill `tcp_problem`, mend `protocol`."""
         while start < stop:
             self._count, start = _add(packets.columns, start, stop, self._table, self._count)
             if start < stop:
@@ -200,7 +203,7 @@ def _rows(table: _Table, rows: npt.NDArray[np.intp]) -> ConversationRows:
         counters["port_a"],
         counters["port_b"],
         counters["v6"],
-        counters["protocol"],
+        counters["protocol"].astype(np.uint16),
         np.stack([counters["packets_ab"], counters["packets_ba"]], axis=1),
         np.stack([counters["bytes_ab"], counters["bytes_ba"]], axis=1),
         counters["first_ts"],
@@ -271,10 +274,11 @@ def _add(columns: Columns, start: int, stop: int, table: Any, count: int) -> tup
         else:
             counter.packets_ba += 1
             counter.bytes_ba += columns.orig_len[i]
-        counter.protocol = max(counter.protocol, columns.protocol[i])
         counter.last_ts = columns.ts[i]
+        problem = 0
         # A fragment's segment has an unknown length, and what a tunnel carries has connections of its own.
-        if layers & _TCP and columns.ip_proto[i] == _TCP_PROTO and not layers & _FRAGMENT:
+        segment = layers & _TCP != 0 and columns.ip_proto[i] == _TCP_PROTO and not layers & _FRAGMENT
+        if segment:
             fwd, rev = flows[_LINES * row + 1 + side], flows[_LINES * row + 2 - side]
             if takes(fwd, columns.iface[i], columns.ts[i]):
                 problem = follow(columns, i, fwd, rev, table.handshakes[row])
@@ -283,6 +287,8 @@ def _add(columns: Columns, start: int, stop: int, table: Any, count: int) -> tup
                     for kind in range(len(_COUNTED_BITS)):
                         if problem & _COUNTED_BITS[kind]:
                             table.problems[row, side, kind] += 1
+        counter.spoken = name(columns, i, segment, problem, counter.spoken)
+        counter.protocol = max(counter.protocol, columns.protocol[i])
     return count, stop
 
 
@@ -304,7 +310,8 @@ def _begin(columns: Columns, i: int, table: Any, row: int) -> None:
     counter.first_ts = columns.ts[i]
     counter.packets_ab = counter.packets_ba = counter.bytes_ab = counter.bytes_ba = 0
     counter.port_a, counter.port_b = columns.src_port[i], columns.dst_port[i]
-    counter.protocol = columns.protocol[i]
+    counter.protocol = 0
+    counter.spoken = NOTHING
     counter.v6 = columns.layers[i] & _IPV6 != 0
     counter.a_greater = _source_is_greater(columns, i)
     begin(table.flows[_LINES * row + 1])

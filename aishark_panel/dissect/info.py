@@ -112,7 +112,7 @@ def info_text(packets: Packets, row: int, link_type: int, numbers: TcpNumbers | 
 def _summary(view: View) -> str | None:
     name = view.protocol
     info = INFOS.get(name) or next((each for start, each in _FAMILIES if name.startswith(start)), None)
-    if info is not None and not transport.is_sent_again(view):
+    if info is not None:
         text = info(view)
         if text:
             return text

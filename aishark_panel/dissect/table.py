@@ -43,9 +43,7 @@ TCP_TABLE: Final = (
         ports=_HTTP_PORTS,
         starts=("0000??0400000000", "0000000401000000", "0000080600000000", "0000080601000000"),
     ),
-    Entry(
-        protocol=p.SSHV2, ports=(22,), starts=(text("SSH-1."), text("SSH-2.")), parse=ssh, anywhere=True, by_port=True
-    ),
+    Entry(protocol=p.SSH, ports=(22,), starts=(text("SSH-1."), text("SSH-2.")), parse=ssh, anywhere=True, by_port=True),
     Entry(protocol=p.SMTP, starts=(text("EHLO "), text("HELO "), text("MAIL FRO"), text("RCPT TO:")), anywhere=True),
     Entry(
         protocol=p.HTTP,

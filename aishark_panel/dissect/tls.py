@@ -1,7 +1,8 @@
 """TLS records (RFC 8446, RFC 5246) and the hello messages that open a connection, SSL 2.0's too.
 
-The protocol column names the version that a ServerHello chooses, and otherwise the record's, as Wireshark does for a
-packet alone: a TLS 1.3 connection shows 1.2 in its records, and a ClientHello's record may show 1.0.
+The protocol column names the version that a ServerHello chooses, and otherwise the record's: a TLS 1.3 connection shows
+1.2 in its records, and a ClientHello's record may show 1.0. What a ServerHello chose for packets after it,
+`dissect.spoken` remembers.
 """
 
 from typing import Final

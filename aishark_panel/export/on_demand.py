@@ -14,11 +14,12 @@ from aishark_panel.dissect import info_text
 from aishark_panel.dissect.client_hello import HelloReader
 from aishark_panel.dissect.community_id import packet_community_id
 from aishark_panel.dissect.fingerprint import ClientHello
+from aishark_panel.dissect.info import TcpNumbers
 from aishark_panel.wire import protocols
 from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Interface, Packets
 
-__all__ = ["COMMUNITY_ID", "INFO", "JA3", "JA4", "ON_DEMAND", "RowTables", "Rows"]
+__all__ = ["COMMUNITY_ID", "INFO", "JA3", "JA4", "ON_DEMAND", "NumbersOf", "RowTables", "Rows"]
 
 INFO: Final = "info"
 """one line on the packet, made for people"""
@@ -29,15 +30,22 @@ ON_DEMAND: Final = (INFO, COMMUNITY_ID, JA3, JA4)
 
 Rows = npt.NDArray[np.intp]
 """(n,) indices into a block"""
+NumbersOf = Callable[[Packets, int], TcpNumbers | None]
+"""gives what the numbers of a TCP segment count from, as `Conversations.tcp_numbers` does"""
 
 _FINGERPRINTS: Final[dict[str, Callable[[ClientHello], str]]] = {JA3: ClientHello.ja3, JA4: ClientHello.ja4}
 
 
 class RowTables:
-    """Arrow form of rows, block after block in the order of the capture, with the columns named."""
+    """Arrow form of rows, block after block in the order of the capture, with the columns named.
 
-    def __init__(self, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._interfaces, self._columns = interfaces, columns
+    Without `numbers_of` the column INFO has TCP's numbers as they were on the wire.
+    """
+
+    def __init__(
+        self, interfaces: Sequence[Interface], columns: Sequence[str], numbers_of: NumbersOf | None = None
+    ) -> None:
+        self._interfaces, self._columns, self._numbers_of = interfaces, columns, numbers_of
         self._stored = [name for name in columns if name not in ON_DEMAND]
         self._wants_hellos = any(name in _FINGERPRINTS for name in columns)
         self._hellos = HelloReader()
@@ -53,15 +61,19 @@ class RowTables:
         """Some rows of a block; as `Packets.to_arrow`, and knows the columns ON_DEMAND too."""
         batch = packets.to_arrow(self._interfaces, self._stored, rows)
         hellos = self._search(packets, rows) if self._wants_hellos else {}
-        for place, name in enumerate(self._columns):
-            if name in ON_DEMAND:
-                values = [self._value(name, packets, int(row), hellos) for row in rows]
-                batch = batch.add_column(place, name, pa.array(values, pa.string()))
-        return batch
+        stored = iter(batch.columns)
+        arrays = [
+            pa.array([self._value(name, packets, int(row), hellos) for row in rows], pa.string())
+            if name in ON_DEMAND
+            else next(stored)
+            for name in self._columns
+        ]
+        return pa.RecordBatch.from_arrays(arrays, names=list(self._columns))
 
     def _value(self, name: str, packets: Packets, row: int, hellos: dict[int, ClientHello]) -> str | None:
         if name == INFO:
-            return info_text(packets, row, self._interfaces[int(packets.columns.iface[row])].link_type)
+            numbers = self._numbers_of(packets, row) if self._numbers_of else None
+            return info_text(packets, row, self._interfaces[int(packets.columns.iface[row])].link_type, numbers)
         if name == COMMUNITY_ID:
             return packet_community_id(packets, row)
         return _FINGERPRINTS[name](hellos[row]) if row in hellos else None

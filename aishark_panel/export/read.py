@@ -40,6 +40,8 @@ class CaptureTable:
         """indexed by the packets' `iface`; agent is "" """
         self._packets = Packets(BATCH_ROWS)
         self._dissector = Dissector()
+        self.numbers_of = self._dissector.conversations.tcp_numbers
+        """for the column `info` of the block that was taken last"""
         self._link_types = np.zeros(0, np.int32)
         self._next_number = 1
 
@@ -109,7 +111,14 @@ def read_to(
     with open_capture(path) as file:
         table = CaptureTable(file)
         target = sys.stdout.buffer if out is None else out
-        with open_writer(target, suffix, table.interfaces, columns, capture_interfaces=file.interfaces) as writer:
+        with open_writer(
+            target,
+            suffix,
+            table.interfaces,
+            columns,
+            capture_interfaces=file.interfaces,
+            numbers_of=table.numbers_of,
+        ) as writer:
             for packets, rows in table.blocks(predicate):
                 writer.write(packets, rows)
                 if progress is not None:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aishark_panel.errors import ConfigError
-from aishark_panel.export.on_demand import COMMUNITY_ID, JA3, JA4, ON_DEMAND, Rows, RowTables
+from aishark_panel.export.on_demand import COMMUNITY_ID, JA3, JA4, ON_DEMAND, NumbersOf, Rows, RowTables
 from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
 from aishark_panel.wire.schema import Kind, column
 
@@ -66,8 +66,10 @@ class ParquetTable:
     Numbers that differ in nearly every packet get none: to try costs a fifth of the time, and a quarter of the size.
     """
 
-    def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._tables = RowTables(interfaces, columns)
+    def __init__(
+        self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str], numbers_of: NumbersOf | None
+    ) -> None:
+        self._tables = RowTables(interfaces, columns, numbers_of)
         self._writer = pq.ParquetWriter(
             sink,
             self._tables.schema,
@@ -98,8 +100,10 @@ class ParquetTable:
 class ArrowTable:
     """Arrow IPC file with zstd. Dictionaries become plain strings: the file format allows one per column only."""
 
-    def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._tables = RowTables(interfaces, columns)
+    def __init__(
+        self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str], numbers_of: NumbersOf | None
+    ) -> None:
+        self._tables = RowTables(interfaces, columns, numbers_of)
         self._schema = pa.schema([(f.name, _plain_type(f.type)) for f in self._tables.schema])
         self._writer = pa.ipc.new_file(sink, self._schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
 
@@ -113,8 +117,10 @@ class ArrowTable:
 class CsvTable:
     """CSV as RFC 4180 has it, with a header line; null is an empty cell, times are ISO 8601."""
 
-    def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._sink, self._tables = sink, RowTables(interfaces, columns)
+    def __init__(
+        self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str], numbers_of: NumbersOf | None
+    ) -> None:
+        self._sink, self._tables = sink, RowTables(interfaces, columns, numbers_of)
         sink.write((",".join(columns) + "\r\n").encode())
 
     def write(self, packets: Packets, rows: Rows) -> None:
@@ -129,8 +135,10 @@ class CsvTable:
 class JsonTable:
     """JSON lines: one object a packet; a column that is null is left out of it."""
 
-    def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._sink, self._tables = sink, RowTables(interfaces, columns)
+    def __init__(
+        self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str], numbers_of: NumbersOf | None
+    ) -> None:
+        self._sink, self._tables = sink, RowTables(interfaces, columns, numbers_of)
 
     def write(self, packets: Packets, rows: Rows) -> None:
         batch = self._tables.batch(packets, rows)
@@ -148,8 +156,10 @@ class JsonTable:
 class TextTable:
     """Aligned columns for people, under a header line."""
 
-    def __init__(self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str]) -> None:
-        self._sink, self._tables = sink, RowTables(interfaces, columns)
+    def __init__(
+        self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str], numbers_of: NumbersOf | None
+    ) -> None:
+        self._sink, self._tables = sink, RowTables(interfaces, columns, numbers_of)
         self._widths = [_width(name) for name in columns]
         header = "  ".join(name.ljust(width) for name, width in zip(columns, self._widths, strict=True))
         sink.write((header.rstrip() + "\n").encode())

@@ -14,6 +14,7 @@ from typing import BinaryIO, Final, Protocol
 
 from aishark_panel.errors import ConfigError
 from aishark_panel.export.capture import Described, PcapExport, PcapngExport, capture_interface
+from aishark_panel.export.on_demand import NumbersOf
 from aishark_panel.export.tables import (
     ArrowTable,
     CsvTable,
@@ -38,7 +39,7 @@ class _Format(Protocol):
     def close(self) -> None: ...
 
 
-_TABLES: Final[dict[str, Callable[[Sink, Sequence[Interface], Sequence[str]], _Format]]] = {
+_TABLES: Final[dict[str, Callable[[Sink, Sequence[Interface], Sequence[str], NumbersOf | None], _Format]]] = {
     ".parquet": ParquetTable,
     ".arrow": ArrowTable,
     ".csv": CsvTable,
@@ -67,13 +68,14 @@ def open_writer(
     columns: Sequence[str] = (),
     *,
     capture_interfaces: Sequence[CaptureInterface] | Described | None = None,
+    numbers_of: NumbersOf | None = None,
 ) -> "Writer":
     """Open a writer in the format of `suffix`, one of SUFFIXES.
 
     `target` is a path, or anything with `write(bytes)`, which is not closed. `interfaces` are indexed by the packets'
     `iface`; the sequence may grow while packets are written. `columns` is the choice of columns (default: all; text:
     TEXT_COLUMNS); capture formats have none. `capture_interfaces` says more of the interfaces to capture formats; what
-    was dropped at them is asked for when the file ends.
+    was dropped at them is asked for when the file ends. `numbers_of` makes TCP's numbers in the column `info` relative.
     Raises ConfigError where suffix, column or path cannot be used.
     """
     check_suffix(suffix)
@@ -89,7 +91,7 @@ def open_writer(
         return Writer(target, lambda sink: _CAPTURES[suffix](sink, described))
     check_columns(columns, frames=suffix in (".parquet", ".arrow"))
     chosen = columns or (TEXT_COLUMNS if suffix == ".txt" else ARROW_NAMES)
-    return Writer(target, lambda sink: _TABLES[suffix](sink, interfaces, chosen))
+    return Writer(target, lambda sink: _TABLES[suffix](sink, interfaces, chosen, numbers_of))
 
 
 class Writer:

@@ -122,7 +122,7 @@ _PROTOCOL_LAYERS: Final = {
 
 
 _VERSIONS: Final = {
-    "ssh": ("SSHv1", "SSHv2"),
+    "ssh": ("SSH", "SSHv1", "SSHv2"),
     "rip": ("RIP", "RIPv1", "RIPv2"),
     "dtls": ("DTLS", "DTLSv1.0", "DTLSv1.2", "DTLS 1.0 (OpenSSL pre 0.9.8f)"),
     "dhcp": ("DHCP", "BOOTP"),

@@ -84,6 +84,7 @@ SAMPLES: Final = [
         ("HTTP", over_tcp(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")),
         ("HTTP", over_tcp(b"HTTP/1.0 404 Not Found\r\n\r\n")),
         ("HTTP2", over_tcp(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04\0" + bytes(4))),
+        ("SSH", over_tcp(bytes(range(0x80, 0xA0)), 22)),
         ("SSHv2", over_tcp(b"SSH-2.0-OpenSSH_9.9\r\n", from_server=True)),
         ("SSHv2", over_tcp(b"SSH-1.99-Cisco-1.25\r\n", from_server=True)),
         ("SSHv1", over_tcp(b"SSH-1.5-1.2.27\n", from_server=True)),

@@ -59,7 +59,7 @@ def test_udp_payloads_are_recognised_on_any_port(payload: bytes, name: str) -> N
 
 @pytest.mark.parametrize(
     ("port", "name"),
-    [(22, "SSHv2"), (25, "SMTP"), (80, "HTTP"), (443, "TLS"), (179, "BGP"), (3306, "MySQL"), (5432, "PGSQL")],
+    [(22, "SSH"), (25, "SMTP"), (80, "HTTP"), (443, "TLS"), (179, "BGP"), (3306, "MySQL"), (5432, "PGSQL")],
 )
 def test_a_tcp_segment_in_the_middle_of_a_message_is_named_by_its_port(port: int, name: str) -> None:
     assert row_of(over_tcp(b"\x80\x81\x82\x83", port))["protocol"] == name

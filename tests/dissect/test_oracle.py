@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aishark_panel.capturefile import open_capture
-from aishark_panel.dissect import dissect
+from aishark_panel.dissect import Dissector
 from aishark_panel.errors import CaptureFileError
 from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import MAX_TEXT_BYTES, Packets
@@ -51,16 +51,21 @@ has among other fields"""
 
 @pytest.fixture(scope="module")
 def both(shared_dir: Path, shared_captures: Path) -> pd.DataFrame:
-    """Each frame that tshark read without complaint: tshark's columns as they are, ours with the prefix `our_`."""
+    """See `compared`."""
     path = shared_dir / "oracle" / "oracle.parquet"
     if not path.is_file():
         pytest.skip(f"there is no file {path}")
-    oracle = pq.read_table(path).to_pandas()
+    return compared(path, shared_captures)
+
+
+def compared(oracle_file: Path, captures: Path) -> pd.DataFrame:
+    """Each frame that tshark read without complaint: tshark's columns as they are, ours with the prefix `our_`."""
+    oracle = pq.read_table(oracle_file).to_pandas()
     # tshark numbers pcapng Custom Blocks like frames; they have no encapsulation.
     oracle = oracle[oracle.encap_type.notna() & ~oracle.file.str.startswith("other_formats/")]
     oracle["number"] = oracle.groupby("file").cumcount() + 1
     oracle = oracle[oracle.protocols.str.startswith((ETHERNET_FRAMES, *OTHER_FRAMES))]
-    dissected = (table for file in sorted(oracle.file.unique()) for table in dissected_file(shared_captures, file))
+    dissected = (table for file in sorted(oracle.file.unique()) for table in dissected_file(captures, file))
     ours = pd.concat(dissected).add_prefix("our_")
     table = oracle.merge(ours, left_on=["file", "number"], right_on=["our_file", "our_number"], how="left")
     missing = table[table.our_number.isna()]
@@ -71,6 +76,7 @@ def both(shared_dir: Path, shared_captures: Path) -> pd.DataFrame:
 def dissected_file(captures: Path, file: str) -> Iterator[pd.DataFrame]:
     """One table a batch of the file's frames; of a damaged file, those before the damage."""
     number = 0
+    dissector = Dissector()
     with open_capture(captures / file) as capture:
         batches = iter(capture)
         while True:
@@ -80,7 +86,8 @@ def dissected_file(captures: Path, file: str) -> Iterator[pd.DataFrame]:
                 return
             link_types = np.array([interface.link_type for interface in capture.interfaces], np.int32)
             packets = Packets(2 * len(frames) + 8)  # so that texts never fill it
-            assert dissect(frames, 0, link_types, np.zeros(len(link_types), np.uint16), packets) == len(frames)
+            codes = np.arange(len(link_types), dtype=np.uint16)
+            assert dissector.append(frames, 0, link_types, codes, packets) == len(frames)
             packets.first_number = number + 1
             number += len(frames)
             batch = packets.to_arrow([], ["number", *HEADERS, *NAMES, "protocol"])

@@ -1,5 +1,7 @@
 """Reading capture files without a hub: blocks, filters, output, and what is said of bad files."""
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,7 +11,9 @@ from aishark_panel.capturefile import open_capture
 from aishark_panel.errors import CaptureFileError, ConfigError, ExpressionError
 from aishark_panel.export.read import CaptureTable, check_capture, read_file, read_to
 from aishark_panel.query import compile_expression
+from aishark_panel.wire.pcapwrite import PcapWriter
 from tests import traffic
+from tests.segments import ACK, SYN, Segment, frames_of
 from tests.wire.capture_bytes import interface, packet, pcap, read_all, section
 
 PACKETS = 20_000
@@ -113,6 +117,24 @@ def test_text_goes_to_standard_output(capture: Path, capfdbinary: pytest.Capture
         ["1", "10.0.0.1", "UDP"],
         ["2", "10.0.0.2", "UDP"],
     ]
+
+
+def test_the_numbers_of_tcp_count_from_where_the_conversation_began_as_in_tshark(
+    tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    shakes = [Segment(True, 1_000, 0, SYN, scale=2), Segment(False, 9_000, 1_001, SYN | ACK, scale=3)]
+    data = [Segment(True, 1_001, 9_001), Segment(True, 1_001, 9_001, ACK, b"?"), Segment(False, 9_001, 1_002)]
+    path, out = tmp_path / "tcp.pcap", tmp_path / "tcp.txt"
+    writer = PcapWriter(1)
+    path.write_bytes(writer.header() + writer.frames(frames_of([*shakes, *data])))
+    read_to(path, out, columns=("info",))
+    ours = out.read_text().splitlines()[1:]
+    assert [line.split("] ")[1].split(" Win=")[0] for line in ours if "Seq=" in line] == [
+        *("Seq=0", "Seq=0 Ack=1", "Seq=1 Ack=1", "Seq=1 Ack=2")
+    ]
+    command = [require_tool("tshark"), "-n", "-r", str(path), "-T", "fields", "-e", "_ws.col.Info"]
+    theirs = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line for line in ours if "Seq=" in line] == [line for line in theirs if "Seq=" in line]
 
 
 def test_a_cut_file_is_written_as_far_as_it_goes_with_a_warning(capture: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from aishark_panel.dissect.headers import number
 from aishark_panel.dissect.infos.view import MAX_PARTS, TcpNumbers, View
 from aishark_panel.wire.layers import TcpProblem
 
-__all__ = ["PROBLEMS", "is_sent_again", "sctp", "tcp", "tcp_problems", "udp"]
+__all__ = ["PROBLEMS", "sctp", "tcp", "tcp_problems", "udp"]
 
 PROBLEMS: Final = {
     TcpProblem.WINDOW_UPDATE: "TCP Window Update",
@@ -28,7 +28,6 @@ PROBLEMS: Final = {
 }
 """Wireshark's words for a problem, in the order in which it writes them."""
 
-_SENT_AGAIN: Final = TcpProblem.RETRANSMISSION | TcpProblem.OUT_OF_ORDER
 _SPECIAL: Final = TcpProblem.FAST_RETRANSMISSION | TcpProblem.SPURIOUS_RETRANSMISSION
 
 _FLAGS: Final = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE", "Reserved", "Reserved", "Reserved")
@@ -69,11 +68,6 @@ def tcp_problems(view: View) -> str:
     if problems & _SPECIAL:
         problems &= ~TcpProblem.RETRANSMISSION
     return "".join(f"[{words}] " for problem, words in PROBLEMS.items() if problem & problems)
-
-
-def is_sent_again(view: View) -> bool:
-    """Whether the segment's data was sent before, or out of order; then Wireshark does not look into it."""
-    return bool(view.column("tcp_problem") & _SENT_AGAIN)
 
 
 def tcp(view: View) -> str | None:
