@@ -4,7 +4,6 @@
 several of its packets; `info_text` makes the one-line summary of a row for people.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -110,13 +109,6 @@ def _input(array: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]
     return view
 
 
-def warm_up(progress: Callable[[str], None] | None = None) -> None:
-    """Compile the kernels, or load them from the cache, so that the first real batch does not wait.
-
-    `progress` is called with a sentence before and after.
-    """
-    if progress:
-        progress("preparing the dissector (some 15 s on the first run, then from the cache)")
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache, so that the first real batch does not wait."""
     Dissector().append(Frames.from_list([b""], [0]), 0, np.ones(1, np.int32), np.zeros(1, np.uint16), Packets(1))
-    if progress:
-        progress("the dissector is ready")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from aishark_panel import compiling
 from aishark_panel.alerts.notify import Webhook
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect import warm_up
@@ -129,11 +130,13 @@ class Hub:
                 live.session.preparing = what
 
         def progress(what: str) -> None:
-            loop.call_soon_threadsafe(say, f"Getting ready: {what}.")
+            loop.call_soon_threadsafe(say, f"Getting ready: {what or 'loading the dissector'}.")
 
         def work() -> None:
-            warm_up(progress)
-            rehearse()
+            progress("")
+            with compiling.told(progress):
+                warm_up()
+                rehearse()
 
         await loop.run_in_executor(self.ingest_pool, work)
         say("")

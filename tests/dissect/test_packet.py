@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aishark_panel.dissect import dissect, warm_up
+from aishark_panel.dissect import dissect
 from aishark_panel.dissect.packet import CHUNK_ROWS, dissect_rows
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
@@ -161,9 +161,3 @@ def test_all_callers_share_one_compiled_signature() -> None:
     ):
         append(Packets(4), frames)
     assert len(dissect_rows.signatures) == 1  # type: ignore[attr-defined]
-
-
-def test_warming_up_says_so() -> None:
-    said: list[str] = []
-    warm_up(said.append)
-    assert len(said) == 2
