@@ -66,7 +66,7 @@ class Bins:
         new_bin = _int64(batch, "bin")
         order = np.argsort(new_bin, kind="stable")
         names, codes = _names(batch.column("protocol"), self.names)
-        start, stop = np.searchsorted(self.bin, [keep_from, new_bin.min()])
+        start, stop = np.searchsorted(self.bin, (keep_from, int(new_bin.min())))
         stop = max(start, stop)
         columns = (
             (self.bin, new_bin[order]),

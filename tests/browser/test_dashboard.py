@@ -180,12 +180,14 @@ def elements_for_a_bare_socket(origin: str) -> set[str]:
     """What a visitor without browser or token gets who says, as browsers do, that the page is loaded."""
     session = pull_session(url=origin)
     try:
+        assert session.document is not None
         session.document.callbacks.send_event(DocumentReady())
         deadline_s = time.monotonic() + 20
         while time.monotonic() < deadline_s:
             session.force_roundtrip()
             # A second connection looks: pulling into a document that is in use sends the server back what it was.
             look = pull_session(url=origin, session_id=session.id)
+            assert look.document is not None
             found: dict[str, Any] = {
                 str(model.class_name): model for model in look.document.models if isinstance(model, ReactiveESM)
             }
