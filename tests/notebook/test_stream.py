@@ -102,7 +102,7 @@ def test_it_goes_on_after_the_hub_was_restarted(hub: EmbeddedHub) -> None:
                 eventually(lambda: stream.packet_count > 0, "packets before")
                 hub.close()
                 eventually(lambda: not stream.connected, "the loss")
-                assert "lost" in stream.reason
+                assert stream.reason.startswith(("The connection to the hub", "No hub answers"))
                 again = start_hub("--port", hub.url.rpartition(":")[2], "--ring-mib", "48", token=hub.token)
                 try:
                     stream.clear()
