@@ -10,24 +10,19 @@ others include their start, ours does not. Prints a table and a JSON line.
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from peers import Reader, best_seconds, bytes_alone, program
 
 from aishark_panel.agent.synthetic import make_trace
 from aishark_panel.capturefile import open_capture
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapheaders import CaptureInterface
 from aishark_panel.wire.pcapwrite import PcapngWriter, PcapWriter
-
-CHUNK_BYTES = 512 * 2**10
 
 
 def small_frames(packets: int) -> Iterator[Frames]:
@@ -52,46 +47,19 @@ def write_files(folder: Path, name: str, batches: Iterator[Frames]) -> list[Path
     return paths
 
 
-def our_reader(path: Path) -> float:
-    began = time.thread_time()
+def our_reader(path: Path) -> None:
     with open_capture(path) as file:
         for _ in file:
             pass
-    return time.thread_time() - began
 
 
-def bytes_alone(path: Path) -> float:
-    """The file in pieces into one buffer, every byte of it looked at."""
-    buffer = np.empty(CHUNK_BYTES // 8, np.uint64)
-    view = memoryview(buffer).cast("B")
-    began = time.thread_time()
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(view):
-            buffer[: count // 8].sum()
-    return time.thread_time() - began
-
-
-def program(*command: str) -> Callable[[Path], float]:
-    def run(path: Path) -> float:
-        before = os.times()
-        subprocess.run([word.replace("FILE", str(path)) for word in command], check=True, capture_output=True)
-        after = os.times()
-        return after.children_user - before.children_user + after.children_system - before.children_system
-
-    return run
-
-
-def contestants() -> dict[str, Callable[[Path], float]]:
-    found: dict[str, Callable[[Path], float]] = {
-        "aishark": our_reader,
-        "read + sum": bytes_alone,
-        "dd bs=512k": program("dd", "if=FILE", "of=/dev/null", "bs=512k"),
-    }
-    if shutil.which("capinfos"):
-        found["capinfos -c"] = program("capinfos", "-c", "FILE")
-    if shutil.which("tcpdump"):
-        found["tcpdump -w"] = program("tcpdump", "-r", "FILE", "-w", "/dev/null")
-    return found
+READERS: dict[str, Reader] = {
+    "aishark": our_reader,
+    "read + sum": bytes_alone,
+    "dd bs=512k": program("dd", "if=FILE", "of=/dev/null", "bs=512k"),
+    "capinfos -c": program("capinfos", "-c", "FILE"),
+    "tcpdump -w": program("tcpdump", "-r", "FILE", "-w", "/dev/null"),
+}
 
 
 def main() -> None:
@@ -110,12 +78,7 @@ def main() -> None:
             for path in write_files(Path(folder), name, batches or small_frames(packets)):
                 with open_capture(path) as file:
                     assert sum(map(len, file)) == packets  # warms the cache and compiles, too
-                readers = contestants()
-                times: dict[str, list[float]] = {reader: [] for reader in readers}
-                for _ in range(options.rounds):
-                    for reader, measure in readers.items():
-                        times[reader].append(measure(path))
-                best = {reader: max(min(seconds), 1e-4) for reader, seconds in times.items()}
+                best = best_seconds(READERS, path, options.rounds)
                 size = path.stat().st_size
                 for reader, seconds in best.items():
                     ns, mb_s = 1e9 * seconds / packets, size / 1e6 / seconds
