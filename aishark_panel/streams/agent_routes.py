@@ -66,7 +66,7 @@ class AgentSocket(GuardedSocket):
         self.set_nodelay(True)
 
     def on_message(self, message: str | bytes) -> None:
-        if self._dismissed:
+        if self._dismissed or not self.require_admission():
             return
         try:
             event = self._end.receive(message)
@@ -95,7 +95,7 @@ class AgentSocket(GuardedSocket):
             case Batch():
                 run.received = event.sequence
                 self._ingest.put(self, run, event)
-            case Heartbeat() if self.require_admission():
+            case Heartbeat():
                 run.counters = event.counters
                 run.round_trip_ns = event.round_trip_ns
                 self.send(encode_control(HeartbeatReply(sent_ns=event.sent_ns, hub_ns=time.time_ns())))

@@ -64,10 +64,7 @@ def _rollup(session: Session, params: dict[str, Any]) -> Answer:
 
 def _rows(session: Session, params: dict[str, Any]) -> Answer:
     first, count = _integer(params, "first", 1), min(_integer(params, "count", 50), MAX_ROWS)
-    where, columns = _text(params, "where"), params.get("columns") or LIST_COLUMNS
-    unknown = [c for c in columns if c not in ARROW_NAMES and c != "info"]
-    if unknown:
-        raise ConfigError(f"no column {unknown[0]!r}; there are {', '.join(ARROW_NAMES)} and info")
+    where, columns = _text(params, "where"), _columns(params, (*ARROW_NAMES, "info"), LIST_COLUMNS)
     numbers: npt.NDArray[np.int64]
     if where:
         match_set = session.matches.get(where)
@@ -89,10 +86,10 @@ def _row_batches(session: Session, numbers: npt.NDArray[np.int64], columns: Sequ
         with session.ring.read(int(numbers[0]), int(numbers[-1]) + 1) as views:
             for packets, rows in rows_of(list(views), numbers):
                 batch = _plain(packets.to_arrow(session.interfaces, names, rows))
+                arrays = dict(zip(names, batch.columns, strict=True))
                 if "info" in columns:
-                    infos = pa.array([_info(session, packets, int(r)) for r in rows], pa.string())
-                    batch = batch.append_column("info", infos)
-                batches.append(batch.select(list(columns)))
+                    arrays["info"] = pa.array([_info(session, packets, int(r)) for r in rows], pa.string())
+                batches.append(pa.RecordBatch.from_arrays([arrays[c] for c in columns], names=list(columns)))
     if not batches:
         schema = pa.schema([(c, pa.string()) for c in columns])
         batches = [pa.RecordBatch.from_pylist([], schema)]
@@ -103,10 +100,7 @@ def _table(session: Session, params: dict[str, Any]) -> Answer:
     """The last `count` packets before `end` that `where` selects; ask again with `end` = the answer's `first`."""
     count = max(1, min(_integer(params, "count", MAX_TABLE_ROWS), MAX_TABLE_ROWS))
     predicate = compile_expression(_text(params, "where"))
-    columns = params.get("columns") or ARROW_NAMES
-    unknown = [c for c in columns if c not in ARROW_NAMES]
-    if unknown:
-        raise ConfigError(f"no column {unknown[0]!r:.50}; there are {', '.join(ARROW_NAMES)}")
+    columns = _columns(params, ARROW_NAMES, ARROW_NAMES)
     first = end = min(_integer(params, "end", session.ring.end), session.ring.end)
     batches: list[pa.RecordBatch] = []
     scanned = 0
@@ -227,6 +221,17 @@ def _text(params: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"{name} must be a text, got {value!r:.50}")
     return value
+
+
+def _columns(params: dict[str, Any], known: Sequence[str], default: Sequence[str]) -> Sequence[str]:
+    """Which columns are asked for, each once: without that, a short question could ask for any amount of memory."""
+    columns = params.get("columns") or default
+    if not isinstance(columns, list | tuple):
+        raise ConfigError(f"columns must be a list of names, got {columns!r:.50}")
+    unknown = [c for c in columns if c not in known]
+    if unknown:
+        raise ConfigError(f"no column {unknown[0]!r:.50}; there are {', '.join(known)}")
+    return list(dict.fromkeys(columns))
 
 
 def _stream(batches: list[pa.RecordBatch]) -> pa.Buffer:

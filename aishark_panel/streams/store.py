@@ -118,6 +118,7 @@ class Store:
         try:
             if folder is not None:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _close_to_others(folder / FILE_NAME)
             self._database = sqlite3.connect(
                 ":memory:" if folder is None else folder / FILE_NAME, timeout=_LOCK_WAIT_S, isolation_level=None
             )
@@ -329,6 +330,14 @@ class Store:
             max(0, min(limit, MAX_AUDIT_ENTRIES)),
         )
         return [{**dict(zip(_AUDIT_COLUMNS, row, strict=True)), "details": msgspec.json.decode(row[5])} for row in rows]
+
+
+def _close_to_others(database: Path) -> None:
+    """Make the file, and take other users' rights to it and to what SQLite keeps beside it away: it holds what tokens
+    are signed with, and its folder may be open to others."""
+    os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for file in database.parent.glob(f"{FILE_NAME}*"):
+        file.chmod(0o600)
 
 
 def _hash(key: str) -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from typing import ClassVar, Final
+from urllib.parse import quote
 
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
@@ -103,8 +104,7 @@ class StreamExport(Guarded):
         first = await anext(chunks)  # errors of the request come here, before the first header
         self.audit("session.export", session.id, name=session.name, format=export_format, where=where)
         self.set_header("Content-Type", FORMATS[export_format])
-        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in session.name) or "session"
-        self.set_header("Content-Disposition", f'attachment; filename="{name}.{export_format}"')
+        self.set_header("Content-Disposition", _attachment(session.name, export_format))
         self.write(first)
         try:
             await self.flush()
@@ -129,6 +129,13 @@ class StreamExport(Guarded):
     def on_connection_close(self) -> None:
         self._reader_left = True
         super().on_connection_close()
+
+
+def _attachment(name: str, suffix: str) -> str:
+    """Content-Disposition of a file called like a session; headers are ASCII, other letters are escaped (RFC 6266)."""
+    file = "".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "session"
+    called = f'filename="{file}.{suffix}"' if file.isascii() else f"filename*=UTF-8''{quote(file)}.{suffix}"
+    return f"attachment; {called}"
 
 
 class TicketExport(StreamExport):

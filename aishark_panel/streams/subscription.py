@@ -27,7 +27,7 @@ class Subscription:
     def __init__(self, session: Session, *, where: str, columns: list[str], start: str) -> None:
         self._session = session
         self._predicate = compile_expression(where)
-        self._columns = columns or list(ARROW_NAMES)
+        self._columns = list(dict.fromkeys(columns or ARROW_NAMES))
         unknown = [c for c in self._columns if c not in (*ARROW_NAMES, "frame")]
         if unknown:
             raise ConfigError(f"no column {unknown[0]!r:.50}; there are {', '.join(ARROW_NAMES)} and frame")

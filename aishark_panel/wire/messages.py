@@ -61,8 +61,11 @@ CODECS: Final[tuple[CodecName, ...]] = ("none", "lz4", "zstd", "gzip")
 
 SourceKind = Literal["live", "replay", "synthetic", "ssh"]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
-Factor = Annotated[int, msgspec.Meta(ge=1)]
+MAX_COUNT: Final = 2**53
+"""Largest integer of a message; up to it floats and the JSON of browsers are exact."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Factor = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
+Counters = Annotated[dict[str, Count], msgspec.Meta(max_length=100)]
 
 
 class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +74,7 @@ class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[str, msgspec.Meta(max_length=200)]
     link_type: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
     """LINKTYPE number, https://www.tcpdump.org/linktypes.html"""
-    snaplen: Count = 262_144
+    snaplen: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 262_144
     filter: Annotated[str, msgspec.Meta(max_length=8_000)] = ""
     """capture filter (BPF) in force"""
 
@@ -91,7 +94,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """session to feed, by id or name; empty: the hub's default session"""
     interfaces: Annotated[tuple[InterfaceInfo, ...], msgspec.Meta(max_length=1_000)]
     capturing: bool = True
-    first_sequence: Annotated[int, msgspec.Meta(ge=1)] = 1
+    first_sequence: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)] = 1
     """oldest batch of this run that the agent can still send"""
     sampling: Factor = 1
     """every how many-th packet is sent; times this, counts are estimates of the traffic"""
@@ -103,7 +106,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     """Agent is alive; the hub echoes `sent_ns`, from which the agent learns the round-trip time."""
 
     sent_ns: int
-    counters: dict[str, int] = {}
+    counters: Counters = {}
     round_trip_ns: Count = 0
     """round-trip time of the heartbeat before, 0 when unknown"""
 
@@ -127,7 +130,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     """Agent has sent all it ever will (the file is read, the capture is over)."""
 
     reason: Annotated[str, msgspec.Meta(max_length=1_000)]
-    counters: dict[str, int] = {}
+    counters: Counters = {}
 
 
 AgentMessage = Hello | Heartbeat | State | End
@@ -171,7 +174,7 @@ class CaptureSettings(msgspec.Struct, frozen=True, kw_only=True):
     """capture filter (BPF)"""
     snaplen: Annotated[int, msgspec.Meta(ge=14, le=262_144)] | None = None
     """bytes kept of each frame"""
-    sampling: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    sampling: Factor | None = None
     """every Nth packet is sent"""
     max_packets_per_second: Count | None = None
     """what goes beyond it is not sent"""
@@ -226,7 +229,7 @@ _agent_decoder: Final = msgspec.json.Decoder(AgentMessage)
 _hub_decoder: Final = msgspec.json.Decoder(HubMessage)
 _request_decoder: Final = msgspec.json.Decoder(Request)
 _reply_decoder: Final = msgspec.json.Decoder(Reply)
-_counters_decoder: Final = msgspec.json.Decoder(dict[str, int])
+_counters_decoder: Final = msgspec.json.Decoder(Counters)
 _encoder: Final = msgspec.json.Encoder()
 
 

@@ -5,7 +5,9 @@ import contextlib
 import json
 import re
 import subprocess
+import urllib.request
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,6 +76,39 @@ def test_a_body_that_makes_no_sense_is_refused(hub: EmbeddedHub, body: object) -
     status, answer = call(hub, "POST", "/api/stream/start", body)
     assert status == 400
     assert json.loads(answer)["error"]["kind"] == "ConfigError"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/stream/start", {"name": "half \ud83e"}),
+        ("/api/agents", {"name": "\udd88"}),
+        ("/api/profiles", {"name": "\ud83e"}),
+        ("/api/uploads", {"name": "\ud83e", "size": 1}),
+        ("/api/tokens", {"person": "\ud83e"}),
+        ("/api/agents/0123456789ab/start", {"session": "\ud83e"}),
+    ],
+)
+def test_half_characters_are_refused_and_everybody_still_sees_the_sessions(
+    hub: EmbeddedHub, path: str, body: object
+) -> None:
+    status, answer = call(hub, "POST", path, body)
+    assert (status, json.loads(answer)["error"]["kind"]) == (400, "ConfigError")
+    assert ask(hub, lambda c: c.sessions())
+
+
+@pytest.mark.parametrize("name", ["lab 7", "\u682a \u00fc", 'a"\r\nX: y/../b'])
+def test_an_export_is_called_like_its_session(hub: EmbeddedHub, name: str) -> None:
+    session = json.loads(call(hub, "POST", "/api/stream/start", {"name": name})[1])["id"]
+    request = urllib.request.Request(
+        f"{hub.url}/api/stream/{session}/export?format=csv", headers={"Authorization": f"Bearer {hub.token}"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        message = Message()
+        message["Content-Disposition"] = answer.headers["Content-Disposition"]
+    assert call(hub, "DELETE", f"/api/stream/{session}")[0] == 204
+    assert message.get_content_disposition() == "attachment"
+    assert message.get_filename() == re.sub(r"\W", "-", name) + ".csv"
 
 
 def test_errors_of_expressions_carry_their_place(hub: EmbeddedHub, session: str) -> None:

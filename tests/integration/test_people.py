@@ -22,7 +22,9 @@ from aishark_panel.errors import ForbiddenError, HubError, HubUnreachableError, 
 from aishark_panel.streams.client_routes import NEEDS
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.routes import ROUTES
+from aishark_panel.wire.messages import Batch, encode_control
 from tests.integration.conftest import ask, call, run_agent, wait_for, wait_until_ready
+from tests.traffic import frames, hello
 
 NOBODYS = "0123456789ab"
 RIGHTS = ("view", "capture", "export")
@@ -244,6 +246,27 @@ def test_a_revoked_token_ends_what_is_open_with_it(hub: EmbeddedHub, ann: Embedd
 
     assert asyncio.run(run()) == (1008, 2)
     assert call(again, "GET", "/api/stream")[0] == 401
+
+
+def test_an_agent_that_hides_its_heartbeat_ends_with_its_token_too(hub: EmbeddedHub) -> None:
+    eve, token_id = person(hub, "eve")
+
+    async def run() -> str | None:
+        headers = {"Authorization": f"Bearer {eve.token}"}
+        socket = await websocket_connect(HTTPRequest(f"ws{eve.url[4:]}/api/agents/ws", headers=headers))
+        await socket.write_message(encode_control(hello(session="eve's")))
+        await socket.write_message(Batch.pack(1, frames(10), "none", {}), binary=True)
+        while '"taken":1' not in str(await socket.read_message()):
+            pass
+        async with HubClient(hub.url, hub.token) as owner:
+            await owner.token_revoke(token_id)
+        await socket.write_message(Batch.pack(2, frames(10, first=10), "none", {}), binary=True)
+        while await socket.read_message() is not None:
+            pass
+        return socket.close_reason
+
+    assert asyncio.run(run()) == "the token has expired or was revoked"
+    assert [s["packets"] for s in ask(hub, lambda c: c.sessions()) if s["name"] == "eve's"] == [10]
 
 
 def test_a_token_ends_by_itself(hub: EmbeddedHub) -> None:

@@ -141,6 +141,9 @@ def test_a_packet_is_found_with_its_bytes_until_it_is_evicted(session: Session, 
     [
         ("rows", {"where": "src_prt == 1"}, ExpressionError),
         ("rows", {"columns": ["nonsense"]}, ConfigError),
+        ("rows", {"columns": [["number"]]}, ConfigError),
+        ("rows", {"columns": 5}, ConfigError),
+        ("table", {"columns": "number"}, ConfigError),
         ("rows", {"first": "1"}, ConfigError),
         ("rows", {"first": 2**70}, ConfigError),
         ("rollup", {"resolution_ms": 7}, ConfigError),
@@ -152,6 +155,19 @@ def test_questions_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(error):
         METHODS[method](session, params)
+
+
+@pytest.mark.parametrize("method", ["rows", "table"])
+def test_a_column_asked_for_again_and_again_is_told_once(session: Session, run: AgentRun, method: str) -> None:
+    session.ingest(run, frames(3), 1, {})
+    _, body = METHODS[method](session, {"first": 1, "columns": ["number", "orig_len"] * 10_000})
+    assert read_stream(body).column_names == ["number", "orig_len"]
+
+
+def test_info_can_be_the_only_column(session: Session, run: AgentRun) -> None:
+    session.ingest(run, frames(3), 1, {})
+    _, body = METHODS["rows"](session, {"first": 1, "columns": ["info"]})
+    assert ["7000" in row["info"] for row in read_stream(body).to_pylist()] == [True] * 3
 
 
 def test_a_batch_of_an_undeclared_interface_is_refused(session: Session, run: AgentRun) -> None:

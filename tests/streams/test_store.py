@@ -38,6 +38,17 @@ def test_a_key_is_not_kept(tmp_path: Path) -> None:
     assert len(key) == 43  # 256 bits in base64
 
 
+def test_other_users_cannot_read_what_tokens_are_signed_with(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / FILE_NAME).touch(0o644)
+    store = Store(tmp_path)
+    store.secret("tokens")
+    assert {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {
+        FILE_NAME + suffix: 0o600 for suffix in ("", "-wal", "-shm")
+    }
+    store.close()
+
+
 def test_a_revoked_key_is_nobodys_and_the_name_is_free_again() -> None:
     store = Store()
     agent, key = store.register("edge")

@@ -80,6 +80,11 @@ def test_requests_and_replies_round_trip() -> None:
         encode_control(HELLO).replace("ab" * 16, "run"),
         encode_control(HELLO).replace('"link_type":1', '"link_type":-1'),
         '{"type":"end","reason":"' + "x" * MAX_CONTROL_BYTES + '"}',
+        encode_control(Heartbeat(sent_ns=5, round_trip_ns=10**400)),
+        encode_control(Heartbeat(sent_ns=5, counters={"kernel_dropped": 2**64})),
+        encode_control(Heartbeat(sent_ns=5, counters={"kernel_dropped": -1})),
+        encode_control(Heartbeat(sent_ns=5, counters={f"c{i}": 1 for i in range(1_000)})),
+        encode_control(HELLO).replace('"snaplen":262144', f'"snaplen":{2**32}'),
     ],
 )
 def test_control_messages_that_make_no_sense_are_refused(text: str) -> None:
@@ -118,6 +123,11 @@ def test_sizes_above_the_limits_are_refused_before_anything_is_unpacked(field_of
     struct.pack_into("<I", packed, field_offset, 2**32 - 1)
     with pytest.raises(ProtocolError, match="above"):
         Batch.unpack(bytes(packed))
+
+
+def test_counters_that_no_file_could_hold_are_refused() -> None:
+    with pytest.raises(ProtocolError, match="not understood"):
+        Batch.unpack(Batch.pack(1, FRAMES, "none", {"kernel_dropped": 2**64}))
 
 
 @given(st.binary(max_size=200))
