@@ -204,7 +204,9 @@ class Uploads:
         loop = asyncio.get_running_loop()
         with open_capture(upload.part.part) as file:
             file.name = upload.request.name  # what people are told; they do not know the part file
-            frames = await loop.run_in_executor(self._executor, file.read)  # a file that is no capture ends here
+            frames = await loop.run_in_executor(self._executor, file.read)
+            while not frames and not file.ended:  # a file that is no capture, or is cut before a packet, ends here
+                frames = await loop.run_in_executor(self._executor, file.read)
             ingest = upload.target()
             upload.session = ingest.session.id
 
