@@ -153,7 +153,7 @@ class Hub:
         if self._webhook:
             await self._webhook.close()
         await self.recorder.close()
-        for live in self._live.values():
+        for live in list(self._live.values()):  # an upload may make one more meanwhile
             await live.ingest.close()
         await self.uploads.close()
         self.ingest_pool.shutdown(wait=True, cancel_futures=True)
