@@ -6,6 +6,7 @@ that person: what belongs to others is not there (404). Errors have one shape ev
 `{"error": {"kind": ..., "message": ..., "position": ...}}`.
 """
 
+import asyncio
 import contextlib
 import math
 import time
@@ -36,6 +37,8 @@ __all__ = ["MAX_BODY_BYTES", "Guarded", "GuardedSocket", "Nothing", "Route"]
 T = TypeVar("T")
 
 MAX_BODY_BYTES: Final = 2**20
+MAX_UNSENT: Final = 1_000
+"""Most messages that wait for a socket's peer to read them."""
 _STATUS: Final[dict[type[AisharkError], int]] = {
     NotAuthorizedError: 401,
     ForbiddenError: 403,
@@ -156,11 +159,23 @@ class GuardedSocket(WebSocketHandler, Guarded):
     def get_compression_options(self) -> None:
         return None
 
+    _unsent = 0
+
     def send(self, message: str | bytes) -> None:
-        """Send, ignoring a connection that has just ended; its `on_close` deals with that."""
+        """Send, ignoring a connection that has just ended; its `on_close` deals with that. A peer that goes on talking
+        but does not read what it is answered is closed, as all of that would be kept for it."""
+        if self._unsent >= MAX_UNSENT:
+            self.refuse(f"{MAX_UNSENT:,} messages were not read")
+            return
         with contextlib.suppress(WebSocketClosedError):
             sent = self.write_message(message, binary=isinstance(message, bytes))
-            sent.add_done_callback(lambda future: future.exception())
+            self._unsent += 1
+            sent.add_done_callback(self._sent)
+
+    def _sent(self, future: "asyncio.Future[None]") -> None:
+        self._unsent -= 1
+        if not future.cancelled():
+            future.exception()
 
     def require_admission(self) -> bool:
         """Close, with the reason, what goes on after its token expired or was taken back; False if so."""

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_SESSION: Final = "live"
 MAX_SESSIONS: Final = 100
+MAX_SESSIONS_EACH: Final = 25
+"""Of one person, so that there are some for others; the hub's owner may have all."""
 DEFAULT_REQUESTS_PER_S: Final = 500
 _BURST_S: Final = 2.0
 """So many seconds' worth of requests may come at once."""
@@ -154,7 +156,7 @@ class Hub:
         if self._webhook:
             await self._webhook.close()
         await self.recorder.close()
-        for live in self._live.values():
+        for live in list(self._live.values()):  # an upload may make one more meanwhile
             await live.ingest.close()
         await self.uploads.close()
         self.ingest_pool.shutdown(wait=True, cancel_futures=True)
@@ -185,6 +187,8 @@ class Hub:
         """Make an empty session; ConfigError when there are too many."""
         if len(self._live) >= MAX_SESSIONS:
             raise ConfigError(f"this hub holds {MAX_SESSIONS} sessions, its most; delete one first")
+        if owner != OWNER.name and sum(x.session.owner == owner for x in self._live.values()) >= MAX_SESSIONS_EACH:
+            raise ConfigError(f"{owner} has {MAX_SESSIONS_EACH} sessions, the most of one person; delete one first")
         session = Session(secrets.token_hex(6), name, owner=owner, ring_bytes=self._ring_bytes, rules=self._rules)
         session.preparing = self._preparing
         self._live[session.id] = _Live(session, Ingest(session, self.ingest_pool))

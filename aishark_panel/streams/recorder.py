@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.streams.partfile import make_folder
+from aishark_panel.streams.people import OWNER
 from aishark_panel.streams.recording import Recording, RecordingOptions
 from aishark_panel.streams.session import Session
 
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 MAX_RUNNING: Final = 16
 """Recordings that run at once, in the whole hub."""
+MAX_RUNNING_EACH: Final = 4
+"""Of one person's sessions, so that there are some for others; the hub's owner may have all."""
 MAX_LISTED: Final = 100
 """Recordings of a session that are remembered, those that ended included."""
 _STEP_S: Final = 0.2
@@ -56,8 +59,13 @@ class Recorder:
 
     def start(self, session: Session, options: RecordingOptions) -> dict[str, Any]:
         """Begin to record a session; its status. Raises ConfigError or ExpressionError."""
-        if sum(not f.task.done() for f in self._followed.values()) >= MAX_RUNNING:
+        owners = [f.recording.session.owner for f in self._followed.values() if not f.task.done()]
+        if len(owners) >= MAX_RUNNING:
             raise ConfigError(f"this hub makes {MAX_RUNNING} recordings at once, its most; stop one first")
+        if session.owner != OWNER.name and owners.count(session.owner) >= MAX_RUNNING_EACH:
+            raise ConfigError(
+                f"{session.owner} has {MAX_RUNNING_EACH} recordings, the most of one person; stop one first"
+            )
         make_folder(self.folder)
         recording = Recording(secrets.token_hex(6), session, options, self.folder, now_ns=time.time_ns())
         stop = asyncio.Event()

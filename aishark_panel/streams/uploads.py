@@ -22,7 +22,7 @@ from aishark_panel.errors import AisharkError, ConfigError, ConflictError, NotFo
 from aishark_panel.streams.fileingest import ingest_file
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.partfile import PartFile, make_folder
-from aishark_panel.streams.people import Person
+from aishark_panel.streams.people import OWNER, Person
 
 __all__ = ["DEFAULT_MAX_UPLOAD_BYTES", "MAX_CHUNK_BYTES", "Upload", "UploadRequest", "UploadState", "Uploads"]
 
@@ -32,6 +32,8 @@ DEFAULT_MAX_UPLOAD_BYTES: Final = 4096 * 2**20
 MAX_CHUNK_BYTES: Final = 8 * 2**20
 MAX_UPLOADS: Final = 100
 """Uploads that are remembered, those that ended included."""
+MAX_UPLOADS_EACH: Final = 25
+"""Of one person, so that there are some for others; the hub's owner may have all."""
 _IDLE_S: Final = 3_600.0
 """An upload that gets no chunk for so long is given up."""
 
@@ -116,7 +118,7 @@ class Uploads:
                 f"{request.name} has {request.size:,} bytes; this hub takes at most {self._max_bytes:,} "
                 "(option --max-upload-mib)."
             )
-        await self._make_room()
+        await self._make_room(owner)
         make_folder(self.folder)
         free = shutil.disk_usage(self.folder).free
         if request.size > free:
@@ -172,16 +174,25 @@ class Uploads:
         for upload in list(self._uploads.values()):
             await self.delete(upload)
 
-    async def _make_room(self) -> None:
+    async def _make_room(self, owner: str) -> None:
         now_s = time.monotonic()
         for upload in list(self._uploads.values()):
             if upload.state == "receiving" and now_s - upload.touched_s > _IDLE_S:
                 await self.delete(upload)
-        ended = [u for u in self._uploads.values() if u.state in ("done", "failed")]
-        for upload in ended[: max(0, len(self._uploads) + 1 - MAX_UPLOADS)]:
-            await self.delete(upload)
-        if len(self._uploads) >= MAX_UPLOADS:
+        if owner != OWNER.name:
+            theirs = [u for u in self._uploads.values() if u.owner == owner]
+            if await self._forget_ended(theirs, MAX_UPLOADS_EACH):
+                raise ConfigError(f"{owner} has {MAX_UPLOADS_EACH} uploads on their way, the most of one person")
+        if await self._forget_ended(list(self._uploads.values()), MAX_UPLOADS):
             raise ConfigError(f"this hub takes {MAX_UPLOADS} uploads at once, its most; try again later")
+
+    async def _forget_ended(self, uploads: list[Upload], most: int) -> bool:
+        """Make room for one more among these by forgetting the oldest that ended; whether there is none."""
+        surplus = max(0, len(uploads) + 1 - most)
+        ended = [u for u in uploads if u.state in ("done", "failed")][:surplus]
+        for upload in ended:
+            await self.delete(upload)
+        return len(ended) < surplus
 
     def _parse_if_whole(self, upload: Upload) -> None:
         if upload.offset == upload.request.size:
@@ -204,7 +215,9 @@ class Uploads:
         loop = asyncio.get_running_loop()
         with open_capture(upload.part.part) as file:
             file.name = upload.request.name  # what people are told; they do not know the part file
-            frames = await loop.run_in_executor(self._executor, file.read)  # a file that is no capture ends here
+            frames = await loop.run_in_executor(self._executor, file.read)
+            while not frames and not file.ended:  # a file that is no capture, or is cut before a packet, ends here
+                frames = await loop.run_in_executor(self._executor, file.read)
             ingest = upload.target()
             upload.session = ingest.session.id
 

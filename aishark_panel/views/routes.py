@@ -75,6 +75,10 @@ class Guarded(RequestHandler):
 class LoginHandler(Guarded):
     """`GET /login?token=...`: keep an accepted token in a cookie and go to the page, so that it leaves the address."""
 
+    async def prepare(self) -> None:
+        self.request.uri = self.request.path  # what the server's log calls this request: without the token
+        await super().prepare()
+
     def offered_token(self) -> str:
         return self.get_query_argument("token", "")
 

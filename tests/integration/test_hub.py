@@ -20,7 +20,7 @@ from aishark_panel.client import EmbeddedHub, HubClient
 from aishark_panel.errors import ExpressionError, NotAuthorizedError, NotFoundError
 from aishark_panel.streams.routes import ROUTES
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import Batch
+from aishark_panel.wire.messages import Batch, Heartbeat, encode_control
 from aishark_panel.wire.protocol import AgentEnd
 from tests.arrow import read_stream
 from tests.integration.conftest import ask, call, run_agent, session_of, stats_when
@@ -224,6 +224,24 @@ def test_a_hostile_agent_is_closed_with_a_reason_and_others_go_on(
     assert code == 1008
     assert reason in (said or "")
     assert ask(hub, lambda c: c.stats(session))["packets"] == 10_000
+
+
+def test_an_agent_that_never_reads_what_it_is_answered_is_closed(hub: EmbeddedHub) -> None:
+    async def run() -> None:
+        request = HTTPRequest("ws" + hub.url[4:] + "/api/agents/ws", headers={"Authorization": f"Bearer {hub.token}"})
+        socket = await websocket_connect(request)
+        await socket.write_message(encode_control(hello(agent="deaf", session="deaf")))
+        beat = encode_control(Heartbeat(sent_ns=10**4_000))
+        with contextlib.suppress(WebSocketClosedError):
+            for _ in range(20_000):
+                await socket.write_message(beat)
+        while await socket.read_message() is not None:
+            pass
+        socket.close()
+
+    asyncio.run(run())
+    reason = "1,000 messages were not read"
+    stats_when(hub, session_of(hub, "deaf"), lambda s: s["agents"][0]["reason"] == reason, "the end of the agent")
 
 
 def test_an_oversized_message_is_refused_before_it_is_read(hub: EmbeddedHub) -> None:

@@ -263,6 +263,7 @@ def test_an_agent_that_hides_its_heartbeat_ends_with_its_token_too(hub: Embedded
         await socket.write_message(Batch.pack(2, frames(10, first=10), "none", {}), binary=True)
         while await socket.read_message() is not None:
             pass
+        socket.close()
         return socket.close_reason
 
     assert asyncio.run(run()) == "the token has expired or was revoked"

@@ -107,6 +107,7 @@ def test_a_cut_file_gives_what_is_whole_and_a_warning(hub: EmbeddedHub, tmp_path
         (b"", "cannot read holiday.jpg: it is empty"),
         (gzip.compress(b"text", mtime=0), "neither pcap nor pcapng"),
         (b"\x1f\x8b broken", "cannot be unpacked"),
+        (b"\xd4\xc3\xb2", "in the middle of its header"),
     ],
 )
 def test_what_is_no_capture_is_refused_in_words(

@@ -124,6 +124,14 @@ def test_login_moves_the_token_from_the_address_to_a_cookie(monkeypatch: pytest.
     assert response.headers["Referrer-Policy"] == "no-referrer"
 
 
+@pytest.mark.parametrize("token", [TOKEN, "wrong-token"])
+def test_no_log_tells_the_token(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, token: str) -> None:
+    caplog.set_level("DEBUG")
+    fetch(monkeypatch, f"/login?token={token}")
+    assert "GET /login" in caplog.text
+    assert token not in caplog.text
+
+
 def test_a_file_is_passed_on_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     response = fetch(monkeypatch, "/files/good", headers=COOKIE)
     assert response.code == 200

@@ -1,0 +1,92 @@
+"""What one person may take of a hub, so that others find some left."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from aishark_panel.errors import ConfigError
+from aishark_panel.streams.hub import Hub
+from aishark_panel.streams.ingest import Ingest
+from aishark_panel.streams.people import Person
+from aishark_panel.streams.recording import RecordingOptions
+from aishark_panel.streams.ring import MIN_LIMIT_BYTES
+from aishark_panel.streams.uploads import UploadRequest
+
+ANN = Person(name="ann", capabilities=frozenset(("view", "capture")))
+
+
+@pytest.fixture(autouse=True)
+def small_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aishark_panel.streams.hub.MAX_SESSIONS_EACH", 2)
+    monkeypatch.setattr("aishark_panel.streams.uploads.MAX_UPLOADS_EACH", 2)
+    monkeypatch.setattr("aishark_panel.streams.recorder.MAX_RUNNING_EACH", 2)
+
+
+def no_session() -> Ingest:
+    raise NotImplementedError
+
+
+def on_a_hub(folder: Path, story: Callable[[Hub], Awaitable[None]]) -> None:
+    async def run() -> None:
+        hub = Hub("token", ring_bytes=MIN_LIMIT_BYTES, recordings=folder / "recordings")
+        try:
+            await story(hub)
+        finally:
+            await hub.close()
+
+    asyncio.run(run())
+
+
+def test_sessions(tmp_path: Path) -> None:
+    async def story(hub: Hub) -> None:
+        first = hub.create_session("1", "ann")
+        hub.create_session("2", "ann")
+        with pytest.raises(ConfigError, match="the most of one person"):
+            hub.open_session("", "3", "ann")
+        assert hub.open_session("", "2", "ann").name == "2"
+        for name in "123":
+            hub.create_session(name, "")
+        hub.create_session("1", "bob")
+        await hub.delete(first.id, ANN)
+        hub.create_session("3", "ann")
+
+    on_a_hub(tmp_path, story)
+
+
+def test_uploads(tmp_path: Path) -> None:
+    async def story(hub: Hub) -> None:
+        async def begin(owner: str, size: int = 9) -> str:
+            upload = await hub.uploads.create(UploadRequest(name="a.pcap", size=size), owner, no_session)
+            return upload.id
+
+        empty = await begin("ann", size=0)  # no capture: it fails, and makes room
+        reading = hub.uploads.find(empty, ANN).task
+        assert reading
+        await reading
+        first = await begin("ann")
+        await begin("ann")
+        with pytest.raises(ConfigError, match="the most of one person"):
+            await begin("ann")
+        for owner in ("bob", "", "", ""):
+            await begin(owner)
+        await hub.uploads.delete(hub.uploads.find(first, ANN))
+        await begin("ann")
+
+    on_a_hub(tmp_path, story)
+
+
+def test_recordings(tmp_path: Path) -> None:
+    async def story(hub: Hub) -> None:
+        session = hub.create_session("1", "ann")
+        first = hub.recorder.start(session, RecordingOptions())
+        hub.recorder.start(session, RecordingOptions())
+        with pytest.raises(ConfigError, match="the most of one person"):
+            hub.recorder.start(session, RecordingOptions())
+        for owner in ("bob", "", "", ""):
+            hub.recorder.start(hub.create_session("1", owner), RecordingOptions())
+        await hub.recorder.stop(session, first["id"])
+        hub.recorder.start(session, RecordingOptions())
+
+    on_a_hub(tmp_path, story)
