@@ -121,6 +121,8 @@ class Hub:
         self._started_ns = time.time_ns()
         self._preparing = ""
         self._is_warm = asyncio.Event()
+        self._to_recover = 0
+        """sessions that are still to be read back"""
         self._notes: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -163,20 +165,31 @@ class Hub:
         """Make the sessions that an earlier hub had; their packets follow in the background."""
         for session_id in journal.remove_deleted():
             self.store.delete_session(session_id)
+        self._to_recover = len(self.store.sessions(journal.id))
+        if not self._to_recover:
+            journal.mark_up()
         for kept in self.store.sessions(journal.id):
             session = self._new_session(kept.id, kept.name, kept.owner)
             session.wanted = kept.wanted
             folder = journal.folder / kept.id
             recovery = Recovery(session, folder, died_ns=journal.died_ns, now_ns=self._started_ns)
-            ingest = Ingest(session, self.ingest_pool, journal, self._recovered(session, recovery))
+            ingest = Ingest(session, self.ingest_pool, journal, self._recovered(journal, session, recovery))
             self._live[session.id] = _Live(session, ingest)
 
-    async def _recovered(self, session: Session, recovery: Recovery) -> AsyncIterator[Callable[[], object]]:
-        await self._is_warm.wait()
-        async for step in recovery.steps():
-            yield step
-        if recovery.gap:
-            self._note(self._live[session.id].ingest.note_gap(recovery.gap))
+    async def _recovered(
+        self, journal: Journal, session: Session, recovery: Recovery
+    ) -> AsyncIterator[Callable[[], object]]:
+        """The steps of a session's recovery, and what follows it."""
+        try:
+            await self._is_warm.wait()
+            async for step in recovery.steps():
+                yield step
+            if recovery.gap:
+                self._note(self._live[session.id].ingest.note_gap(recovery.gap))
+        finally:
+            self._to_recover -= 1
+            if not self._to_recover:
+                journal.mark_up()
 
     async def _recover(self) -> None:
         """Deal with the files that an earlier hub, killed, left unfinished."""

@@ -101,7 +101,8 @@ class JournalLog:
     problem: str = ""
     """why nothing is written, in words; '' while all is well"""
     forgotten: bool = False
-    """shared: the session was deleted"""
+    may_go: bool = False
+    """shared: the session was deleted; and its folder has got the name under which it can be removed"""
     unsynced: list[Entry] = field(default_factory=list)
     """written, but not safe yet"""
     segments: deque[tuple[Path, int]] = field(default_factory=deque)
@@ -137,6 +138,7 @@ class Journal:
         self._changed = threading.Condition()
         self._waiting_bytes = 0
         self._closing = False
+        self._is_up = False
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
 
@@ -178,6 +180,11 @@ class Journal:
             os.close(self._lock_fd)
             raise ConfigError(f"The hub cannot keep its journal in {self.folder}: {error.strerror}.") from error
         return new_id, 0
+
+    def mark_up(self) -> None:
+        """All sessions are back: from now on the hub marks that it is alive. Had it died before, the time without a hub
+        would still begin where the last one died."""
+        self._is_up = True
 
     @property
     def waiting_bytes(self) -> int:
@@ -225,13 +232,15 @@ class Journal:
             target.forgotten = True
             self._waiting_bytes -= sum(e.size_bytes for e in target.waiting)
             target.waiting.clear()
-            self._changed.notify()
         try:
             target.folder.rename(target.folder.with_name(target.folder.name + _DELETED))
         except FileNotFoundError:
             pass
         except OSError as error:
             log.warning("the journal of a deleted session stays in %s: %s", target.folder, error.strerror)
+        with self._changed:
+            target.may_go = True
+            self._changed.notify()
 
     def remove_deleted(self) -> list[str]:
         """Remove what `forget` left when the hub was killed; ids of these sessions."""
@@ -265,7 +274,7 @@ class Journal:
                 logs = list(self._logs.items())
             now_s = time.monotonic()
             for session_id, target in logs:
-                if target.forgotten:
+                if target.may_go:
                     self._remove(session_id, target)
                 elif now_s >= target.retry_s or closing:
                     self._try(session_id, target, self._write)
@@ -273,7 +282,7 @@ class Journal:
                 synced_s = now_s
                 for session_id, target in logs:
                     self._try(session_id, target, self._sync)
-            if now_s - alive_s >= _ALIVE_S or closing:
+            if self._is_up and (now_s - alive_s >= _ALIVE_S or closing):
                 alive_s = now_s
                 with contextlib.suppress(OSError):
                     os.utime(self._lock_fd)
@@ -309,10 +318,12 @@ class Journal:
             os.lseek(target.fd, target.synced_bytes, os.SEEK_SET)
             target.size_bytes, target.torn = target.synced_bytes, False
         while target.waiting:
-            if target.waiting[0].begins_segment:
+            if _begins_segment(target.waiting):
                 self._sync(target)
                 self._begin_segment(target)
             with self._changed:
+                if target.forgotten:
+                    return
                 entries = _to_the_next_segment(target.waiting, _RETRY_BYTES if target.problem else QUEUE_BYTES)
                 target.unsynced.extend(entries)
             buffers: list[bytes | memoryview] = []
@@ -334,9 +345,11 @@ class Journal:
             else:
                 path.unlink(missing_ok=True)
         target.size_bytes = target.synced_bytes = 0
-        if not target.folder.exists():
-            target.folder.mkdir(mode=0o700)
-            sync_folder(self.folder)
+        with self._changed:
+            if target.forgotten:
+                return
+            target.folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(self.folder)
         target.number += 1
         path = segment_path(target.folder, target.number)
         target.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -367,6 +380,13 @@ class Journal:
         if target.fd >= 0:
             os.close(target.fd)
         shutil.rmtree(target.folder.with_name(target.folder.name + _DELETED), ignore_errors=True)
+
+
+def _begins_segment(waiting: deque[Entry]) -> bool:
+    try:
+        return waiting[0].begins_segment
+    except IndexError:  # the session was deleted meanwhile
+        return False
 
 
 def _to_the_next_segment(waiting: deque[Entry], most_bytes: int) -> list[Entry]:

@@ -101,7 +101,7 @@ class Recovery:
                     run = self._session.runs.setdefault(note.hello.run, AgentRun(note.hello))
                     run.go_on_after(note.sequence)
                     run.hello, run.interfaces = note.hello, note.interfaces
-                    run.ended = note.ended
+                    run.ended, run.reason = note.ended, note.reason
                 elif record.kind == Kind.BATCH and (known := self._session.runs.get(record.run)):
                     known.go_on_after(record.sequence)
             if records:

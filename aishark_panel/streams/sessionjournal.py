@@ -33,6 +33,8 @@ class SessionJournal:
         """given to the segment that is open; 0: none is"""
         self._bytes = 0
         """bytes on the wire of all packets but those of the batch that is being written down"""
+        self._counters: dict[str, dict[str, int]] = {}
+        """what each run told with the batch before that"""
         self._told: dict[str, tuple[Hello, tuple[InterfaceInfo, ...]]] = {}
         """what the open segment says of each run"""
         session.journal = self.state
@@ -56,8 +58,9 @@ class SessionJournal:
         """Write down a batch that has just come into the ring; False where there is no room for it: it has to come
         `again`."""
         run.unjournalled += batch.rows
+        self._counters.setdefault(run.hello.run, {})
         written = self._write_if_next(run, batch)
-        self._bytes = self._session.bytes
+        self._bytes, self._counters[run.hello.run] = self._session.bytes, batch.counters
         return written
 
     def again(self, run: AgentRun, batch: Batch) -> bool:
@@ -80,6 +83,7 @@ class SessionJournal:
     def note(self, run: AgentRun) -> None:
         """The run ended, or a batch of it was refused."""
         if self._segment_bytes:
+            self._counters[run.hello.run] = run.counters
             self._put([self._run_entry(run)])
 
     def clear(self) -> None:
@@ -112,6 +116,7 @@ class SessionJournal:
         )
         self._segment_bytes = 0
         self._told.clear()
+        self._counters = {key: told for key, told in self._counters.items() if key in session.runs}
         head = Entry(Kind.TOTALS, encode_note(totals), time.time_ns(), begins_segment=True)
         return [head, *(self._run_entry(run) for run in runs)]
 
@@ -125,7 +130,7 @@ class SessionJournal:
             lost=run.lost_in_hub_crash,
             rejected=dict(run.rejected),
             rejected_batches=run.rejected_batches,
-            counters=dict(run.counters),
+            counters=self._counters.get(run.hello.run, run.counters),
             ended=run.ended,
             reason=run.reason,
         )
