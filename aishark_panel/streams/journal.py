@@ -51,6 +51,8 @@ SYNC_INTERVAL_S: Final = 0.1
 RETRY_S: Final = 2.0
 LAG_BYTES: Final = 32 * 2**20
 QUEUE_BYTES: Final = 64 * 2**20
+_SYNC_BYTES: Final = LAG_BYTES // 2
+"""With so much in memory a sync comes before its time: a disk that is fast enough is never behind."""
 _WAKE_BYTES: Final = 2**20
 """The writer is woken for so many bytes before its time."""
 _RETRY_BYTES: Final = 2**20
@@ -278,7 +280,7 @@ class Journal:
                     self._remove(session_id, target)
                 elif now_s >= target.retry_s or closing:
                     self._try(session_id, target, self._write)
-            if now_s - synced_s >= SYNC_INTERVAL_S or closing:
+            if now_s - synced_s >= SYNC_INTERVAL_S or self._waiting_bytes >= _SYNC_BYTES or closing:
                 synced_s = now_s
                 for session_id, target in logs:
                     self._try(session_id, target, self._sync)
