@@ -101,6 +101,11 @@ def hub(
     recordings: Annotated[
         Path | None, typer.Option(help="Folder of recordings; default: aishark/recordings in your data directory.")
     ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Folder of the journal; default: aishark/journal in your data directory.")
+    ] = None,
+    no_journal: Annotated[bool, typer.Option("--no-journal", help="Keep packets in memory only.")] = False,
+    journal_size: Annotated[str, typer.Option(help="Most disk space of a session; then the oldest go.")] = "4GiB",
     max_upload_mib: Annotated[int, typer.Option(help="Largest capture file taken as an upload, MiB.", min=1)] = 4_096,
     max_requests_per_second: Annotated[float, typer.Option(help="Most requests of one key.", min=1)] = 500,
     rules: RuleFiles = None,
@@ -110,10 +115,19 @@ def hub(
 ) -> None:
     """Run a hub: agents send it packets, dashboards and notebooks ask it.
 
+    Packets are written to the journal as they come in, so that they survive a crash.
+
     The token is taken from AISHARK_TOKEN, or made and printed.
     """
+    from aishark_panel.config import parse_size
+    from aishark_panel.streams.journal import default_journal_dir
     from aishark_panel.streams.server import HubConfig, serve_hub
     from aishark_panel.streams.store import default_state_dir
+
+    if journal and no_journal:
+        raise ConfigError("--journal and --no-journal exclude each other.")
+    if not (journal or no_journal or embedded):
+        journal = default_journal_dir()
 
     token = os.environ.get("AISHARK_TOKEN") or secrets.token_urlsafe(24)
     config = HubConfig(
@@ -124,7 +138,9 @@ def hub(
         insecure=insecure,
         tls_cert=tls_cert,
         tls_key=tls_key,
-        state=state or (None if embedded else default_state_dir()),
+        state=state or (journal if embedded else default_state_dir()),
+        journal=journal,
+        journal_bytes=parse_size(journal_size, "--journal-size", "128MiB", "1000GiB"),
         recordings=recordings,
         max_upload_bytes=max_upload_mib * 2**20,
         requests_per_s=max_requests_per_second,

@@ -29,6 +29,7 @@ __all__ = [
     "PerformanceSection",
     "ServerSection",
     "load_agent_options",
+    "parse_size",
     "print_options",
 ]
 
@@ -138,6 +139,14 @@ def _size(low: str, high: str) -> Callable[[Text], int]:
     """Bytes."""
     parse = _quantity("size", "64MiB", _SIZE_UNITS, low, high)
     return lambda value: int(parse(value))
+
+
+def parse_size(text: str, where: str, low: str, high: str) -> int:
+    """Bytes, from a text like 64MiB that was given in `where`. ConfigError unless it is one within these bounds."""
+    try:
+        return _size(low, high)(text)
+    except ValueError as error:
+        raise ConfigError(f"{where} must be {error}, not {text!r:.100}.") from error
 
 
 def _duration(low: str, high: str) -> Callable[[Text], float]:

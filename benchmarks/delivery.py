@@ -1,11 +1,14 @@
-"""Is delivery exact when either side is killed at random? An experiment for the journal and the spool to come.
+"""Is delivery exact when either side is killed at random? A real hub with a journal, real agents, the real kernel.
 
-An agent process numbers batches and writes each to a spool file before it sends it; a hub process writes what arrives
-to a journal, acknowledges `taken` at once and `durable` after fsync. The conversation is the real one (wire.protocol
-over a real WebSocket). This process kills one or the other with SIGKILL at random moments and starts it again. At the
-end every frame must be in the journal exactly once, in order.
+In a network namespace of its own a sender puts numbered frames on a veth pair; an agent captures them live at the other
+end, beside tcpdump, whose file is the truth. This process kills hub or agent with SIGKILL at random moments and starts
+it again. At the end the hub's packets are compared with tcpdump's, by bytes and order.
 
-    python benchmarks/delivery.py [--kills 200] [--batches 120000] [--seed 1]
+    python benchmarks/delivery.py [--kills 200] [--side hub|agent|both] [--rate 1000] [--seed 1]
+
+An agent can be killed only if it has a spool (performance.spool). While it is dead it captures nothing, and the last
+half second of what the hub had not taken may go with it; frames that are missing at any other time are counted apart,
+and there must be none.
 """
 
 import argparse
@@ -14,212 +17,201 @@ import json
 import os
 import random
 import signal
-import struct
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
-from tornado.web import Application
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketHandler, websocket_connect
+from aishark_panel.capturefile import open_capture
+from aishark_panel.client import HubClient
 
-from aishark_panel.errors import ProtocolError
-from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import PROTOCOL_VERSION, Ack, Batch, Hello, InterfaceInfo, Welcome
-from aishark_panel.wire.protocol import AgentEnd, HubEnd
-
-ROWS = 5
-SYNC_S = 0.05
-HEAD = struct.Struct("<QII")  # sequence, bytes, CRC-32
-
-
-class Log:
-    """Append-only records; a tail torn by a kill is cut off when it is opened again."""
-
-    def __init__(self, path: Path) -> None:
-        self.records: list[tuple[int, bytes]] = list(read_log(path))
-        whole = sum(HEAD.size + len(r) for _, r in self.records)
-        self._file = path.open("ab", buffering=0)
-        self._file.truncate(whole)
-
-    @property
-    def last(self) -> int:
-        return self.records[-1][0] if self.records else 0
-
-    def append(self, sequence: int, record: bytes) -> None:
-        self._file.write(HEAD.pack(sequence, len(record), zlib.crc32(record)) + record)
-        self.records.append((sequence, record))
-
-    def sync(self) -> None:
-        os.fsync(self._file.fileno())
+TOKEN = "benchmark"
+MARK = b"aisharkdelivery!"
+Numbered = tuple[int, int, bytes]
+"""Number, time (ns) and bytes of a frame of ours."""
+MEMORY_S = 0.6
+"""What an agent may have in memory alone when it is killed."""
+INSIDE = "AISHARK_BENCHMARK_INSIDE"
+AISHARK = [sys.executable, "-m", "aishark_panel"]
 
 
-def read_log(path: Path) -> Iterator[tuple[int, bytes]]:
-    data = path.read_bytes() if path.exists() else b""
-    at = 0
-    while at + HEAD.size <= len(data):
-        sequence, size, crc = HEAD.unpack_from(data, at)
-        record = data[at + HEAD.size : at + HEAD.size + size]
-        if len(record) < size or zlib.crc32(record) != crc:
-            return
-        yield sequence, record
-        at += HEAD.size + size
+def send(interface: str, rate: int) -> None:
+    """Put numbered frames of various lengths on the interface, until killed."""
+    rng, number, began_s = random.Random(0), 0, time.monotonic()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
+        out.bind((interface, 0))
+        while True:
+            for _ in range(max(1, int((time.monotonic() - began_s) * rate) - number)):
+                number += 1
+                head = bytes.fromhex("020000000002020000000001") + b"\x88\xb5"
+                out.send(head + MARK + number.to_bytes(8, "big") + rng.randbytes(rng.randrange(20, 200)))
+            time.sleep(0.002)
 
 
-async def agent(folder: Path, port: int, batches: int) -> None:
-    # The run names the spool, not the process: an agent that starts again goes on numbering where its spool ends.
-    spool = Log(folder / "spool")
-    durable_at = folder / "durable"
-    hello = Hello(
-        protocol=PROTOCOL_VERSION, agent="a", run="0" * 32, version="0", host="h", source="replay",
-        interfaces=(InterfaceInfo(name="f", link_type=1),),
-    )  # fmt: skip
+def numbered(path: Path) -> Iterator[Numbered]:
+    """Each of our frames in a capture file."""
+    with open_capture(path) as capture:
+        for block in capture:
+            for i in range(len(block)):
+                frame = block.frame(i)
+                if frame[14:30] == MARK:
+                    yield int.from_bytes(frame[30:38], "big"), int(block.ts[i]), frame
+
+
+class Side:
+    """Hub or agent: a process that dies and comes back."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._command, self._environment = command, {**os.environ, "AISHARK_TOKEN": TOKEN, **environment}
+        self.kills: list[float] = []
+        """Unix times"""
+        self.process = self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(self._command, env=self._environment, stdout=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.kills.append(time.time())
+        self.process = self._start()
+
+
+async def ask(url: str, question: Callable[[HubClient, str], Any]) -> Any:
+    """Ask about the first session, once the hub answers."""
+    deadline_s = time.monotonic() + 120
     while True:
         try:
-            socket = await websocket_connect(f"ws://127.0.0.1:{port}/")
-        except OSError:
-            await asyncio.sleep(0.02)
-            continue
-        try:
-            if await converse(AgentEnd(hello), socket, spool, batches):
-                durable_at.write_text("all")
-                return
-        except WebSocketClosedError:
-            continue
+            async with HubClient(url, TOKEN) as client:
+                answer = await question(client, (await client.sessions())[0]["id"])
+                if answer:
+                    return answer
+        except Exception as error:
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"the hub did not get there: {error}") from error
+        await asyncio.sleep(0.2)
+        if time.monotonic() > deadline_s:
+            raise TimeoutError("the hub did not get there")
 
 
-async def converse(end: AgentEnd, socket: WebSocketClientConnection, spool: Log, batches: int) -> bool:
-    """Send what the hub lacks; True once all is durable there, False when the connection ended."""
-    rng = random.Random()
-    await socket.write_message(end.open())
-    while (message := await socket.read_message()) is not None:
-        event = end.receive(message)
-        if isinstance(event, Ack) and event.durable == batches:
+async def drained(client: HubClient, session: str) -> dict[str, Any] | None:
+    """The ledger, once nothing is on its way."""
+    book, stats = await client.ledger(session), await client.stats(session)
+    stages = [stage for agent in book["agents"] for stage in agent["stages"]]
+    on_its_way = sum(s["parts"].get(p, 0) for s in stages for p in ("in_encoder", "outbox", "spooled", "in_hub_queue"))
+    return book if not on_its_way and not stats["packets_per_s"] and stats["packets"] else None
+
+
+def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    for words in (
+        "link set lo up",
+        "link add veth0 type veth peer name veth1",
+        "link set veth0 up",
+        "link set veth1 up",
+    ):
+        subprocess.run(["ip", *words.split()], check=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    hub_options = ["--journal", str(folder / "journal"), "--state", str(folder), "--ring-mib", str(options.ring_mib)]
+    sides = {"hub": Side([*AISHARK, "hub", "--port", str(port), "--no-builtin-rules", *hub_options], {})}
+    spool = {"AISHARK_PERFORMANCE__SPOOL": str(folder / "spool")} if options.side != "hub" else {}
+    quick = {"AISHARK_SERVER__RECONNECT_MAX": "500ms", "AISHARK_SERVER__MAX_RETRIES": "-1"}
+    truth = folder / "truth.pcap"
+    tcpdump = subprocess.Popen(["tcpdump", "-i", "veth1", "-w", truth, "-U", "-B", "65536", "-Z", "root"])
+    sides["agent"] = Side([*AISHARK, "agent", "-i", "veth1", "--hub", url], {**spool, **quick})
+    asyncio.run(ask(url, lambda c, s: c.stats(s)))
+    time.sleep(2)  # until both capture
+    sender = subprocess.Popen([sys.executable, __file__, "send", "veth0", str(options.rate)])
+    rng, names = random.Random(options.seed), ["hub", "agent"] if options.side == "both" else [options.side]
+    for _ in range(options.kills):
+        time.sleep(rng.uniform(0.05, 3.0))
+        sides[rng.choice(names)].kill()
+    time.sleep(5)
+    sender.kill()
+    time.sleep(1)
+    tcpdump.terminate()
+    tcpdump.wait()
+    book = asyncio.run(ask(url, drained))
+    with (folder / "hub.pcapng").open("wb") as file:
+
+        def write(piece: bytes) -> None:
+            file.write(piece)
+
+        async def export(client: HubClient, session: str) -> bool:
+            await client.export(session, "pcapng", "", write)
             return True
-        while isinstance(event, Welcome | Ack) and end.sent < batches and end.in_flight_bytes < 64_000:
-            sequence = end.sent + 1
-            if sequence > spool.last:
-                numbers = range((sequence - 1) * ROWS, sequence * ROWS)
-                content = [n.to_bytes(8, "big") + rng.randbytes(rng.randrange(60)) for n in numbers]
-                spool.append(sequence, Batch.pack(sequence, Frames.from_list(content, list(numbers)), "none", {}))
-            packed = spool.records[sequence - 1][1]
-            end.batch_sent(sequence, len(packed))
-            await socket.write_message(packed, binary=True)
-    return False
+
+        asyncio.run(ask(url, export))
+    for process in (sender, *(side.process for side in sides.values())):
+        process.kill()
+        process.wait()
+    return compare(list(numbered(truth)), list(numbered(folder / "hub.pcapng")), sides, book)
 
 
-async def hub(folder: Path, port: int) -> None:
-    journal = Log(folder / "journal")
-    durable = journal.last
-
-    class Socket(WebSocketHandler):
-        def open(self) -> None:  # type: ignore[override]
-            self.end = HubEnd()
-            self.task = asyncio.create_task(self.keep_durable(), name="sync")
-
-        def on_message(self, message: str | bytes) -> None:
-            try:
-                event = self.end.receive(message)
-            except ProtocolError as error:
-                print(f"PROTOCOL ERROR {error}", file=sys.stderr, flush=True)
-                self.close()
-                return
-            if isinstance(event, Hello):
-                self.write_message(self.end.open("s", next_sequence=journal.last + 1, capture=True))
-                self.end.taken = self.end.durable = journal.last
-            elif isinstance(event, Batch):
-                assert isinstance(message, bytes)
-                journal.append(event.sequence, message)
-                self.acknowledge()
-
-        def acknowledge(self) -> None:
-            try:
-                sent = self.write_message(self.end.acknowledge(journal.last, max(durable, self.end.durable)))
-                sent.add_done_callback(lambda future: future.exception())  # a closed socket ends in on_close
-            except WebSocketClosedError:
-                self.task.cancel()
-
-        async def keep_durable(self) -> None:
-            nonlocal durable
-            while True:
-                await asyncio.sleep(SYNC_S)
-                if journal.last > durable:
-                    mark = journal.last
-                    journal.sync()
-                    durable = mark
-                    self.acknowledge()
-
-        def on_close(self) -> None:
-            self.task.cancel()
-
-    journal.sync()
-    server = HTTPServer(Application([("/", Socket)]))
-    server.add_sockets(bind_sockets(port, "127.0.0.1"))
-    await asyncio.Event().wait()
+def compare(
+    truth: list[tuple[int, int, bytes]],
+    found: list[tuple[int, int, bytes]],
+    sides: dict[str, Side],
+    book: dict[str, Any],
+) -> dict[str, Any]:
+    """What tcpdump saw, and what the hub has."""
+    if not truth:
+        sys.exit("tcpdump saw nothing: there is nothing to compare with.")
+    numbers = [number for number, _, _ in found]
+    content, kept = {number: frame for number, _, frame in truth}, set(numbers)
+    unexplained = in_absence = 0
+    since_ns = 0
+    kills_ns = [int(1e9 * at_s) for at_s in sides["agent"].kills]
+    for number, ts, _ in truth:
+        if number in kept:
+            since_ns = 0
+        else:
+            # A run of missing frames is the agent's absence if it began shortly before a kill, or reaches back to one.
+            since_ns = since_ns or ts
+            excused = any(since_ns - 10e9 < at and ts > at - MEMORY_S * 1e9 for at in kills_ns)
+            in_absence, unexplained = in_absence + excused, unexplained + (not excused)
+    stages = [stage for agent in book["agents"] for stage in agent["stages"]]
+    return {
+        "kills": {name: len(side.kills) for name, side in sides.items()},
+        "frames_of_tcpdump": len(truth),
+        "frames_of_hub": len(found),
+        "missing_while_agent_was_dead": in_absence,
+        "missing": unexplained,
+        "duplicates": len(numbers) - len(kept),
+        "in_order": numbers == sorted(numbers),
+        "equal_bytes": all(content.get(number, frame) == frame for number, _, frame in found),
+        "ledger_differences": sum(abs(stage["difference"]) for stage in [*stages, book["ring"]]),
+        "evicted": book["ring"]["parts"]["evicted"],
+    }
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["send"]:
+        send(sys.argv[2], int(sys.argv[3]))
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--batches", type=int, default=120_000)
+    parser.add_argument("--side", choices=["hub", "agent", "both"], default="hub")
+    parser.add_argument("--rate", type=int, default=1_000, help="frames per second")
+    parser.add_argument("--ring-mib", type=int, default=1_024)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    rng = random.Random(options.seed)
-    sockets = bind_sockets(0, "127.0.0.1")
-    port = sockets[0].getsockname()[1]
-    sockets[0].close()
+    if INSIDE not in os.environ:
+        user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        namespace = ["unshare", *user, "--net", sys.executable, *sys.argv]
+        sys.exit(subprocess.run(namespace, env={**os.environ, INSIDE: "1"}).returncode)
     started_s = time.monotonic()
-    kills = {"agent": 0, "hub": 0}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-
-        def start(role: str) -> "subprocess.Popen[bytes]":
-            command = [sys.executable, __file__, role, name, str(port), str(options.batches)]
-            return subprocess.Popen(command)
-
-        running = {role: start(role) for role in kills}
-        while not (folder / "durable").exists() and time.monotonic() - started_s < 900:
-            time.sleep(rng.uniform(0.05, 1.4))
-            if sum(kills.values()) < options.kills and running["agent"].poll() is None:
-                role = rng.choice(["agent", "hub"])
-                running[role].send_signal(signal.SIGKILL)
-                running[role].wait()
-                kills[role] += 1
-                running[role] = start(role)
-        for process in running.values():
-            process.kill()
-            process.wait()
-        records = list(read_log(folder / "journal"))
-    numbers = [
-        int.from_bytes(frames.frame(i)[:8], "big")
-        for _, record in records
-        for frames in [Batch.unpack(record).frames()]
-        for i in range(len(frames))
-    ]
-    expected = options.batches * ROWS
-    result = {
-        "kills": kills,
-        "frames_expected": expected,
-        "frames_in_journal": len(numbers),
-        "missing": expected - len(set(numbers)),
-        "duplicates": len(numbers) - len(set(numbers)),
-        "in_order": numbers == sorted(numbers),
-        "seconds": round(time.monotonic() - started_s, 1),
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        result = {**run(options, Path(folder)), "seconds": round(time.monotonic() - started_s, 1)}
     for key, value in result.items():
-        print(f"{key:>20}  {value}")
+        print(f"{key:>30}  {value}")
     print(json.dumps({"benchmark": "delivery", **result}))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] == "agent":
-        asyncio.run(agent(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
-    elif len(sys.argv) > 1 and sys.argv[1] == "hub":
-        asyncio.run(hub(Path(sys.argv[2]), int(sys.argv[3])))
-    else:
-        main()
+    main()

@@ -1,15 +1,16 @@
 """The main path at full speed: capture file -> agent process -> WebSocket -> hub process -> dissect, ring, rollups,
-conversations; with alert rules and a recording, and without.
+conversations; with alert rules, a recording and a journal, and without.
 
 Two tables. *Stages*: the CPU that each step costs by itself, in one thread, nothing waiting for anything. *Processes*:
 a real agent and a real hub, a client asking for statistics, a rollup and a page of rows four times a second meanwhile;
 packets per second from the first packet taken to the last, CPU of each process, nothing lost. Each kind of frames runs
-alone first, then with rules, with a recording, and with both, so what each part costs can be read off.
+alone first, then with a journal, with rules, with a recording, and with both, so what each part costs can be read off.
 
-    python benchmarks/pipeline.py [--packets 1000000] [--rounds 3] [--rules 20] [--record pcapng parquet]
+    python benchmarks/pipeline.py [--packets 1000000] [--rounds 3] [--rules 20] [--record pcapng parquet] [--no-journal]
 
-Rules are those of benchmarks/rules.yaml; beyond twenty they come again with other windows. `--rules 0` and `--record`
-without a format leave those runs out. Recordings go to a folder below --folder, and are deleted.
+Rules are those of benchmarks/rules.yaml; beyond twenty they come again with other windows. `--rules 0`, `--record`
+without a format and `--no-journal` leave those runs out. Recordings and journals go to a folder below --folder, and are
+deleted.
 """
 
 import argparse
@@ -79,9 +80,11 @@ class Extra(NamedTuple):
     rules: int = 0
     record: str = ""
     """format, or '' for no recording"""
+    journal: bool = False
 
     def __str__(self) -> str:
         parts = [f"{self.rules} rules"] * bool(self.rules) + [f"recording {self.record}"] * bool(self.record)
+        parts += ["journal"] * self.journal
         return "".join(f", {part}" for part in parts)
 
 
@@ -211,6 +214,7 @@ def processes(path: Path, packets: int, snaplen: int, codec: CodecName, extra: E
         hub = start_hub(
             *("--port", "0", "--ring-mib", "512", "--recordings", recordings),
             *("--no-builtin-rules", "--rules", str(rules)),
+            *(("--journal", f"{recordings}/journal") if extra.journal else ()),
         )
         agents = []
 
@@ -245,9 +249,9 @@ def processes(path: Path, packets: int, snaplen: int, codec: CodecName, extra: E
     }
 
 
-def extras(rules: int, formats: list[str]) -> list[Extra]:
+def extras(rules: int, formats: list[str], *, journal: bool) -> list[Extra]:
     """Nothing, each part alone, and rules with each recording."""
-    chosen = [Extra()]
+    chosen = [Extra()] + [Extra(journal=True)] * journal
     chosen += [Extra(rules)] * bool(rules) + [Extra(0, name) for name in formats]
     return chosen + [Extra(rules, name) for name in formats] * bool(rules)
 
@@ -269,7 +273,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rules", type=int, default=20)
     parser.add_argument("--record", nargs="*", choices=["pcapng", "parquet"], default=["pcapng", "parquet"])
-    parser.add_argument("--folder", default=tempfile.gettempdir(), help="where recordings go")
+    parser.add_argument("--journal", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--folder", default=tempfile.gettempdir(), help="where recordings and journals go")
     options = parser.parse_args()
     reuse_freed_memory()
     result: dict[str, Any] = {"benchmark": "pipeline", "packets": options.packets}
@@ -281,7 +286,9 @@ def main() -> None:
         runs: dict[str, list[dict[str, float]]] = {}
         for _ in range(options.rounds):
             for name, snaplen, codec in CASES:
-                for extra in extras(options.rules, options.record) if codec == "none" else [Extra()]:
+                for extra in (
+                    extras(options.rules, options.record, journal=options.journal) if codec == "none" else [Extra()]
+                ):
                     run = processes(path, options.packets, snaplen, codec, extra, options.folder)
                     runs.setdefault(f"{name}{extra}", []).append(run)
     heads = ("packets/s", "lost", "agent µs", "hub µs", "hub MiB", "pages", "not recorded", "rec. MiB")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aishark_panel.config import AgentOptions, load_agent_options, print_options
+from aishark_panel.config import AgentOptions, load_agent_options, parse_size, print_options
 from aishark_panel.errors import ConfigError
 from tests.codebase.sources import ROOT
 
@@ -290,3 +290,10 @@ def test_the_page_on_the_configuration_lists_every_option_with_its_default() -> 
         cwd=ROOT, env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}, capture_output=True, text=True, timeout=60,
     ).stdout  # fmt: skip
     assert flags - set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", helped)) == set()
+
+
+def test_a_size_by_itself_has_its_unit_and_bounds() -> None:
+    assert parse_size("1.5GiB", "--journal-size", "128MiB", "1000GiB") == 3 * 2**29
+    for text in ("1MiB", "5", "1001GiB", "much", ""):
+        with pytest.raises(ConfigError, match=r"^--journal-size must be a size with its unit, 128MiB to 1000GiB"):
+            parse_size(text, "--journal-size", "128MiB", "1000GiB")

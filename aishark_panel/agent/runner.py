@@ -171,6 +171,7 @@ class Agent:
             first_sequence=self._outbox.first_sequence,
             sampling=self._scope.sampling,
             max_packets_per_second=self._scope.max_packets_per_second,
+            counters=self.counters(),
         )
 
     def _interfaces(self) -> tuple[InterfaceInfo, ...]:

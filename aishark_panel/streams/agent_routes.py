@@ -80,12 +80,12 @@ class AgentSocket(GuardedSocket):
 
     def _attach(self, hello: Hello) -> None:
         self._link, self._ingest = self.hub.attach(hello, self, self._registered, self.person.name)
-        self.run = self._link.run
-        if hello.first_sequence > self.run.received + 1:
-            # A hub that restarted knows less than the agent was promised: what was acknowledged then is not sent again.
-            self.run.received = self.run.taken = hello.first_sequence - 1
+        self.run = run = self._link.run
         capture = self.hub.agents.starts_at_once(self._link)
-        self.send(self._end.open(self._link.session.id, next_sequence=self.run.received + 1, capture=capture))
+        journal = self._ingest.journal is not None
+        # What is in memory, but not durable, comes again: the welcome frees at the agent all that is before it.
+        next_sequence = max(hello.first_sequence, run.durable + 1)
+        self.send(self._end.open(self._link.session.id, next_sequence=next_sequence, capture=capture, journal=journal))
         self.hub.agents.welcomed(self._link)
 
     def _handle(self, run: AgentRun, event: Batch | Heartbeat | State | End) -> None:
@@ -93,7 +93,6 @@ class AgentSocket(GuardedSocket):
         assert self._ingest is not None
         match event:
             case Batch():
-                run.received = event.sequence
                 self._ingest.put(self, run, event)
             case Heartbeat():
                 run.counters = event.counters
@@ -110,10 +109,22 @@ class AgentSocket(GuardedSocket):
             case End():
                 run.ended, run.reason = True, event.reason
                 run.counters = event.counters
+                self.hub.note_end(self._link)
 
-    def taken(self, sequence: int) -> None:
-        """Batches up to here are in memory; without a journal that is also as durable as they get."""
-        self.send(self._end.acknowledge(sequence, sequence))
+    def acknowledge(self) -> None:
+        """Tell the agent how far its run is in memory, and how far it is durable, if that is news to it."""
+        if self.run is None or self._dismissed:
+            return
+        # Of batches that came by an earlier connection this one knows those alone that were sent again.
+        taken = min(self.run.taken, self._end.received)
+        durable = min(self.run.durable, taken)
+        if taken > self._end.taken or durable > self._end.durable:
+            self.send(self._end.acknowledge(max(taken, self._end.taken), max(durable, self._end.durable)))
+
+    def send_again(self) -> None:
+        """Have the agent connect anew and go on from the first batch that is not durable."""
+        if not self._dismissed:
+            self.dismiss(1012, "the journal can be written again and lacks some batches")
 
     def refuse(self, reason: str) -> None:
         self._dismissed = True
@@ -134,7 +145,7 @@ class AgentSocket(GuardedSocket):
     def on_close(self) -> None:
         if self.run and self._link:
             reason = self.close_reason or self.run.reason or "Its connection was lost."
-            self.hub.agents.detach(self._link, reason)
+            self.hub.detach(self._link, reason)
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

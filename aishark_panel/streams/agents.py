@@ -116,9 +116,6 @@ class Agents:
         else:
             session = self._open_session(hello.session, hello.session, owner)
         run = session.attach(hello)
-        if before and same_run and before.run is not run:
-            # It changed sessions: what the other one got is not sent here.
-            run.received = run.taken = max(run.received, before.run.received)
         link = Link(
             id=agent_id,
             owner=owner,
@@ -175,6 +172,7 @@ class Agents:
     def set_capture(self, session: Session, wanted: bool) -> None:
         """Start or stop a session: its agents are told, new ones find out in their welcome."""
         session.wanted = wanted
+        self._store.save_wanted(session.id, wanted=wanted)
         for link in self._links.values():
             if link.session is session and link.connected and (link.wanted or not wanted):
                 link.tell(capture=wanted)

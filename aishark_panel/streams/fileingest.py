@@ -6,15 +6,16 @@ length of the file.
 """
 
 import asyncio
+import contextlib
 import platform
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
-from functools import partial
 from typing import Final
 
 from aishark_panel import __version__
 from aishark_panel.capturefile import CaptureFile
+from aishark_panel.errors import NotFoundError
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.wire.frames import MAX_FRAME_BYTES, Frames
 from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo
@@ -58,7 +59,7 @@ async def ingest_file(
                     declared = len(file.interfaces)
                 sequence += 1
                 counters = {"captured": file.packets}
-                await ingest.call(partial(session.ingest, run, frames, sequence, counters))
+                await ingest.take(run, frames, sequence, counters)
                 progress()
             frames = await loop.run_in_executor(executor, file.read)
         run.reason = file.warning or f"The whole of {file.name} was read."
@@ -67,6 +68,8 @@ async def ingest_file(
         raise
     finally:
         run.connected, run.ended = False, True
+        with contextlib.suppress(NotFoundError):
+            await ingest.note(run)
 
 
 def _infos(file: CaptureFile) -> tuple[InterfaceInfo, ...]:

@@ -5,10 +5,11 @@ to Tornado, `serve` runs both until it is told to stop.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,15 @@ from aishark_panel.dissect import warm_up
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.streams.agents import Agents, Link, Socket
 from aishark_panel.streams.ingest import Ingest
+from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.partfile import recover_parts
 from aishark_panel.streams.people import OWNER, People, Person
 from aishark_panel.streams.ratelimit import RateLimit
 from aishark_panel.streams.recorder import Recorder, default_folder
-from aishark_panel.streams.session import DEFAULT_RING_BYTES, Session, rehearse
-from aishark_panel.streams.store import RegisteredAgent, Store
+from aishark_panel.streams.recovery import Recovery
+from aishark_panel.streams.rehearsal import rehearse
+from aishark_panel.streams.session import DEFAULT_RING_BYTES, AgentRun, Session
+from aishark_panel.streams.store import KeptSession, RegisteredAgent, Store
 from aishark_panel.streams.uploads import DEFAULT_MAX_UPLOAD_BYTES, Uploads
 from aishark_panel.wire.messages import Hello
 
@@ -38,6 +42,7 @@ DEFAULT_SESSION: Final = "live"
 MAX_SESSIONS: Final = 100
 MAX_SESSIONS_EACH: Final = 25
 """Of one person, so that there are some for others; the hub's owner may have all."""
+MAX_GONE_RUNS: Final = 1_000
 DEFAULT_REQUESTS_PER_S: Final = 500
 _BURST_S: Final = 2.0
 """So many seconds' worth of requests may come at once."""
@@ -86,8 +91,11 @@ class Hub:
         requests_per_s: float = DEFAULT_REQUESTS_PER_S,
         rules: Sequence[Rule] = (),
         webhook: Webhook | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """`recordings` is the folder they go to, default_folder() if None; uploads wait in a folder beside it.
+
+        `journal` is where sessions are kept over restarts; None: nowhere. It is closed with the hub.
 
         Each session is watched by `rules`; `webhook` is told of their alerts.
         """
@@ -109,12 +117,23 @@ class Hub:
         self.recorder = Recorder(recordings or default_folder(), self.disk_pool)
         uploads = self.recorder.folder.with_name("uploads")
         self.uploads = Uploads(uploads, self.disk_pool, max_bytes=max_upload_bytes)
+        self.journal = journal
+        self._gone_runs: dict[str, AgentRun] = {}
+        """runs of deleted sessions, the newest"""
+        self._started_ns = time.time_ns()
         self._preparing = ""
+        self._is_warm = asyncio.Event()
+        self._to_recover = 0
+        """sessions that are still to be read back"""
+        self._notes: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin work: make the default session, keep the rates, and get the kernels ready in the background."""
-        self.create_session(DEFAULT_SESSION, OWNER.name)
+        """Begin work: bring back the sessions that are kept, make the default one, and get the kernels ready in the
+        background."""
+        if self.journal:
+            self._bring_back(self.journal)
+        self.open_session("", DEFAULT_SESSION, OWNER.name)
         self._tasks = [
             asyncio.create_task(self._tick(), name="rates"),
             asyncio.create_task(self._tick_alerts(), name="alerts"),
@@ -142,6 +161,37 @@ class Hub:
 
         await loop.run_in_executor(self.ingest_pool, work)
         say("")
+        self._is_warm.set()
+
+    def _bring_back(self, journal: Journal) -> None:
+        """Make the sessions that an earlier hub had; their packets follow in the background."""
+        for session_id in journal.remove_deleted():
+            self.store.delete_session(session_id)
+        self._to_recover = len(self.store.sessions(journal.id))
+        if not self._to_recover:
+            journal.mark_up()
+        for kept in self.store.sessions(journal.id):
+            session = self._new_session(kept.id, kept.name, kept.owner)
+            session.wanted = kept.wanted
+            folder = journal.folder / kept.id
+            recovery = Recovery(session, folder, died_ns=journal.died_ns, now_ns=self._started_ns)
+            ingest = Ingest(session, self.ingest_pool, journal, self._recovered(journal, session, recovery))
+            self._live[session.id] = _Live(session, ingest)
+
+    async def _recovered(
+        self, journal: Journal, session: Session, recovery: Recovery
+    ) -> AsyncIterator[Callable[[], object]]:
+        """The steps of a session's recovery, and what follows it."""
+        try:
+            await self._is_warm.wait()
+            async for step in recovery.steps():
+                yield step
+            if recovery.gap:
+                self._note(self._live[session.id].ingest.note_gap(recovery.gap))
+        finally:
+            self._to_recover -= 1
+            if not self._to_recover:
+                journal.mark_up()
 
     async def _recover(self) -> None:
         """Deal with the files that an earlier hub, killed, left unfinished."""
@@ -159,6 +209,10 @@ class Hub:
         for live in list(self._live.values()):  # an upload may make one more meanwhile
             await live.ingest.close()
         await self.uploads.close()
+        for task in list(self._notes):
+            task.cancel()
+        if self.journal:
+            await asyncio.get_running_loop().run_in_executor(self.disk_pool, self.journal.close)
         self.ingest_pool.shutdown(wait=True, cancel_futures=True)
         self.query_pool.shutdown(wait=True, cancel_futures=True)
         self.disk_pool.shutdown(wait=True, cancel_futures=True)
@@ -189,9 +243,16 @@ class Hub:
             raise ConfigError(f"this hub holds {MAX_SESSIONS} sessions, its most; delete one first")
         if owner != OWNER.name and sum(x.session.owner == owner for x in self._live.values()) >= MAX_SESSIONS_EACH:
             raise ConfigError(f"{owner} has {MAX_SESSIONS_EACH} sessions, the most of one person; delete one first")
-        session = Session(secrets.token_hex(6), name, owner=owner, ring_bytes=self._ring_bytes, rules=self._rules)
+        session = self._new_session(secrets.token_hex(6), name, owner)
+        if self.journal:
+            kept = KeptSession(id=session.id, name=name, owner=owner, wanted=True)
+            self.store.save_session(self.journal.id, kept)
+        self._live[session.id] = _Live(session, Ingest(session, self.ingest_pool, self.journal))
+        return session
+
+    def _new_session(self, session_id: str, name: str, owner: str) -> Session:
+        session = Session(session_id, name, owner=owner, ring_bytes=self._ring_bytes, rules=self._rules)
         session.preparing = self._preparing
-        self._live[session.id] = _Live(session, Ingest(session, self.ingest_pool))
         return session
 
     def session(self, session_id: str, person: Person) -> Session:
@@ -236,12 +297,47 @@ class Hub:
     ) -> tuple[Link, Ingest]:
         """An agent connected, with a key if it is `registered`: its link, and where its batches go."""
         link = self.agents.attach(hello, socket, registered, owner)
-        return link, self._live[link.session.id].ingest
+        ingest, run = self._live[link.session.id].ingest, link.run
+        others = [live.session.runs.get(hello.run) for live in self._live.values()] + [self._gone_runs.get(hello.run)]
+        run.others = [other for other in others if other is not None and other is not run]
+        for other in run.others:  # what another session got is not sent here
+            run.go_on_after(other.received)
+        if hello.first_sequence > run.received + 1:
+            # An earlier hub had acknowledged batches that nobody has now: it had them in its memory only.
+            run.go_on_after(hello.first_sequence - 1)
+            lost = hello.counters.get("delivered", 0) - run.arrived - run.lost_in_hub_crash - run.taken_elsewhere
+            run.lost_in_hub_crash += max(0, lost)
+            link.session.lost_in_hub_crash += max(0, lost)
+        if gap := link.session.end_of_gap(run, time.time_ns(), since_ns=self._started_ns):
+            self._note(ingest.note_gap(gap))
+        return link, ingest
+
+    def detach(self, link: Link, reason: str) -> None:
+        """An agent's connection ended."""
+        self.agents.detach(link, reason)
+        if not link.run.connected and not link.run.ended:
+            link.run.left_ns = time.time_ns()
+
+    def note_end(self, link: Link) -> None:
+        """An agent said that its run is over."""
+        if live := self._live.get(link.session.id):
+            self._note(live.ingest.note(link.run))
+
+    def _note(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something written down, by and by."""
+
+        async def write() -> None:
+            with contextlib.suppress(NotFoundError):  # the session was deleted meanwhile
+                await work
+
+        task = asyncio.create_task(write(), name="note")
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
 
     async def clear(self, session_id: str, person: Person) -> None:
         """Throw a session's packets away."""
         live = self._find(session_id, person)
-        await live.ingest.call(live.session.clear)
+        await live.ingest.clear()
 
     async def delete(self, session_id: str, person: Person) -> None:
         """Stop a session and forget it with all its packets; its recordings end, their files stay."""
@@ -249,8 +345,14 @@ class Hub:
         live.session.wanted, live.session.deleted = False, True
         del self._live[session_id]
         self.agents.release(live.session)
+        self._gone_runs.update(live.session.runs)
+        for run_id in list(self._gone_runs)[:-MAX_GONE_RUNS]:
+            del self._gone_runs[run_id]
         await self.recorder.forget(live.session)
         await live.ingest.close()
+        if live.ingest.journal:
+            live.ingest.journal.forget()
+            self.store.delete_session(live.session.id)
 
     def upload_target(self, name: str, session_id: str | None, person: Person) -> Ingest:
         """The writer of the session an upload goes to: that of the id, or (None) a new one of that name."""

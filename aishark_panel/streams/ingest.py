@@ -3,16 +3,26 @@
 The event loop only queues; decompression, checking, dissection and counting run on a worker thread in kernels that
 release the GIL. Batches that queued up meanwhile go in one trip. The queue needs no bound of its own: each agent's
 credit (wire.protocol.WINDOW_BYTES) bounds what it can put there.
+
+Where the session has a journal, each batch goes on to it from there. While the disk is behind nothing is acknowledged.
+A session that comes back from its journal is read back first; what agents send meanwhile waits in the queue.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from typing import Protocol
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from aishark_panel.errors import NotFoundError, ProtocolError
+from aishark_panel.streams.journal import Journal
+from aishark_panel.streams.segments import Gap
 from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.sessionjournal import SessionJournal
+from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch
 
 __all__ = ["Ingest", "Peer"]
@@ -25,30 +35,78 @@ class Peer(Protocol):
 
     run: AgentRun | None
 
-    def taken(self, sequence: int) -> None:
-        """All batches up to `sequence` are in the session's memory."""
+    def acknowledge(self) -> None:
+        """The marks of the run may have moved: tell the agent."""
+
+    def send_again(self) -> None:
+        """Batches that the journal had no room for are wanted again: have the agent connect anew."""
 
     def refuse(self, reason: str) -> None:
         """Close the connection: a batch broke the protocol."""
 
 
-class Ingest:
-    """The one writer of a session."""
+class _Queued(NamedTuple):
+    """A batch that waits for the worker."""
 
-    def __init__(self, session: Session, executor: Executor) -> None:
+    peer: Peer
+    run: AgentRun
+    batch: Batch
+    is_new: bool
+    """whether it came in for the first time"""
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of some batches."""
+
+    refused: dict[Peer, str] = field(default_factory=dict)
+    """who broke the protocol, and how"""
+    unwritten: set[Peer] = field(default_factory=set)
+    """whose batches the journal had no room for"""
+    left: list[_Queued] = field(default_factory=list)
+    """not looked at: they stood behind one that was refused"""
+
+
+class Ingest:
+    """The one writer of a session.
+
+    `recovery` are the steps, if any, that bring back what the session had; they are taken before all else. Each is run
+    on the worker.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Executor,
+        journal: Journal | None = None,
+        recovery: AsyncIterator[Callable[[], object]] | None = None,
+    ) -> None:
         self.session = session
         self._executor = executor
-        self._batches: list[tuple[Peer, AgentRun, Batch]] = []
+        self._loop = asyncio.get_running_loop()
+        self._recovery = recovery
+        self.journal = SessionJournal(session, journal, self._journal_moved) if journal else None
+        self._peers: dict[str, Peer] = {}
+        """by run: who is told of its marks"""
+        self._to_send_again: set[Peer] = set()
+        self._room = asyncio.Event()
+        """set whenever the journal moved"""
+        self._batches: list[_Queued] = []
         self._commands: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._work(), name=f"ingest {session.id}")
 
     def put(self, peer: Peer, run: AgentRun, batch: Batch) -> None:
-        """Queue a batch; the peer hears `taken` or `refuse` later. After `close` it is let go at once."""
+        """Queue a batch; the peer hears `acknowledge` or `refuse` later. After `close` nothing is queued."""
         if self._task.done():
-            peer.taken(batch.sequence)
             return
-        self._batches.append((peer, run, batch))
+        is_new = batch.sequence > run.received
+        if is_new:
+            run.received = batch.sequence
+            run.arrived += batch.rows
+            run.queued += batch.rows
+        self._peers[run.hello.run] = peer
+        self._batches.append(_Queued(peer, run, batch, is_new))
         self._wake.set()
 
     async def call(self, command: Callable[[], object]) -> None:
@@ -63,15 +121,55 @@ class Ingest:
         self._wake.set()
         await future
 
+    async def take(self, run: AgentRun, frames: Frames, sequence: int, counters: dict[str, int]) -> None:
+        """Take a batch that no agent sent, no faster than the journal follows. Errors as of `call`, and of
+        `Session.ingest`."""
+        run.received = sequence
+        run.arrived += len(frames)
+        run.queued += len(frames)
+        try:
+            await self.call(partial(self._take_own, run, frames, sequence, counters))
+        except Exception:
+            run.arrived -= len(frames)
+            raise
+        finally:
+            run.unqueued += len(frames)
+        while self.journal and self.journal.is_behind and not self._task.done():
+            self._room.clear()
+            await self._room.wait()
+
+    async def clear(self) -> None:
+        """Throw the session's packets away."""
+
+        def clear() -> None:
+            self.session.clear()
+            if self.journal:
+                self.journal.clear()
+
+        await self.call(clear)
+
+    async def note(self, run: AgentRun) -> None:
+        """The run ended: have it in the journal."""
+        if self.journal:
+            await self.call(partial(self.journal.note, run))
+
+    async def note_gap(self, gap: Gap) -> None:
+        """Nothing was heard for a while."""
+        self.session.gaps.append(gap)
+        if self.journal:
+            await self.call(partial(self.journal.gap, gap))
+
     async def close(self) -> None:
         """Stop; what is queued is not taken."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._room.set()
         for _, future in self._commands:
             _settle(future, NotFoundError("the session was deleted meanwhile"))
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
+        await self._recover()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -85,37 +183,105 @@ class Ingest:
                 del self._commands[0]
             batches, self._batches = self._batches, []
             if batches:
-                refused = await loop.run_in_executor(self._executor, self._take, batches)
-                self._answer(batches, refused)
+                self._answer(batches, await loop.run_in_executor(self._executor, self._take, batches))
 
-    def _take(self, batches: list[tuple[Peer, AgentRun, Batch]]) -> dict[Peer, str]:
-        """Worker thread: ingest batches; returns the peers that broke the protocol, with the reason."""
-        refused: dict[Peer, str] = {}
-        for peer, run, batch in batches:
-            if peer in refused:
+    async def _recover(self) -> None:
+        if self._recovery is None:
+            return
+        try:
+            async for step in self._recovery:
+                await self._loop.run_in_executor(self._executor, step)
+        except Exception:
+            log.exception("session %s could not be read back from its journal", self.session.name)
+        self.session.recovering = ""
+
+    def _take(self, batches: list[_Queued]) -> _Outcome:
+        """Worker thread: ingest batches."""
+        outcome = _Outcome()
+        for queued in batches:
+            peer, run, batch, is_new = queued
+            if peer in outcome.refused:
+                outcome.left.append(queued)
+                run.unqueued += batch.rows if is_new else 0
                 continue
             try:
-                if batch.sequence != run.taken + 1:  # the one before was refused, whatever connection it came by
-                    raise ProtocolError(f"batch {batch.sequence} came after {run.taken}")
-                self.session.ingest(run, batch.frames(), batch.sequence, batch.counters)
+                if not self._take_one(run, batch):
+                    outcome.unwritten.add(peer)
             except ProtocolError as error:
-                refused[peer] = str(error)
-                run.rejected_batches += 1
-                run.rejected += batch.rows
+                outcome.refused[peer] = str(error)
+                self._reject(run, batch, "invalid")
             except Exception:
                 # One agent's batch must never stop the others; the connection ends with a reason instead.
                 log.exception("batch %d of agent %s failed", batch.sequence, run.hello.agent)
-                refused[peer] = f"batch {batch.sequence} could not be ingested; see the hub's log"
-                run.rejected_batches += 1
-                run.rejected += batch.rows
-        return refused
+                outcome.refused[peer] = f"batch {batch.sequence} could not be ingested; see the hub's log"
+                self._reject(run, batch, "failed")
+            run.unqueued += batch.rows if is_new else 0
+        return outcome
 
-    def _answer(self, batches: list[tuple[Peer, AgentRun, Batch]], refused: dict[Peer, str]) -> None:
-        for peer, reason in refused.items():
+    def _take_one(self, run: AgentRun, batch: Batch) -> bool:
+        """Into the ring and to the journal; False where that had no room for it."""
+        if batch.sequence <= run.taken:
+            run.duplicates += 1
+            return self.journal is None or self.journal.again(run, batch)
+        if batch.sequence != run.taken + 1:  # the one before was refused, whatever connection it came by
+            raise ProtocolError(f"batch {batch.sequence} came after {run.taken}")
+        self.session.ingest(run, batch.frames(), batch.sequence, batch.counters)
+        if self.journal:
+            return self.journal.batch(run, batch)
+        run.durable = batch.sequence
+        return True
+
+    def _reject(self, run: AgentRun, batch: Batch, reason: str) -> None:
+        run.reject(reason, batch.rows)
+        if self.journal:
+            self.journal.note(run)
+
+    def _take_own(self, run: AgentRun, frames: Frames, sequence: int, counters: dict[str, int]) -> None:
+        self.session.ingest(run, frames, sequence, counters)
+        if self.journal is None:
+            run.durable = sequence
+        else:
+            self.journal.batch(run, Batch.unpack(Batch.pack(sequence, frames, "none", counters)))
+
+    def _answer(self, batches: list[_Queued], outcome: _Outcome) -> None:
+        for _, run, batch, is_new in outcome.left:
+            run.arrived -= batch.rows if is_new else 0
+        for peer, reason in outcome.refused.items():
             peer.refuse(reason)
-        for peer, run in {id(p): (p, r) for p, r, _ in batches}.values():
-            if peer not in refused:
-                peer.taken(run.taken)
+        self._to_send_again |= outcome.unwritten
+        self._have_sent_again()
+        if self.journal and self.journal.is_behind:
+            return  # `_on_journal_moved` tells them
+        for peer in {id(queued.peer): queued.peer for queued in batches}.values():
+            if peer not in outcome.refused:
+                peer.acknowledge()
+
+    def _have_sent_again(self) -> None:
+        """Once the journal is written again, have what it lacks sent again."""
+        if self.journal and not self.journal.is_failing:
+            peers, self._to_send_again = self._to_send_again, set()
+            for peer in peers:
+                peer.send_again()
+
+    def _journal_moved(self, durable: dict[str, int]) -> None:
+        """On the journal's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            self._loop.call_soon_threadsafe(self._on_journal_moved, durable)
+
+    def _on_journal_moved(self, durable: dict[str, int]) -> None:
+        assert self.journal is not None
+        for run_id, sequence in durable.items():
+            if run := self.session.runs.get(run_id):
+                run.durable = sequence
+        if self.journal.is_behind:
+            return
+        self._room.set()
+        for run_id, peer in list(self._peers.items()):
+            if peer.run is not None and peer.run.connected:
+                peer.acknowledge()
+            else:
+                del self._peers[run_id]
+        self._have_sent_again()
 
 
 def _settle(future: "asyncio.Future[None]", error: Exception | None = None) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from aishark_panel.errors import ConfigError
 from aishark_panel.wire.pcapwrite import whole_blocks
 
-__all__ = ["PART", "PartFile", "make_folder", "recover_parts"]
+__all__ = ["PART", "PartFile", "make_folder", "recover_parts", "sync_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class PartFile:
         """Sync the file to the disk and give it its name. Raises OSError; the part is then still there."""
         os.fsync(self._fd)
         self.part.rename(self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         os.close(self._fd)
 
     def discard(self) -> None:
@@ -122,7 +122,7 @@ def _recover(part: Path, fd: int) -> None:
     os.ftruncate(fd, whole_bytes)
     os.fsync(fd)
     part.rename(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     log.warning("finished %s of a hub that was killed: %d of %d bytes are whole", path, whole_bytes, size_bytes)
 
 
@@ -136,7 +136,7 @@ def _whole_bytes(fd: int, size_bytes: int) -> int:
     return whole
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a new name in the folder survive a power failure."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

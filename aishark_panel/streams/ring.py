@@ -204,6 +204,12 @@ class Ring:
             self.cleared += block.length
             self._release(block, reusable)
 
+    def begin_after(self, packets: int, cleared: int) -> None:
+        """Go on numbering, in a new ring, after packets that are gone: evicted, but for those that were cleared."""
+        self.end = packets + 1
+        self.cleared = cleared
+        self.evicted = max(0, packets - cleared)
+
     @contextmanager
     def read(self, first: int = 0, end: int | None = None) -> Iterator[Sequence[BlockView]]:
         """The rows of packets [first, end) that are there now, oldest first; valid inside the `with` only."""

@@ -19,6 +19,7 @@ from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.streams.guard import MAX_BODY_BYTES
 from aishark_panel.streams.hub import DEFAULT_REQUESTS_PER_S, Hub
+from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
 from aishark_panel.streams.routes import make_application
 from aishark_panel.streams.session import DEFAULT_RING_BYTES
 from aishark_panel.streams.store import Store
@@ -45,6 +46,10 @@ class HubConfig:
     """folder of what outlives this process (streams/store.py); None: nothing does"""
     recordings: Path | None = None
     """folder of recordings; None: the user's data directory"""
+    journal: Path | None = None
+    """folder of the journal; None: packets are in memory only"""
+    journal_bytes: int = DEFAULT_JOURNAL_BYTES
+    """most bytes of one session's journal"""
     max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES
     requests_per_s: float = DEFAULT_REQUESTS_PER_S
     """most requests of one key a second"""
@@ -97,6 +102,7 @@ async def serve_hub(config: HubConfig) -> None:
         store=Store(config.state),
         rules=rules,
         webhook=webhook,
+        journal=Journal(config.journal, limit_bytes=config.journal_bytes) if config.journal else None,
     )
     hub.start()
     server = HTTPServer(make_application(hub), ssl_options=tls, max_body_size=MAX_BODY_BYTES)
@@ -137,6 +143,8 @@ def _announce(url: str, config: HubConfig) -> None:
         return
     if not is_loopback(config.host) and config.tls_cert is None:
         print("WARNING: no TLS; whoever can listen on this network reads the token and all packets.", file=sys.stderr)
-    print(f"hub listens on {url}\ntoken: {config.token}\n", flush=True)
+    print(f"hub listens on {url}\ntoken: {config.token}", flush=True)
+    kept = f"written to {config.journal}, at most {config.journal_bytes / 2**30:g} GiB a session"
+    print(f"packets are {kept if config.journal else 'kept in memory only'}\n", flush=True)
     print(f"Connect an agent:\n  AISHARK_TOKEN={config.token} aishark agent -i eth0 --hub {url}", flush=True)
     print(f"Join with a dashboard:\n  AISHARK_HUB={url} AISHARK_TOKEN={config.token} aishark serve", flush=True)

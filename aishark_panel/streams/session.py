@@ -4,8 +4,9 @@ Everything is pure: frames and time come in as arguments. `ingest` is the hot pa
 time; all else may be called from other threads while it runs.
 """
 
+import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -13,22 +14,25 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.alerts.log import AlertLog
-from aishark_panel.alerts.rule import Rule, parse_rules
+from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect import link_type_note
 from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.matches import Matches
-from aishark_panel.streams.ring import MIN_LIMIT_BYTES, BlockView, Ring
+from aishark_panel.streams.ring import BlockView, Ring
 from aishark_panel.streams.rollups import Rollups
+from aishark_panel.streams.segments import Gap
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo
+from aishark_panel.wire.messages import Hello, InterfaceInfo
 from aishark_panel.wire.packets import Interface
 from aishark_panel.wire.pcapheaders import CaptureInterface, InterfaceCounters
 
-__all__ = ["DEFAULT_RING_BYTES", "AgentRun", "Session", "SessionState", "rehearse"]
+__all__ = ["DEFAULT_RING_BYTES", "AgentRun", "JournalState", "Session", "SessionState"]
 
 DEFAULT_RING_BYTES: Final = 512 * 2**20
 MAX_INTERFACES: Final = 4_096
+MAX_GAPS: Final = 1_000
+"""The newest are remembered."""
 _RATE_SPAN_S: Final = 2.0
 
 SessionState = Literal["waiting", "capturing", "stopped", "ended"]
@@ -45,6 +49,8 @@ class AgentRun:
     """session's interface code of each of them"""
     link_types: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     connected: bool = True
+    left_ns: int = 0
+    """when it was last connected (Unix time), if it is not and has not ended"""
     reason: str = ""
     """why it is not connected or not capturing"""
     ended: bool = False
@@ -53,6 +59,14 @@ class AgentRun:
     """sequence of the last batch in the ring"""
     received: int = 0
     """sequence of the last batch that came in, on its way to the ring or there"""
+    journalled: int = 0
+    """sequence of the last batch that the journal was given"""
+    unjournalled: int = 0
+    """packets of later batches that are in the ring; the journal had no room for them"""
+    durable: int = 0
+    """sequence of the last batch that survives a crash of the hub"""
+    duplicates: int = 0
+    """batches that came again"""
     counters: dict[str, int] = field(default_factory=dict)
     """the agent's own counters, as of its last message"""
     sampling: int = 1
@@ -60,10 +74,48 @@ class AgentRun:
     max_packets_per_second: int = 0
     """what goes beyond it is not sent; 0: no limit"""
     packets: int = 0
+    """that came into the ring"""
+    arrived: int = 0
+    """packets of batches that came in, each once"""
+    queued: int = 0
+    unqueued: int = 0
+    """packets of batches that went into the queue, and that left it, whatever became of them"""
     rejected_batches: int = 0
-    rejected: int = 0
-    """packets of those batches"""
+    rejected: dict[str, int] = field(default_factory=dict)
+    """packets of those batches, by reason"""
+    lost_in_hub_crash: int = 0
+    """packets that an earlier hub acknowledged, and had in its memory only"""
+    others: "list[AgentRun]" = field(default_factory=list)
+    """the same run in other sessions, which it fed before"""
     round_trip_ns: int = 0
+
+    def reject(self, reason: str, packets: int) -> None:
+        """A batch was not taken."""
+        self.rejected_batches += 1
+        self.rejected[reason] = self.rejected.get(reason, 0) + packets
+
+    def go_on_after(self, sequence: int) -> None:
+        """Batches up to there are not expected any more: another session has them, or they are gone."""
+        if sequence > self.received:
+            self.received = self.taken = self.journalled = self.durable = sequence
+
+    @property
+    def taken_elsewhere(self) -> int:
+        """Packets of this run that other sessions took."""
+        return sum(run.arrived + run.lost_in_hub_crash for run in self.others)
+
+
+@dataclass(slots=True)
+class JournalState:
+    """How a session's journal fares."""
+
+    problem: str = ""
+    """why nothing is written, in words"""
+    disk_bytes: int = 0
+    waiting_bytes: int = 0
+    """of all sessions: in memory, because it is not safe on the disk yet"""
+    behind: bool = False
+    """whether the disk is slower than the agents, who have to wait for it"""
 
 
 class Session:
@@ -94,6 +146,14 @@ class Session:
         """whether it is gone from the hub; who still reads it ends"""
         self.preparing = ""
         """what the hub must do before it can take packets, in words"""
+        self.recovering = ""
+        """how far the hub is with reading the session back from its journal, in words; '' once it is done"""
+        self.journal: Callable[[], JournalState] | None = None
+        """how its journal fares; None: it has none"""
+        self.lost_in_hub_crash = 0
+        """packets that an earlier hub had taken, and that went with it"""
+        self.gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
+        """times in which nothing was heard, oldest first"""
         self.wanted = True
         """whether the user wants packets (start and stop)"""
         self.packets = 0
@@ -102,6 +162,7 @@ class Session:
         self.first_ts = 0
         self.last_ts = 0
         """packet time of the first and of the newest packet, ns; 0 before the first"""
+        self._interfaces_lock = threading.Lock()
         self._rate_marks: deque[tuple[float, int, int]] = deque(maxlen=64)
 
     @property
@@ -119,31 +180,49 @@ class Session:
         self._forget_old_runs()
         return run
 
+    def end_of_gap(self, run: AgentRun, now_ns: int, *, since_ns: int) -> Gap | None:
+        """A run came, or came back: the time in which nothing was heard of its agent, if there was one.
+
+        A run that was away before `since_ns`, when this hub was started, has that in the hub's own gap.
+        """
+        left_ns, run.left_ns = run.left_ns, 0
+        what: Literal["agent", "connection"] = "connection"
+        if not left_ns:
+            before = [r for r in self.runs.values() if r.left_ns and r.hello.agent == run.hello.agent]
+            left_ns, what = max((r.left_ns for r in before), default=0), "agent"
+            for other in before:
+                other.left_ns = 0
+        elif left_ns < since_ns:
+            return None
+        return Gap(what=what, agent=run.hello.agent, start_ns=left_ns, end_ns=now_ns) if left_ns else None
+
     def set_interfaces(self, run: AgentRun, interfaces: tuple[InterfaceInfo, ...]) -> None:
         """The agent's interfaces changed; frames that follow refer to the new list."""
-        run.iface_codes, run.link_types = self._register_interfaces(run.hello, interfaces)
+        run.iface_codes, run.link_types = self.register_interfaces(run.hello, interfaces)
         run.interfaces = interfaces
 
-    def _register_interfaces(
+    def register_interfaces(
         self, hello: Hello, infos: tuple[InterfaceInfo, ...]
     ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
+        """Codes and link types of an agent's interfaces; those not seen before get a code."""
         codes = np.zeros(len(infos), np.uint16)
-        for i, info in enumerate(infos):
-            interface = Interface(hello.agent, info.name, info.link_type)
-            if interface not in self.interfaces:
-                if len(self.interfaces) >= MAX_INTERFACES:
-                    raise ProtocolError(f"a session has at most {MAX_INTERFACES} interfaces")
-                self.capture_interfaces.append(
-                    CaptureInterface(
-                        link_type=info.link_type,
-                        name=f"{hello.agent}/{info.name}",
-                        snaplen=info.snaplen,
-                        filter=info.filter,
-                        os=hello.os,
+        with self._interfaces_lock:
+            for i, info in enumerate(infos):
+                interface = Interface(hello.agent, info.name, info.link_type)
+                if interface not in self.interfaces:
+                    if len(self.interfaces) >= MAX_INTERFACES:
+                        raise ProtocolError(f"a session has at most {MAX_INTERFACES} interfaces")
+                    self.capture_interfaces.append(
+                        CaptureInterface(
+                            link_type=info.link_type,
+                            name=f"{hello.agent}/{info.name}",
+                            snaplen=info.snaplen,
+                            filter=info.filter,
+                            os=hello.os,
+                        )
                     )
-                )
-                self.interfaces.append(interface)
-            codes[i] = self.interfaces.index(interface)
+                    self.interfaces.append(interface)
+                codes[i] = self.interfaces.index(interface)
         return codes, np.array([i.link_type for i in infos], np.int32)
 
     def described_interfaces(self) -> list[CaptureInterface]:
@@ -172,20 +251,51 @@ class Session:
         """Take one checked batch: dissect into the ring, count it. Returns the rows it became."""
         if len(frames) and int(frames.iface.max()) >= len(run.link_types):
             raise ProtocolError(f"batch {sequence} names an interface that was not declared")
-        views = self.ring.append(frames, run.link_types, run.iface_codes)
+        views = self._store(run, frames, run.link_types, run.iface_codes)
+        for packets, start, stop in views:
+            self.alerts.take(packets, start, stop, self.interfaces)
+        run.taken = sequence
+        run.counters = counters
+        return views
+
+    def restore(
+        self, run: AgentRun, frames: Frames, link_types: npt.NDArray[np.int32], iface_codes: npt.NDArray[np.uint16]
+    ) -> None:
+        """Take a batch that an earlier hub took, as it comes from the journal. Rules do not see it: what they had to
+        say of it was said then."""
+        if len(frames) and int(frames.iface.max()) >= len(link_types):
+            raise ProtocolError("a batch names an interface that was not declared")
+        self._store(run, frames, link_types, iface_codes)
+
+    def _store(
+        self,
+        run: AgentRun,
+        frames: Frames,
+        link_types: npt.NDArray[np.int32],
+        iface_codes: npt.NDArray[np.uint16],
+    ) -> list[BlockView]:
+        views = self.ring.append(frames, link_types, iface_codes)
         for packets, start, stop in views:
             columns = packets.columns
             self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
-            self.alerts.take(packets, start, stop, self.interfaces)
         if len(frames):
             self.first_ts = self.first_ts or int(frames.ts[0])
             self.last_ts = int(frames.ts[-1])
         self.packets += len(frames)
         self.bytes += int(frames.orig_len.sum(dtype=np.int64))
         run.packets += len(frames)
-        run.taken = sequence
-        run.counters = counters
         return views
+
+    def count_cleared(self, run: AgentRun, packets: int) -> None:
+        """Of a batch in the journal that was cleared before it could be written there."""
+        self.packets += packets
+        run.packets += packets
+        self.ring.cleared += packets
+
+    def begin_after(self, packets: int, cleared: int) -> None:
+        """Go on numbering, in a new session, after packets that are gone: evicted, but for those that were cleared."""
+        self.packets = packets
+        self.ring.begin_after(packets, cleared)
 
     def clear(self) -> None:
         """Throw away all packets (counted as cleared), rollups, conversations, alerts. Runs on the ingest worker."""
@@ -229,6 +339,8 @@ class Session:
     @property
     def state(self) -> SessionState:
         """What the session is doing; `reason` says why in words."""
+        if self.recovering:
+            return "waiting"
         if not self.wanted:
             return "stopped"
         if self.preparing and not self.packets:
@@ -242,7 +354,16 @@ class Session:
 
     @property
     def reason(self) -> str:
-        """Why nothing moves, or '' while packets may come."""
+        """Why nothing moves, or what is in the way; '' while packets may come."""
+        return self.recovering or self._idle_reason or self._journal_problem
+
+    @property
+    def _journal_problem(self) -> str:
+        problem = self.journal().problem if self.journal else ""
+        return problem and f"{problem} Packets come in, but would not survive a crash of the hub."
+
+    @property
+    def _idle_reason(self) -> str:
         runs = list(self.runs.values())
         if not self.wanted:
             return "Stopped. Packets seen so far are kept; start to go on."
@@ -261,12 +382,12 @@ class Session:
 
     @property
     def lost(self) -> int:
-        """Packets that agents report as lost (kernel drops, full outbox)."""
-        return sum(
+        """Packets that were lost: by kernels, by full outboxes, with an agent or a hub that died."""
+        return self.lost_in_hub_crash + sum(
             count
             for run in list(self.runs.values())
             for name, count in run.counters.items()
-            if name == "kernel_dropped" or name.startswith("dropped_")
+            if name in ("kernel_dropped", "lost_in_agent_crash") or name.startswith("dropped_")
         )
 
     @property
@@ -303,9 +424,22 @@ class Session:
             "conversations_forgotten": self.conversations.forgotten,
             "late_in_rollup": int(self.rollups.late[0]),
             "lost": self.lost,
+            "journal": self._journal_stats(),
             "left_out": self.left_out,
             "alerts": self.alerts.counts(),
             "agents": [_agent_stats(r) for r in runs],
+        }
+
+    def _journal_stats(self) -> dict[str, Any]:
+        if self.journal is None:
+            return {"state": "off", "reason": "", "disk_bytes": 0, "waiting_bytes": 0}
+        now = self.journal()
+        state = "failing" if now.problem else "behind" if now.behind else "on"
+        return {
+            "state": state,
+            "reason": now.problem,
+            "disk_bytes": now.disk_bytes,
+            "waiting_bytes": now.waiting_bytes,
         }
 
 
@@ -329,33 +463,6 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
         "counters": dict(run.counters),
         "packets": run.packets,
         "rejected_batches": run.rejected_batches,
+        "duplicate_batches": run.duplicates,
         "round_trip_ms": run.round_trip_ns / 1e6,
     }
-
-
-_REHEARSED_RULE: Final = """
-rules:
-  - name: rehearsal
-    where: in_net(src_ip, '0.0.0.0/0')
-    by: [src_ip]
-    over: 1s
-    having: nunique(eth_src) > 0 and max(orig_len) > 0
-"""
-
-
-def rehearse() -> None:
-    """Take one packet into a session that is thrown away, so that every kernel of the hot path is loaded."""
-    session = Session("", "", ring_bytes=MIN_LIMIT_BYTES, rules=parse_rules(_REHEARSED_RULE, "rehearsal"))
-    hello = Hello(
-        protocol=PROTOCOL_VERSION,
-        agent="rehearsal",
-        run="0" * 32,
-        version="",
-        host="",
-        source="replay",
-        interfaces=(InterfaceInfo(name="none", link_type=1),),
-    )
-    frame = bytes(12) + b"\x08\x00\x45" + bytes(60)
-    message = Frames.from_list([frame], [0]).to_message()
-    session.ingest(session.attach(hello), Frames.from_message(message), 1, {})
-    session.clear()

@@ -1,10 +1,11 @@
-"""What a hub remembers over restarts, in one SQLite file: agents, orders, profiles, tokens, audit.
+"""What a hub remembers over restarts, in one SQLite file: agents, orders, sessions, profiles, tokens, audit.
 
 An *agent* is registered under a name and holds a key, of which only the SHA-256 is kept: the key has 256 random bits,
 so that a slow hash would protect nothing. An *order* is what the hub last asked of an agent: to capture or not, for
-which session, with which settings. A *profile* is a set of settings under a name. Agents and profiles have an *owner*,
-a person's name, or "" for the hub's own. Of tokens it keeps which were issued and which were taken back. The *audit*
-says who did what; the database itself refuses to change or delete its entries.
+which session, with which settings. A *session* is kept where a journal keeps its packets. A *profile* is a set of
+settings under a name. Agents, sessions and profiles have an *owner*, a person's name, or "" for the hub's own. Of
+tokens it keeps which were issued and which were taken back. The *audit* says who did what; the database itself refuses
+to change or delete its entries.
 
 All calls take a millisecond or less and belong to the thread that made the store (the hub's event loop).
 """
@@ -24,7 +25,7 @@ import msgspec
 from aishark_panel.errors import ConfigError, HubError, NotFoundError
 from aishark_panel.wire.messages import CaptureSettings
 
-__all__ = ["MAX_AUDIT_ENTRIES", "IssuedToken", "Order", "RegisteredAgent", "Store", "default_state_dir"]
+__all__ = ["MAX_AUDIT_ENTRIES", "IssuedToken", "KeptSession", "Order", "RegisteredAgent", "Store", "default_state_dir"]
 
 FILE_NAME: Final = "hub.sqlite"
 MAX_AGENTS: Final = 10_000
@@ -68,6 +69,11 @@ MIGRATIONS: Final = (
         created_s INTEGER NOT NULL, expires_s INTEGER NOT NULL, revoked_s INTEGER);
     CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
     """,
+    """
+    CREATE TABLE sessions (
+        id TEXT PRIMARY KEY, journal TEXT NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL, wanted INTEGER NOT NULL,
+        created_ns INTEGER NOT NULL);
+    """,
 )
 """Schema changes, oldest first; version n is what the first n of them make. Never edit one that was released."""
 
@@ -92,6 +98,16 @@ class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
     created_s: int
     expires_s: int
     """Unix time"""
+
+
+class KeptSession(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a session beside its journal."""
+
+    id: str
+    name: str
+    owner: str
+    wanted: bool
+    """whether it is started"""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,6 +250,30 @@ class Store:
     def save_order(self, agent_id: str, order: Order) -> None:
         """Keep what is asked of an agent, in place of what was asked before."""
         self._execute("REPLACE INTO orders VALUES (?, ?, ?)", agent_id, msgspec.json.encode(order), time.time_ns())
+
+    # Sessions, by the journal that holds their packets: hubs with journals of their own may share this state
+
+    def sessions(self, journal: str) -> list[KeptSession]:
+        """The sessions of a journal, oldest first."""
+        rows = self._execute(
+            "SELECT id, name, owner, wanted FROM sessions WHERE journal = ? ORDER BY created_ns, id", journal
+        )
+        return [KeptSession(id=row[0], name=row[1], owner=row[2], wanted=bool(row[3])) for row in rows]
+
+    def save_session(self, journal: str, session: KeptSession) -> None:
+        """Keep a new session."""
+        self._execute(
+            "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?)",
+            session.id, journal, session.name, session.owner, session.wanted, time.time_ns(),
+        )  # fmt: skip
+
+    def save_wanted(self, session_id: str, *, wanted: bool) -> None:
+        """A session was started or stopped; nothing, if it is not kept."""
+        self._execute("UPDATE sessions SET wanted = ? WHERE id = ?", wanted, session_id)
+
+    def delete_session(self, session_id: str) -> None:
+        """A session was deleted; nothing, if it is not kept."""
+        self._execute("DELETE FROM sessions WHERE id = ?", session_id)
 
     # Profiles: the hub's own (owner "") are there for everybody, a person's for that person
 

@@ -100,6 +100,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """every how many-th packet is sent; times this, counts are estimates of the traffic"""
     max_packets_per_second: Count = 0
     """what goes beyond it is not sent; 0: no limit"""
+    counters: dict[str, int] = {}
+    """as in a heartbeat; `delivered` tells a hub that does not know this run what an earlier one had taken of it"""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
@@ -148,6 +150,8 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
     """credit: envelope bytes that may be on their way, sent but not taken"""
     capture: bool = True
     """whether the session wants packets now"""
+    journal: bool = False
+    """whether the session is journalled: then a batch is to be kept until it is durable"""
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
@@ -308,6 +312,13 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         head += b" " * (-len(head) % 8)
         fields = (_BATCH_KIND, CODECS.index(codec), len(head), len(frames), message.size, payload.size, sequence)
         return b"".join((_HEAD.pack(*fields), head, memoryview(payload)))
+
+    @property
+    def envelope(self) -> bytes:
+        """The whole message that was unpacked."""
+        message = self.payload.obj
+        assert isinstance(message, bytes)
+        return message
 
     @classmethod
     def unpack(cls, message: bytes) -> "Batch":

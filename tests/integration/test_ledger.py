@@ -8,26 +8,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from aishark_panel.client import EmbeddedHub
 from tests.integration.conftest import ask, run_agent, session_of, stats_when, wait_for
+from tests.ledgers import is_drained
 
 N = 10_000
 
 
-def drained(book: dict[str, Any]) -> bool:
-    """Whether no packet is on its way, and every one accounted for."""
-    stages = (*book["agents"][0]["stages"], book["ring"])
-    waiting = sum(stage["parts"].get(name, 0) for stage in stages for name in ("in_encoder", "outbox"))
-    return not waiting and not any(stage["difference"] for stage in stages)
-
-
 def book_of(hub: EmbeddedHub, session: str) -> dict[str, dict[str, int]]:
     """Parts of each stage, once the session is drained."""
-    book = wait_for(lambda: b if drained(b := ask(hub, lambda c: c.ledger(session))) else None, "a drained session")
+    book = wait_for(lambda: b if is_drained(b := ask(hub, lambda c: c.ledger(session))) else None, "a drained session")
     return {stage["stage"]: stage["parts"] for stage in (*book["agents"][0]["stages"], book["ring"])}
 
 

@@ -1,0 +1,208 @@
+"""Recovery: a session as it was, read back from its journal after the hub was restarted.
+
+First the *marks*, before any agent may connect: which runs there are, and the last batch of each that is safe. They are
+in the newest segment. Then, in the background, every batch goes through the path that new ones take, but for the rules.
+
+What is damaged is left out and counted: a segment says at its head what came before it, so the next one tells how much
+is missing.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from aishark_panel.errors import ProtocolError
+from aishark_panel.streams.segments import (
+    ClearMark,
+    Gap,
+    Kind,
+    Record,
+    RunNote,
+    Totals,
+    decode_note,
+    read_segment,
+    segments_of,
+)
+from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.wire.messages import Batch
+
+__all__ = ["Recovery"]
+
+log = logging.getLogger(__name__)
+
+_STEP_BYTES: Final = 8 * 2**20
+"""So much is read back in one go; sessions take turns in between."""
+_RESTARTED: Final = "The hub was restarted; the agent has not come back yet."
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run as its latest note describes it."""
+
+    run: AgentRun
+    codes: npt.NDArray[np.uint16]
+    link_types: npt.NDArray[np.int32]
+    sequence: int
+    """of the last batch that was read back, or is known to be gone"""
+    missing: int = 0
+    """packets that were in the journal and are damaged"""
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+class Recovery:
+    """Brings one session back from its folder. `died_ns`: when the last hub was alive, `now_ns`: now (Unix time)."""
+
+    def __init__(self, session: Session, folder: Path, *, died_ns: int, now_ns: int) -> None:
+        """Reads the marks: the session then has its runs. Never raises; what cannot be read is said in the log."""
+        self._session = session
+        self._died_ns, self._now_ns = died_ns, now_ns
+        self.gap: Gap | None = None
+        """the time without a hub, if anything was being captured"""
+        self._runs: dict[str, _Run] = {}
+        self._cleared: dict[str, int] = {}
+        """last batch of each run that the user threw away"""
+        self._paths = self._segments(folder)
+        self._done_bytes = 0
+        if self._paths:
+            session.recovering = "Reading packets back from the journal."
+            self._read_marks()
+
+    def _segments(self, folder: Path) -> list[Path]:
+        try:
+            return [path for _, path in segments_of(folder)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            log.error("the journal of session %s cannot be read: %s", self._session.name, error)
+            return []
+
+    def _records(self, path: Path) -> list[Record]:
+        """The records of a segment; what is behind the last whole one was torn by a crash, or damaged since."""
+        try:
+            segment = read_segment(path)
+        except OSError as error:
+            log.error("%s cannot be read: %s", path, error)
+            return []
+        if segment.whole_bytes < segment.size_bytes:
+            log.warning("%s: %d of %d bytes are whole", path, segment.whole_bytes, segment.size_bytes)
+        return segment.records
+
+    def _read_marks(self) -> None:
+        """Take the runs from the newest segment that has any."""
+        for path in reversed(self._paths):
+            records = self._records(path)
+            for record in records:
+                if record.kind == Kind.RUN and (note := decode_note(record, RunNote)):
+                    run = self._session.runs.setdefault(note.hello.run, AgentRun(note.hello))
+                    run.go_on_after(note.sequence)
+                    run.hello, run.interfaces = note.hello, note.interfaces
+                    run.ended, run.reason = note.ended, note.reason
+                elif record.kind == Kind.BATCH and (known := self._session.runs.get(record.run)):
+                    known.go_on_after(record.sequence)
+            if records:
+                break
+        for run in self._session.runs.values():
+            if not run.ended:
+                self.gap = Gap(what="hub", start_ns=self._died_ns, end_ns=self._now_ns)
+            run.connected = False
+            run.left_ns = 0 if run.ended else self._died_ns
+            run.reason = run.reason if run.ended else _RESTARTED
+
+    async def steps(self) -> AsyncIterator[Callable[[], object]]:
+        """What is to be done, in pieces for the ingest worker; the rest is done here, on the event loop."""
+        session = self._session
+        total_bytes = sum(path.stat().st_size for path in self._paths)
+        pieces = self._pieces()
+        ended = False
+
+        def step() -> None:
+            nonlocal ended
+            ended = next(pieces, None) is None
+
+        while not ended:
+            yield step
+            share = min(1.0, self._done_bytes / max(total_bytes, 1))
+            session.recovering = f"Reading packets back from the journal: {share:.0%}."
+        for known in self._runs.values():
+            run = known.run
+            run.arrived += run.packets + sum(run.rejected.values())
+            if not run.connected:
+                run.iface_codes, run.link_types, run.counters = known.codes, known.link_types, known.counters
+        session.recovering = ""
+
+    def _pieces(self) -> Iterator[bool]:
+        """Read all back, a pause after each piece."""
+        for path in self._paths:
+            piece_bytes = 0
+            for record in self._records(path):
+                self._take(record)
+                piece_bytes += len(record.payload)
+                if piece_bytes >= _STEP_BYTES:
+                    self._done_bytes += piece_bytes
+                    piece_bytes = 0
+                    yield True
+            self._done_bytes += piece_bytes
+            yield True
+
+    def _take(self, record: Record) -> None:
+        if record.kind == Kind.BATCH:
+            self._take_batch(record)
+        elif record.kind == Kind.TOTALS and (totals := decode_note(record, Totals)):
+            self._take_totals(totals)
+        elif record.kind == Kind.RUN and (note := decode_note(record, RunNote)):
+            self._take_run(note)
+        elif record.kind == Kind.CLEAR and (mark := decode_note(record, ClearMark)):
+            self._session.clear()
+            self._cleared |= mark.sequences
+        elif record.kind == Kind.GAP and (gap := decode_note(record, Gap)):
+            self._session.gaps.append(gap)
+
+    def _take_totals(self, totals: Totals) -> None:
+        session = self._session
+        if not self._runs:
+            session.begin_after(totals.packets, min(totals.cleared, totals.packets))
+            session.bytes, session.first_ts = totals.bytes, totals.first_ts
+            session.lost_in_hub_crash = totals.lost
+
+    def _take_run(self, note: RunNote) -> None:
+        session = self._session
+        run = session.runs.setdefault(note.hello.run, AgentRun(note.hello, connected=False, reason=_RESTARTED))
+        try:
+            codes, link_types = session.register_interfaces(note.hello, note.interfaces)
+        except ProtocolError as error:
+            log.error("a run of session %s is left out: %s", session.id, error)
+            return
+        known = self._runs.get(note.hello.run)
+        if known is None:
+            known = self._runs[note.hello.run] = _Run(run, codes, link_types, note.sequence)
+            run.packets, run.lost_in_hub_crash = note.packets, note.lost
+        known.codes, known.link_types, known.counters = codes, link_types, note.counters
+        run.rejected, run.rejected_batches = dict(note.rejected), note.rejected_batches
+        missing = note.packets - run.packets - known.missing
+        if missing > 0:
+            log.error("%d packets of session %s are missing in its journal", missing, session.id)
+            known.missing += missing
+            run.lost_in_hub_crash += missing
+            session.lost_in_hub_crash += missing
+        known.sequence = max(known.sequence, note.sequence)
+
+    def _take_batch(self, record: Record) -> None:
+        known = self._runs.get(record.run)
+        if known is None or record.sequence <= known.sequence:
+            return  # written again after a sync that failed
+        session = self._session
+        try:
+            batch = Batch.unpack(bytes(record.payload))
+            if record.sequence <= self._cleared.get(record.run, 0):
+                session.count_cleared(known.run, batch.rows)
+            else:
+                session.restore(known.run, batch.frames(), known.link_types, known.codes)
+            known.counters = batch.counters
+        except ProtocolError as error:
+            log.error("batch %d in the journal of session %s: %s", record.sequence, session.id, error)
+        known.sequence = record.sequence

@@ -1,0 +1,39 @@
+"""A rehearsal of the hot path, so that the first real packet does not wait for its kernels."""
+
+from typing import Final
+
+from aishark_panel.alerts.rule import parse_rules
+from aishark_panel.streams.ring import MIN_LIMIT_BYTES
+from aishark_panel.streams.session import Session
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo
+
+__all__ = ["rehearse"]
+
+
+_REHEARSED_RULE: Final = """
+rules:
+  - name: rehearsal
+    where: in_net(src_ip, '0.0.0.0/0')
+    by: [src_ip]
+    over: 1s
+    having: nunique(eth_src) > 0 and max(orig_len) > 0
+"""
+
+
+def rehearse() -> None:
+    """Take one packet into a session that is thrown away, so that every kernel of the hot path is loaded."""
+    session = Session("", "", ring_bytes=MIN_LIMIT_BYTES, rules=parse_rules(_REHEARSED_RULE, "rehearsal"))
+    hello = Hello(
+        protocol=PROTOCOL_VERSION,
+        agent="rehearsal",
+        run="0" * 32,
+        version="",
+        host="",
+        source="replay",
+        interfaces=(InterfaceInfo(name="none", link_type=1),),
+    )
+    frame = bytes(12) + b"\x08\x00\x45" + bytes(60)
+    message = Frames.from_list([frame], [0]).to_message()
+    session.ingest(session.attach(hello), Frames.from_message(message), 1, {})
+    session.clear()

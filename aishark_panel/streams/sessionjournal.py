@@ -1,0 +1,141 @@
+"""What of a session goes into its journal: batches as they were taken, and what is needed to understand them.
+
+All of it happens on the ingest worker, right behind the session's own counters, so that the totals at the head of each
+segment are exactly those of the batches before it.
+"""
+
+import time
+
+from aishark_panel.streams.journal import Entry, Journal, JournalLog, Moved
+from aishark_panel.streams.segments import (
+    SEGMENT_BYTES,
+    ClearMark,
+    Gap,
+    Kind,
+    RunNote,
+    Totals,
+    encode_note,
+)
+from aishark_panel.streams.session import AgentRun, JournalState, Session
+from aishark_panel.wire.messages import Batch, Hello, InterfaceInfo
+
+__all__ = ["SessionJournal"]
+
+
+class SessionJournal:
+    """Writes one session down. `moved` is told of durable batches, on the journal's thread."""
+
+    def __init__(self, session: Session, journal: Journal, moved: Moved) -> None:
+        self._session = session
+        self._journal = journal
+        self._log: JournalLog = journal.open(session.id, moved)
+        self._segment_bytes = 0
+        """given to the segment that is open; 0: none is"""
+        self._bytes = 0
+        """bytes on the wire of all packets but those of the batch that is being written down"""
+        self._counters: dict[str, dict[str, int]] = {}
+        """what each run told with the batch before that"""
+        self._told: dict[str, tuple[Hello, tuple[InterfaceInfo, ...]]] = {}
+        """what the open segment says of each run"""
+        session.journal = self.state
+
+    def state(self) -> JournalState:
+        """How it fares now."""
+        journal = self._journal
+        return JournalState(self._log.problem, self._log.disk_bytes, journal.waiting_bytes, self.is_behind)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether agents should wait for the disk."""
+        return not self._log.problem and self._journal.is_behind
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the disk takes nothing at the moment."""
+        return bool(self._log.problem)
+
+    def batch(self, run: AgentRun, batch: Batch) -> bool:
+        """Write down a batch that has just come into the ring; False where there is no room for it: it has to come
+        `again`."""
+        run.unjournalled += batch.rows
+        self._counters.setdefault(run.hello.run, {})
+        written = self._write_if_next(run, batch)
+        self._bytes, self._counters[run.hello.run] = self._session.bytes, batch.counters
+        return written
+
+    def again(self, run: AgentRun, batch: Batch) -> bool:
+        """A batch that is in the ring came again: write it down if that is still to be done. As `batch`."""
+        return batch.sequence <= run.journalled or self._write_if_next(run, batch)
+
+    def _write_if_next(self, run: AgentRun, batch: Batch) -> bool:
+        if batch.sequence != run.journalled + 1 or (self._log.problem and self._journal.is_full):
+            return False
+        entries = self._segment_head() if self._segment_bytes == 0 or self._segment_bytes >= SEGMENT_BYTES else []
+        known = self._told.get(run.hello.run)
+        if known is None or known[0] is not run.hello or known[1] is not run.interfaces:
+            entries.append(self._run_entry(run))
+        entry = Entry(Kind.BATCH, batch.envelope, time.time_ns(), run=run.hello.run, sequence=batch.sequence)
+        self._put([*entries, entry])
+        run.journalled = batch.sequence
+        run.unjournalled -= batch.rows
+        return True
+
+    def note(self, run: AgentRun) -> None:
+        """The run ended, or a batch of it was refused."""
+        if self._segment_bytes:
+            self._counters[run.hello.run] = run.counters
+            self._put([self._run_entry(run)])
+
+    def clear(self) -> None:
+        """The user threw all packets away, those included that are not written down yet."""
+        if self._segment_bytes or self._session.packets:
+            mark = ClearMark(sequences={key: run.taken for key, run in self._session.runs.items()})
+            self._put([*self._head_if_none(), Entry(Kind.CLEAR, encode_note(mark), time.time_ns())])
+
+    def gap(self, gap: Gap) -> None:
+        """Nothing was heard for a while."""
+        self._put([*self._head_if_none(), Entry(Kind.GAP, encode_note(gap), time.time_ns())])
+
+    def forget(self) -> None:
+        """The session was deleted."""
+        self._journal.forget(self._log)
+
+    def _head_if_none(self) -> list[Entry]:
+        return [] if self._segment_bytes else self._segment_head()
+
+    def _segment_head(self) -> list[Entry]:
+        """Begin a segment: what came before it, and the runs there are."""
+        session = self._session
+        runs = list(session.runs.values())
+        totals = Totals(
+            packets=session.packets - sum(run.unjournalled for run in runs),
+            bytes=self._bytes,
+            cleared=session.ring.cleared,
+            lost=session.lost_in_hub_crash,
+            first_ts=session.first_ts,
+        )
+        self._segment_bytes = 0
+        self._told.clear()
+        self._counters = {key: told for key, told in self._counters.items() if key in session.runs}
+        head = Entry(Kind.TOTALS, encode_note(totals), time.time_ns(), begins_segment=True)
+        return [head, *(self._run_entry(run) for run in runs)]
+
+    def _run_entry(self, run: AgentRun) -> Entry:
+        self._told[run.hello.run] = run.hello, run.interfaces
+        note = RunNote(
+            hello=run.hello,
+            interfaces=run.interfaces,
+            sequence=run.journalled,
+            packets=run.packets - run.unjournalled,
+            lost=run.lost_in_hub_crash,
+            rejected=dict(run.rejected),
+            rejected_batches=run.rejected_batches,
+            counters=self._counters.get(run.hello.run, run.counters),
+            ended=run.ended,
+            reason=run.reason,
+        )
+        return Entry(Kind.RUN, encode_note(note), time.time_ns())
+
+    def _put(self, entries: list[Entry]) -> None:
+        self._journal.put(self._log, entries)
+        self._segment_bytes += sum(entry.size_bytes for entry in entries)

@@ -1,0 +1,220 @@
+"""Ingest with a journal: who is told what while the disk is slow, full, or being read back."""
+
+import asyncio
+import os
+import resource
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from aishark_panel.streams.ingest import Ingest
+from aishark_panel.streams.journal import Journal
+from aishark_panel.streams.ledger import ledger
+from aishark_panel.streams.ring import MIN_LIMIT_BYTES
+from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.wire.messages import Batch
+from tests.ledgers import identities, is_drained
+from tests.traffic import frames, hello
+
+
+@dataclass(eq=False)
+class Agent:
+    """An agent's connection that keeps what it is told."""
+
+    run: AgentRun | None
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    """taken and durable"""
+    asked_again: int = 0
+    refused: str = ""
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def acknowledge(self) -> None:
+        assert self.run is not None
+        self.marks.append((self.run.taken, self.run.durable))
+        self.news.set()
+
+    def send_again(self) -> None:
+        self.asked_again += 1
+        self.news.set()
+
+    def refuse(self, reason: str) -> None:
+        self.refused = reason
+        self.news.set()
+
+    async def until(self, check: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not check():
+                self.news.clear()
+                await self.news.wait()
+
+
+def batch(sequence: int, rows: int = 100) -> Batch:
+    return Batch.unpack(Batch.pack(sequence, frames(rows, first=rows * (sequence - 1)), "none", {}))
+
+
+@dataclass
+class Desk:
+    session: Session
+    journal: Journal
+    ingest: Ingest
+    agent: Agent
+
+    @property
+    def run(self) -> AgentRun:
+        assert self.agent.run is not None
+        return self.agent.run
+
+    async def all_taken(self, sequence: int) -> None:
+        """Until what is queued was taken."""
+        for _ in range(2):  # commands go before batches
+            await self.ingest.call(lambda: None)
+        assert self.run.taken == sequence
+
+    def put(self, *sequences: int) -> None:
+        for sequence in sequences:
+            self.ingest.put(self.agent, self.run, batch(sequence))
+
+
+def with_ingest(
+    folder: Path,
+    test: Callable[[Desk], "asyncio.Future[None] | object"],
+    recovery: Callable[[], AsyncIterator[Callable[[], object]]] | None = None,
+) -> None:
+    async def run() -> None:
+        journal = Journal(folder)
+        session = Session("0123456789ab", "a", ring_bytes=MIN_LIMIT_BYTES)
+        with ThreadPoolExecutor(1) as pool:
+            ingest = Ingest(session, pool, journal, recovery() if recovery else None)
+            try:
+                await test(Desk(session, journal, ingest, Agent(session.attach(hello()))))  # type: ignore[misc]
+            finally:
+                await ingest.close()
+                journal.close()
+
+    asyncio.run(run())
+
+
+def test_a_batch_is_taken_at_once_and_durable_when_it_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_sync = threading.Event()
+    real = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (may_sync.wait(20), real(fd)))
+
+    async def test(desk: Desk) -> None:
+        desk.put(1, 2)
+        await desk.agent.until(lambda: bool(desk.agent.marks))
+        assert desk.agent.marks[-1][1] == 0
+        assert desk.agent.marks[-1][0] > 0
+        may_sync.set()
+        await desk.agent.until(lambda: desk.agent.marks[-1] == (2, 2))
+
+    with_ingest(tmp_path, test)
+
+
+def test_while_the_disk_is_behind_nothing_is_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_sync = threading.Event()
+    real = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (may_sync.wait(20), real(fd)))
+    monkeypatch.setattr("aishark_panel.streams.journal.LAG_BYTES", 30_000)
+
+    async def test(desk: Desk) -> None:
+        desk.put(*range(1, 11))
+        await desk.all_taken(10)
+        desk.put(11)
+        await desk.all_taken(11)
+        assert desk.session.stats()["journal"]["state"] == "behind"
+        told = len(desk.agent.marks)
+        desk.put(12)
+        await desk.all_taken(12)
+        assert len(desk.agent.marks) == told
+        may_sync.set()
+        await desk.agent.until(lambda: bool(desk.agent.marks) and desk.agent.marks[-1] == (12, 12))
+
+    with_ingest(tmp_path, test)
+
+
+def test_what_a_full_disk_did_not_take_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aishark_panel.streams.journal.RETRY_S", 0.05)
+    monkeypatch.setattr("aishark_panel.streams.journal.QUEUE_BYTES", 20_000)
+
+    async def test(desk: Desk) -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+        try:
+            desk.put(1)
+            await desk.agent.until(lambda: desk.session.stats()["journal"]["state"] == "failing")
+            for sequence in range(2, 12):
+                desk.put(sequence)
+            await desk.agent.until(lambda: desk.agent.marks[-1][0] == 11)
+            assert desk.agent.marks[-1][1] == 0
+            assert desk.agent.asked_again == 0
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        await desk.agent.until(lambda: desk.agent.asked_again > 0)
+        assert desk.session.reason == ""
+        first = desk.run.durable + 1
+        assert 1 < first < 11
+        desk.put(*range(first, 13))
+        await desk.agent.until(lambda: desk.agent.marks[-1] == (12, 12))
+        assert desk.session.packets == 1_200
+        assert desk.run.duplicates == 12 - first
+        assert desk.agent.asked_again == 1
+        assert is_drained(ledger(desk.session))
+
+    with_ingest(tmp_path, test)
+
+
+def test_what_comes_while_a_session_is_read_back_waits_for_it(tmp_path: Path) -> None:
+    steps: list[str] = []
+    may_go_on, began = asyncio.Event(), asyncio.Event()
+
+    async def recovery() -> AsyncIterator[Callable[[], object]]:
+        yield lambda: steps.append("first")
+        began.set()
+        await may_go_on.wait()
+        yield lambda: steps.append("last")
+
+    async def test(desk: Desk) -> None:
+        desk.put(1)
+        clearing = asyncio.create_task(desk.ingest.clear())
+        await began.wait()
+        assert (desk.run.taken, desk.run.received, clearing.done()) == (0, 1, False)
+        assert ledger(desk.session)["agents"][0]["stages"][0]["parts"]["in_hub_queue"] == 100
+        may_go_on.set()
+        await desk.agent.until(lambda: desk.run.durable == 1)
+        assert steps == ["first", "last"]
+
+    with_ingest(tmp_path, test, recovery)
+
+
+def test_a_recovery_that_breaks_does_not_stop_the_session(tmp_path: Path) -> None:
+    async def recovery() -> AsyncIterator[Callable[[], object]]:
+        yield lambda: 1 / 0
+
+    async def test(desk: Desk) -> None:
+        desk.session.recovering = "Reading back."
+        desk.put(1)
+        await desk.agent.until(lambda: desk.run.durable == 1)
+        assert desk.session.recovering == ""
+
+    with_ingest(tmp_path, test, recovery)
+
+
+def test_batches_behind_a_refused_one_were_never_taken(tmp_path: Path) -> None:
+    async def test(desk: Desk) -> None:
+        desk.put(1)
+        desk.ingest.put(desk.agent, desk.run, Batch.unpack(Batch.pack(4, frames(7), "none", {})))
+        desk.put(5)
+        await desk.agent.until(lambda: bool(desk.agent.refused))
+        assert desk.agent.refused == "batch 4 came after 1"
+        (hub,) = ledger(desk.session)["agents"][0]["stages"]
+        assert hub["packets"] == 107
+        assert hub["parts"] == {"ingested": 100, "rejected_invalid": 7, "in_hub_queue": 0}
+        assert identities(ledger(desk.session)) == []
+
+    with_ingest(tmp_path, test)

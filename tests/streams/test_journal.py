@@ -1,0 +1,440 @@
+"""The journal: a session comes back as it was, whatever happened to hub, disk and files."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aishark_panel.errors import ConfigError
+from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
+from aishark_panel.streams.ledger import ledger
+from aishark_panel.streams.queries import METHODS
+from aishark_panel.streams.recovery import Recovery
+from aishark_panel.streams.ring import MIN_LIMIT_BYTES
+from aishark_panel.streams.segments import Gap, segments_of
+from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.sessionjournal import SessionJournal
+from aishark_panel.wire.messages import Batch, Hello
+from tests.arrow import read_stream
+from tests.ledgers import identities
+from tests.traffic import frames, hello
+
+SESSION = "0123456789ab"
+HELLO = hello()
+OTHER = hello("eth0", "eth1", agent="other", run="cd" * 16)
+
+
+class Kept:
+    """A session of a hub with a journal in `folder`: what `Ingest` does, without the event loop."""
+
+    def __init__(self, folder: Path, limit_bytes: int = DEFAULT_JOURNAL_BYTES) -> None:
+        self.journal = Journal(folder, limit_bytes=limit_bytes)
+        self.session = Session(SESSION, "kept", ring_bytes=MIN_LIMIT_BYTES)
+        self.durable: dict[str, int] = {}
+        self._moved = threading.Condition()
+        self.recovery = Recovery(self.session, folder / SESSION, died_ns=self.journal.died_ns, now_ns=time.time_ns())
+        self.writer = SessionJournal(self.session, self.journal, self._on_moved)
+        asyncio.run(self._read_back())
+
+    async def _read_back(self) -> None:
+        async for step in self.recovery.steps():
+            step()
+
+    def _on_moved(self, marks: dict[str, int]) -> None:
+        with self._moved:
+            self.durable |= marks
+            self._moved.notify_all()
+
+    def run(self, greeting: Hello = HELLO) -> AgentRun:
+        return self.session.runs.get(greeting.run) or self.session.attach(greeting)
+
+    def take(self, batch: Batch, greeting: Hello = HELLO) -> bool:
+        """An agent's batch; whether it was given to the journal."""
+        run = self.run(greeting)
+        if batch.sequence <= run.taken:
+            return self.writer.again(run, batch)
+        run.arrived += batch.rows
+        self.session.ingest(run, batch.frames(), batch.sequence, batch.counters)
+        return self.writer.batch(run, batch)
+
+    def clear(self) -> None:
+        self.session.clear()
+        self.writer.clear()
+
+    def wait_durable(self, sequence: int, greeting: Hello = HELLO) -> None:
+        self.wait(lambda: self.durable.get(greeting.run, 0) >= sequence)
+
+    def wait(self, check: Callable[[], bool]) -> None:
+        with self._moved:
+            assert self._moved.wait_for(check, 20)
+
+    def contents(self) -> list[bytes]:
+        """The frames in the ring."""
+        with self.session.ring.read() as views:
+            return [block.frame(row) for block, start, stop in views for row in range(start, stop)]
+
+    def close(self) -> None:
+        self.journal.close()
+
+
+@contextlib.contextmanager
+def kept(folder: Path, limit_bytes: int = DEFAULT_JOURNAL_BYTES) -> Iterator[Kept]:
+    hub = Kept(folder, limit_bytes)
+    try:
+        yield hub
+    finally:
+        hub.close()
+
+
+def batch(sequence: int, rows: int = 100, size: int = 20) -> Batch:
+    """Batch `sequence` of a run: numbered packets."""
+    made = frames(rows, first=rows * (sequence - 1), size=size)
+    return Batch.unpack(Batch.pack(sequence, made, "none", {"captured": rows * sequence}))
+
+
+def expected(first: int, last: int, rows: int = 100, size: int = 20) -> list[bytes]:
+    """The frames of batches first to last."""
+    made = frames(rows * (last - first + 1), first=rows * (first - 1), size=size)
+    return [made.frame(i) for i in range(len(made))]
+
+
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of some 20 kB: two batches."""
+    for module in ("journal", "sessionjournal"):
+        monkeypatch.setattr(f"aishark_panel.streams.{module}.SEGMENT_BYTES", 20_000)
+
+
+def paths(folder: Path) -> list[Path]:
+    return [path for _, path in segments_of(folder / SESSION)]
+
+
+def answers(session: Session) -> list[object]:
+    """What people would see."""
+    rows = {"first": 1, "count": 50, "columns": ["number", "ts", "src_ip", "protocol", "agent", "iface"]}
+    bodies = [METHODS["rows"](session, rows)[1], METHODS["rollup"](session, {"resolution_ms": 1_000})[1]]
+    bodies.append(METHODS["conversations"](session, {})[1])
+    stats = session.stats()
+    return [read_stream(body).to_pylist() for body in bodies] + [
+        {key: stats[key] for key in ("packets", "bytes", "first", "end", "first_ts", "last_ts", "evicted", "cleared")}
+    ]
+
+
+def test_a_session_comes_back_as_it_was(tmp_path: Path) -> None:
+    with kept(tmp_path) as before:
+        for sequence in range(1, 6):
+            before.take(batch(sequence))
+            before.take(batch(sequence, rows=7), OTHER)
+        before.run(OTHER).reject("invalid", 3)
+        before.run(OTHER).arrived += 3
+        before.run(OTHER).counters = {"captured": 38}
+        before.run(OTHER).ended, before.run(OTHER).reason = True, "all sent"
+        before.writer.note(before.run(OTHER))
+    with kept(tmp_path) as after:
+        assert after.contents() == before.contents()
+        assert answers(after.session) == answers(before.session)
+        assert identities(ledger(after.session)) == []
+        first, other = after.session.runs[HELLO.run], after.session.runs[OTHER.run]
+        assert (first.taken, first.received, first.durable, first.journalled, first.packets) == (5, 5, 5, 5, 500)
+        assert (first.counters, first.connected, first.ended) == ({"captured": 500}, False, False)
+        assert (other.packets, other.rejected, other.ended, other.reason) == (35, {"invalid": 3}, True, "all sent")
+        assert after.recovery.gap is not None
+        assert after.session.stats()["state"] == "waiting"
+        # ... and goes on, over another restart
+        after.take(batch(6))
+    with kept(tmp_path) as last:
+        assert last.session.packets == 635
+        assert sorted(last.contents()) == sorted(expected(1, 6) + expected(1, 5, rows=7))
+        assert last.run().durable == 6
+
+
+def test_interfaces_of_before_keep_their_names(tmp_path: Path) -> None:
+    with kept(tmp_path) as before:
+        before.take(batch(1))
+        before.session.set_interfaces(before.run(), hello("eth0", "eth7").interfaces)
+        moved = frames(10)
+        moved.iface.fill(1)
+        before.take(Batch.unpack(Batch.pack(2, moved, "none", {})))
+    with kept(tmp_path) as after:
+        rows = {"first": 95, "count": 12, "columns": ["iface"]}
+        _, body = METHODS["rows"](after.session, rows)
+        assert [row["iface"] for row in read_stream(body).to_pylist()] == ["eth0"] * 6 + ["eth7"] * 6
+
+
+def test_batches_are_durable_once_they_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_sync = threading.Event()
+    synced: list[bytes] = []
+    real = os.fdatasync
+
+    def sync(fd: int) -> None:
+        assert may_sync.wait(20)
+        real(fd)
+        synced.append(b"".join(path.read_bytes() for path in paths(tmp_path)))
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    with kept(tmp_path) as hub:
+        one = batch(1)
+        hub.take(one)
+        assert hub.durable == {}
+        assert hub.run().taken == 1
+        may_sync.set()
+        hub.wait_durable(1)
+        assert one.envelope in synced[0]
+        assert hub.journal.waiting_bytes == 0
+
+
+def test_the_oldest_segments_go_and_the_numbers_stay(tmp_path: Path, small_segments: None) -> None:
+    with kept(tmp_path, limit_bytes=100_000) as before:
+        for sequence in range(1, 41):
+            before.take(batch(sequence))
+            before.wait_durable(sequence)
+    assert sum(path.stat().st_size for path in paths(tmp_path)) <= 120_000
+    with kept(tmp_path, limit_bytes=100_000) as after:
+        stats = after.session.stats()
+        assert (stats["packets"], stats["end"]) == (4_000, 4_001)
+        assert stats["bytes"] == before.session.bytes
+        first = stats["first"]
+        assert 1 < first < 3_500
+        assert stats["evicted"] == first - 1
+        assert after.contents() == before.contents()[first - 1 :]
+        assert (after.run().packets, after.run().durable) == (4_000, 40)
+        assert identities(ledger(after.session)) == []
+
+
+def test_what_was_cleared_does_not_come_back(tmp_path: Path) -> None:
+    with kept(tmp_path) as before:
+        before.take(batch(1))
+        before.clear()
+        before.take(batch(2))
+    with kept(tmp_path) as after:
+        assert after.contents() == expected(2, 2)
+        assert answers(after.session) == answers(before.session)
+        assert (after.session.ring.cleared, after.run().packets) == (100, 200)
+        assert identities(ledger(after.session)) == []
+
+
+@contextlib.contextmanager
+def files_at_most(size_bytes: int) -> Iterator[None]:
+    """No file of this process may become longer: writing fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_takes_nothing_stops_durable_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aishark_panel.streams.journal.RETRY_S", 0.05)
+    with kept(tmp_path) as hub:
+        hub.take(batch(1))
+        hub.wait_durable(1)
+        with files_at_most(25_000):
+            for sequence in range(2, 8):
+                assert hub.take(batch(sequence))
+            hub.wait(lambda: hub.writer.is_failing)
+            assert hub.session.stats()["journal"]["state"] == "failing"
+            assert "may not write a file of the journal this long" in hub.session.reason
+            assert hub.run().taken == 7
+            assert hub.durable[HELLO.run] < 7
+            assert hub.journal.waiting_bytes > 10_000
+        hub.wait_durable(7)
+        assert not hub.writer.is_failing
+        assert (hub.session.reason, hub.journal.waiting_bytes) == ("", 0)
+    with kept(tmp_path) as after:
+        assert after.contents() == expected(1, 7)
+
+
+@pytest.mark.parametrize("cleared_before", [False, True])
+def test_what_there_was_no_memory_for_is_written_down_when_it_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cleared_before: bool
+) -> None:
+    monkeypatch.setattr("aishark_panel.streams.journal.RETRY_S", 0.05)
+    monkeypatch.setattr("aishark_panel.streams.journal.QUEUE_BYTES", 30_000)
+    with kept(tmp_path) as hub:
+        hub.take(batch(1))
+        hub.wait_durable(1)
+        with files_at_most(12_000):
+            hub.take(batch(2))
+            hub.wait(lambda: hub.writer.is_failing)
+            written = [sequence for sequence in range(3, 21) if hub.take(batch(sequence))]
+            assert 0 < len(written) < 8
+            assert hub.run().taken == 20
+            assert hub.journal.waiting_bytes < 60_000
+            assert hub.run().unjournalled == 100 * (20 - written[-1])
+            if cleared_before:
+                hub.clear()
+        hub.wait_durable(written[-1])
+        assert not hub.take(batch(20))  # not its turn
+        for sequence in range(2, 21):
+            assert hub.take(batch(sequence))
+        if not cleared_before:
+            hub.clear()
+        hub.take(batch(21))
+        hub.wait_durable(21)
+        assert hub.run().unjournalled == 0
+        assert hub.session.packets == 2_100
+    with kept(tmp_path) as after:
+        assert after.contents() == expected(21, 21)
+        assert after.session.packets == 2_100
+        assert identities(ledger(after.session)) == []
+
+
+def test_a_segment_is_damaged_and_what_it_costs_is_in_the_book(tmp_path: Path, small_segments: None) -> None:
+    with kept(tmp_path) as before:
+        for sequence in range(1, 11):
+            before.take(batch(sequence))
+    damaged = paths(tmp_path)[1]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    for _ in range(2):
+        with kept(tmp_path) as after:
+            lost = after.session.lost_in_hub_crash
+            assert lost > 0
+            assert after.session.packets + lost == 1_000
+            assert set(after.contents()) < set(expected(1, 10))
+            assert after.run().durable == 10
+            assert identities(ledger(after.session)) == []
+
+
+@functools.cache
+def journal_of_three() -> tuple[bytes, list[bytes]]:
+    """A segment with three batches, and their frames."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        with kept(Path(folder)) as hub:
+            for sequence in (1, 2, 3):
+                hub.take(batch(sequence, rows=5))
+        (path,) = paths(Path(folder))
+        return path.read_bytes(), hub.contents()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_journal_that_is_cut_or_damaged_anywhere_gives_what_stands_before(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    whole, contents = journal_of_three()
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / SESSION).mkdir()
+    content = bytearray(whole)
+    at = data.draw(st.integers(0, len(content) - 1))
+    how = data.draw(st.sampled_from(["cut", "flip", "junk"]))
+    if how == "cut":
+        del content[at:]
+    elif how == "flip":
+        content[at] ^= 1 << data.draw(st.integers(0, 7))
+    else:
+        content[at:] = data.draw(st.binary(max_size=300))
+    (folder / SESSION / "000000000001.journal").write_bytes(content)
+    with kept(folder) as hub:
+        assert contents[: hub.session.packets] == hub.contents()
+        assert hub.session.packets % 5 == 0
+        assert identities(ledger(hub.session)) == []
+        durable = hub.run().durable
+        assert durable == hub.session.packets // 5
+        for sequence in range(durable + 1, 5):
+            hub.take(batch(sequence, rows=5))
+    with kept(folder) as again:
+        assert again.contents() == expected(1, 4, rows=5)
+
+
+def test_files_that_are_no_segments_do_no_harm(tmp_path: Path) -> None:
+    folder = tmp_path / SESSION
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "000000000001.journal").write_bytes(os.urandom(50_000))
+    (folder / "000000000002.journal").mkdir()
+    (folder / "000000000003.journal").symlink_to("/dev/zero")
+    with kept(tmp_path) as hub:
+        assert hub.session.packets == 0
+        hub.take(batch(1))
+        hub.wait_durable(1)
+    assert (folder / "notes.txt").read_text() == "mine"
+    with kept(tmp_path) as after:
+        assert after.contents() == expected(1, 1)
+
+
+def test_two_hubs_cannot_share_a_journal(tmp_path: Path) -> None:
+    with kept(tmp_path), pytest.raises(ConfigError, match=r"Another hub keeps its journal in .*--no-journal"):
+        Journal(tmp_path)
+    Journal(tmp_path).close()
+
+
+def test_a_journal_keeps_its_name_and_knows_when_its_hub_was_alive(tmp_path: Path) -> None:
+    with kept(tmp_path) as hub:
+        name, died_ns = hub.journal.id, hub.journal.died_ns
+        hub.journal.mark_up()
+    with kept(tmp_path) as after:
+        assert after.journal.id == name
+        assert died_ns == 0 < after.journal.died_ns <= time.time_ns()
+    with kept(tmp_path) as again:  # the one before was never up
+        assert again.journal.died_ns == after.journal.died_ns
+
+
+@pytest.mark.parametrize("content", ['{"format": 2, "id": "' + "0" * 32 + '"}', "junk", "[]", '{"format": 1, "id": 5}'])
+def test_a_journal_of_another_version_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / "journal.lock").write_text(content)
+    with pytest.raises(ConfigError, match="of another version of aishark, or damaged"):
+        Journal(tmp_path)
+    assert (tmp_path / "journal.lock").read_text() == content
+
+
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file" / "journal", Path("/proc/journal")):
+        with pytest.raises(ConfigError, match="cannot make its folder"):
+            Journal(folder)
+    (tmp_path / "journal.lock").mkdir()
+    with pytest.raises(ConfigError, match="cannot keep its journal"):
+        Journal(tmp_path)
+
+
+def test_a_deleted_session_leaves_nothing(tmp_path: Path) -> None:
+    with kept(tmp_path) as hub:
+        hub.take(batch(1))
+        hub.wait_durable(1)
+        hub.take(batch(2))
+        hub.writer.forget()
+        hub.take(batch(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.lock"]
+
+
+def test_a_session_whose_hub_died_while_it_was_deleted_is_removed(tmp_path: Path) -> None:
+    with kept(tmp_path) as hub:
+        hub.take(batch(1))
+    (tmp_path / SESSION).rename(tmp_path / f"{SESSION}.deleted")
+    with kept(tmp_path) as after:
+        assert after.journal.remove_deleted() == [SESSION]
+        assert after.session.packets == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.lock"]
+
+
+def test_gaps_come_back(tmp_path: Path) -> None:
+    gap = Gap(what="agent", agent="edge", start_ns=5, end_ns=9)
+    with kept(tmp_path) as hub:
+        hub.writer.gap(gap)
+        hub.take(batch(1))
+    with kept(tmp_path) as after:
+        assert list(after.session.gaps) == [gap]
+        assert after.contents() == expected(1, 1)
+
+
+def test_the_files_are_closed_to_others(tmp_path: Path) -> None:
+    with kept(tmp_path / "made") as hub:
+        hub.take(batch(1))
+    for path in (tmp_path / "made", tmp_path / "made" / SESSION, *paths(tmp_path / "made")):
+        assert path.stat().st_mode & 0o077 == 0
