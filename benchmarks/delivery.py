@@ -198,7 +198,7 @@ def main() -> None:
     numbers = [
         int.from_bytes(frames.frame(i)[:8], "big")
         for _, record in records
-        for frames in [Batch.unpack(record).frames()]
+        for frames in [Batch.unpack(record).content()]
         for i in range(len(frames))
     ]
     expected = options.batches * ROWS

@@ -1,7 +1,8 @@
 """What may stand between a link header and a network header: VLAN tags, MPLS labels, PPP, PPPoE, LLC, Ethernet again.
 
 Each parser returns (ether_type, pos, end, wire_end): what follows, where, and its bounds (see load.py); ether_type 0
-where nothing known follows, and then pos is where the headers end: at `end` if one is cut. `encapsulation` goes on until a network header, or something unknown, comes.
+where nothing known follows, and then pos is where the headers end: at `end` if one is cut. `encapsulation` goes on
+until a network header, or something unknown, comes.
 """
 
 from typing import Final

@@ -3,10 +3,10 @@
 Made of the same pieces as the dissector, without all that looks into payloads: for agents, which cut payloads off and
 sample by conversation without dissecting.
 
-The head ends with the innermost transport header: TCP with its options, UDP, UDP-Lite, DCCP, 12 bytes of SCTP, 8 of ICMP
-and ICMPv6. A fragment that is not the first has no transport header, and its head ends with the IP header. ARP is head
-altogether. What else is carried is payload from the last header on that is known; of unknown link types all is. A header
-that the capture cut is kept as far as it goes.
+The head ends with the innermost transport header: TCP with its options, UDP, UDP-Lite, DCCP, 12 bytes of SCTP, 8 of
+ICMP and ICMPv6. A fragment that is not the first has no transport header, and its head ends with the IP header. ARP is
+head altogether. What else is carried is payload from the last header on that is known; of unknown link types all is. A
+header that the capture cut is kept as far as it goes.
 """
 
 from typing import Any, Final
@@ -100,7 +100,7 @@ def _find_heads(
         wire_end = pos + max(np.int64(orig_len[frame]), end - pos)
         words[0] = 0
         outer.layers = 0
-        head_end = _head(data, pos, end, wire_end, link_types[iface[frame]], row, outer)
+        head_end: Any = _head(data, pos, end, wire_end, link_types[iface[frame]], row, outer)
         lengths[frame] = min(max(head_end, pos), end) - pos
         conversations[frame] = row.conversation_id
 
@@ -109,7 +109,7 @@ def _find_heads(
 def _head(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: Row, outer: Row) -> int:
     """Where the head of a frame ends; the row gets its `conversation_id`."""
     ether_type, pos, end, wire_end = link(data, pos, end, wire_end, link_type, row)
-    if ether_type == ETHERTYPE_IPV4 or ether_type == ETHERTYPE_IPV6:  # noqa: PLR1714  # a tuple is slower
+    if ether_type in (ETHERTYPE_IPV4, ETHERTYPE_IPV6):
         if ether_type == ETHERTYPE_IPV4:
             proto, pos, end, wire_end = ipv4(data, pos, end, wire_end, row)
         else:

@@ -1,8 +1,9 @@
 """Link layers: from the first byte of a frame to the network header, whose kind is given as an EtherType.
 
-Every parser returns (ether_type, pos, end, wire_end): what follows, where, and its bounds (see load.py);
-ether_type 0 where nothing known follows, and then pos is where the headers end. Link types are LINKTYPE numbers (tcpdump.org/linktypes.html). What may come
-between a link header and a network header (tags, labels, sessions, another Ethernet header) is in encapsulation.py.
+Every parser returns (ether_type, pos, end, wire_end): what follows, where, and its bounds (see load.py); ether_type 0
+where nothing known follows, and then pos is where the headers end. Link types are LINKTYPE numbers
+(tcpdump.org/linktypes.html). What may come between a link header and a network header (tags, labels, sessions, another
+Ethernet header) is in encapsulation.py.
 """
 
 from typing import Final

@@ -85,8 +85,8 @@ Nested = tuple[int, int, int, int]
 def nest(data: Bytes, pos: int, end: int, wire_end: int, kind: int, row: Row, outer: Row) -> Nested:
     """Go into the tunnel of a `kind` from transport.TUNNELS on, and into those within, to the innermost packet.
 
-    `outer.layers` is 0 before, and afterwards not, where a packet was found; then `unnest` must follow. Where a datagram
-    holds no packet after all, pos is behind its UDP header: that its port is a tunnel's may be chance.
+    `outer.layers` is 0 before, and afterwards not, where a packet was found; then `unnest` must follow. Where a
+    datagram holds no packet after all, pos is behind its UDP header: that its port is a tunnel's may be chance.
     """
     for depth in range(_MAX_DEPTH):
         carried = pos

@@ -97,7 +97,7 @@ class Ingest:
             try:
                 if batch.sequence != run.taken + 1:  # the one before was refused, whatever connection it came by
                     raise ProtocolError(f"batch {batch.sequence} came after {run.taken}")
-                self.session.ingest(run, batch.frames(), batch.sequence, batch.counters)
+                self.session.ingest(run, batch.content(), batch.sequence, batch.counters)
             except ProtocolError as error:
                 refused[peer] = str(error)
                 run.rejected_batches += 1

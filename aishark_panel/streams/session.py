@@ -20,8 +20,9 @@ from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.matches import Matches
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES, BlockView, Ring
 from aishark_panel.streams.rollups import Rollups
+from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo
+from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo, PayloadPolicy, SamplingBy, State
 from aishark_panel.wire.packets import Interface
 from aishark_panel.wire.pcapheaders import CaptureInterface, InterfaceCounters
 
@@ -56,7 +57,10 @@ class AgentRun:
     counters: dict[str, int] = field(default_factory=dict)
     """the agent's own counters, as of its last message"""
     sampling: int = 1
-    """every how many-th packet it sends"""
+    """every how many-th packet, or conversation, it sends"""
+    sampling_by: SamplingBy = "packet"
+    payload: PayloadPolicy = "full"
+    """what it sends of packets"""
     max_packets_per_second: int = 0
     """what goes beyond it is not sent; 0: no limit"""
     packets: int = 0
@@ -64,6 +68,11 @@ class AgentRun:
     rejected: int = 0
     """packets of those batches"""
     round_trip_ns: int = 0
+
+    def follow(self, told: Hello | State) -> None:
+        """Note what the agent says it leaves out."""
+        self.sampling, self.sampling_by, self.payload = told.sampling, told.sampling_by, told.payload
+        self.max_packets_per_second = told.max_packets_per_second
 
 
 class Session:
@@ -113,7 +122,7 @@ class Session:
         """Register an agent's run, or find it again after a reconnection; ProtocolError beyond MAX_INTERFACES."""
         run = self.runs.setdefault(hello.run, AgentRun(hello))
         run.hello = hello
-        run.sampling, run.max_packets_per_second = hello.sampling, hello.max_packets_per_second
+        run.follow(hello)
         self.set_interfaces(run, hello.interfaces)
         run.connected, run.reason, run.ended, run.capturing = True, "", False, hello.capturing
         self._forget_old_runs()
@@ -168,21 +177,26 @@ class Session:
         for key in gone[: max(0, len(gone) - keep)]:
             del self.runs[key]
 
-    def ingest(self, run: AgentRun, frames: Frames, sequence: int, counters: dict[str, int]) -> list[BlockView]:
+    def ingest(
+        self, run: AgentRun, batch: Frames | ColumnBatch, sequence: int, counters: dict[str, int]
+    ) -> list[BlockView]:
         """Take one checked batch: dissect into the ring, count it. Returns the rows it became."""
-        if len(frames) and int(frames.iface.max()) >= len(run.link_types):
+        if len(batch) and int(batch.iface.max()) >= len(run.link_types):
             raise ProtocolError(f"batch {sequence} names an interface that was not declared")
-        views = self.ring.append(frames, run.link_types, run.iface_codes)
+        if isinstance(batch, Frames):
+            views = self.ring.append(batch, run.link_types, run.iface_codes)
+        else:
+            views = self.ring.append_columns(batch, run.iface_codes)
         for packets, start, stop in views:
             columns = packets.columns
             self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
             self.alerts.take(packets, start, stop, self.interfaces)
-        if len(frames):
-            self.first_ts = self.first_ts or int(frames.ts[0])
-            self.last_ts = int(frames.ts[-1])
-        self.packets += len(frames)
-        self.bytes += int(frames.orig_len.sum(dtype=np.int64))
-        run.packets += len(frames)
+        if len(batch):
+            self.first_ts = self.first_ts or int(batch.ts[0])
+            self.last_ts = int(batch.ts[-1])
+        self.packets += len(batch)
+        self.bytes += int(batch.orig_len.sum(dtype=np.int64))
+        run.packets += len(batch)
         run.taken = sequence
         run.counters = counters
         return views
@@ -325,6 +339,8 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
             for i in run.interfaces
         ],
         "sampling": run.sampling,
+        "sampling_by": run.sampling_by,
+        "payload": run.payload,
         "max_packets_per_second": run.max_packets_per_second,
         "counters": dict(run.counters),
         "packets": run.packets,

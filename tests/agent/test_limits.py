@@ -1,6 +1,7 @@
 """Limiter: what passes is what the limits allow, in order, whatever the chopping; the rest is counted by reason."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def rows(frames: Frames) -> list[tuple[int, int, bytes]]:
     return [(int(frames.ts[i]), int(frames.orig_len[i]), frames.frame(i)) for i in range(len(frames))]
 
 
-def limiter(**limits: int) -> Limiter:
+def limiter(**limits: Any) -> Limiter:
     made = Limiter()
     made.set(**{"sampling": 1, **limits})
     return made

@@ -90,7 +90,8 @@ def test_control_messages_that_make_no_sense_are_refused(text: str) -> None:
 @pytest.mark.parametrize("codec", CODECS)
 def test_batches_round_trip_with_every_codec(codec: CodecName) -> None:
     batch = Batch.unpack(Batch.pack(7, FRAMES, codec, {"captured": 300}))
-    frames = batch.frames()
+    frames = batch.content()
+    assert isinstance(frames, Frames)
     assert (batch.sequence, batch.rows, batch.codec, batch.counters) == (7, 300, codec, {"captured": 300})
     assert [frames.frame(i) for i in range(300)] == [FRAMES.frame(i) for i in range(300)]
 
@@ -102,14 +103,14 @@ def test_a_wrong_raw_size_is_refused(codec: CodecName, difference: int) -> None:
     (raw_bytes,) = struct.unpack_from("<I", packed, 8)
     struct.pack_into("<I", packed, 8, raw_bytes + difference)
     with pytest.raises(ProtocolError):
-        Batch.unpack(bytes(packed)).frames()
+        Batch.unpack(bytes(packed)).content()
 
 
 def test_a_wrong_row_count_is_refused() -> None:
     packed = bytearray(Batch.pack(1, FRAMES, "none", {}))
     struct.pack_into("<I", packed, 4, 299)
     with pytest.raises(ProtocolError, match="declared 299"):
-        Batch.unpack(bytes(packed)).frames()
+        Batch.unpack(bytes(packed)).content()
 
 
 @pytest.mark.parametrize("field_offset", [4, 8])
@@ -123,7 +124,7 @@ def test_sizes_above_the_limits_are_refused_before_anything_is_unpacked(field_of
 @given(st.binary(max_size=200))
 def test_random_bytes_are_no_batch(junk: bytes) -> None:
     with pytest.raises(ProtocolError):
-        Batch.unpack(junk).frames()
+        Batch.unpack(junk).content()
 
 
 @given(st.binary(max_size=100))
