@@ -1,9 +1,9 @@
 """Limits: sends every n-th packet or conversation, and no more than so many packets and bits per second.
 
 What is left out is counted by reason: `sampled_out`, `throttled`. Of conversations those are kept whose hash
-(dissect.heads) is divisible by n, so all agents keep the same, in both directions. The rates are a *token bucket* each,
-filled by the packets' own times and holding BURST_NS' worth: of what comes in each interval the first packets pass. So a
-replay is thinned alike at any speed. Compiled, as all that touches single packets is; pure.
+(dissect.heads) is divisible by n, so all agents keep the same, in both directions. The rates are a *token bucket*
+each, filled by the packets' own times and holding BURST_NS' worth: of what comes in each interval the first packets
+pass. So a replay is thinned alike at any speed. Compiled, as all that touches single packets is; pure.
 """
 
 from typing import TYPE_CHECKING, Final

@@ -1,8 +1,8 @@
 """Transport layers: TCP with its options, UDP, UDP-Lite, SCTP, DCCP, ICMP and ICMPv6.
 
 `transport` fills their columns and returns (pos, end, wire_end, kind): the payload, its bounds (see load.py), and
-which protocols to look for in it. Where the header is cut, pos is `end`. Lengths come from the headers, so padding after
-an IP packet is no payload.
+which protocols to look for in it. Where the header is cut, pos is `end`. Lengths come from the headers, so padding
+after an IP packet is no payload.
 """
 
 from typing import Final

@@ -45,7 +45,8 @@ _WORD_BYTES: Final = 8
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
-    columns: Annotated[tuple[str, ...], msgspec.Meta(max_length=len(COLUMNS))]
+    columns: Annotated[dict[str, str], msgspec.Meta(max_length=len(COLUMNS))]
+    """numpy type of a value by the column's name, in the order of the record batch"""
     protocols: Annotated[tuple[str, ...], msgspec.Meta(max_length=len(PROTOCOLS))]
     """what the column `protocol` indexes"""
     bytes: Annotated[int, msgspec.Meta(ge=0)]
@@ -113,7 +114,9 @@ class ColumnBatch:
             [pa.Array.from_buffers(pa.binary(), count, buffers)], schema=_TEXT_SCHEMA
         ).serialize()
         size = columns.size + -columns.size % _WORD_BYTES
-        head = msgspec.json.encode(_Head(columns=tuple(self.columns), protocols=used, bytes=size))
+        head = msgspec.json.encode(
+            _Head(columns={name: column(name).dtype for name in self.columns}, protocols=used, bytes=size)
+        )
         head += b" " * (-(4 + len(head)) % _WORD_BYTES)
         padding = bytes(size - columns.size)
         return pa.py_buffer(b"".join((struct.pack("<I", len(head)), head, columns, padding, texts)))
@@ -169,21 +172,21 @@ def _array(kind: pa.DataType, values: npt.NDArray[Any]) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
-def _read_columns(message: pa.Buffer, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-    unknown = [name for name in names if name not in _TYPES]
-    if unknown:
-        raise ProtocolError(f"column batch has a column {unknown[0]!r:.50}, which is unknown or not for agents to send")
-    if len(set(names)) < len(names):
-        raise ProtocolError("column batch names a column twice")
-    missing = [name for name in _ALWAYS if name not in names]
+def _read_columns(message: pa.Buffer, types: dict[str, str]) -> dict[str, npt.NDArray[Any]]:
+    for name, kind in types.items():
+        if name not in _TYPES:
+            raise ProtocolError(f"column batch has a column {name!r:.50}, which is unknown or not for agents to send")
+        if kind != column(name).dtype:
+            raise ProtocolError(f"column batch has a {name} of type {kind!r:.20}, not {column(name).dtype}")
+    missing = [name for name in _ALWAYS if name not in types]
     if missing:
         raise ProtocolError(f"column batch lacks the column {missing[0]}")
-    batch = _read(message, pa.schema([pa.field(name, _TYPES[name], nullable=False) for name in names]))
+    batch = _read(message, pa.schema([pa.field(name, _TYPES[name], nullable=False) for name in types]))
     rows = batch.num_rows
     if rows > MAX_COLUMN_ROWS:
         raise ProtocolError(f"column batch of {rows:,} rows; at most {MAX_COLUMN_ROWS:,} are allowed")
     found = {}
-    for name, array in zip(names, batch.columns, strict=True):
+    for name, array in zip(types, batch.columns, strict=True):
         spec = column(name)
         words = 2 if spec.kind is Kind.ADDRESS else 1
         values = buffer_view(array.buffers()[1], np.dtype(spec.dtype).type, rows * words)
