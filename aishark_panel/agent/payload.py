@@ -8,6 +8,7 @@ Everything but `full` loads the dissector's kernels. Pure.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from aishark_panel.wire.messages import PayloadPolicy
 from aishark_panel.wire.packets import Packets
 
 __all__ = ["Columns", "Cutter", "Payload"]
+
+_MIN_ROWS: Final = 256
+"""A smaller block might have no room for the texts of a joined ClientHello."""
 
 
 class Cutter:
@@ -52,9 +56,10 @@ class Columns:
     """Dissects frames into column batches. ClientHellos in several segments are joined, as at the hub."""
 
     def __init__(self, *, rows: int = MAX_COLUMN_ROWS) -> None:
+        """`rows`: about how many packets come at a time."""
         from aishark_panel.dissect.hellos import Hellos
 
-        self._packets = Packets(min(rows, MAX_COLUMN_ROWS))
+        self._packets = Packets(min(max(rows, _MIN_ROWS), MAX_COLUMN_ROWS))
         self._hellos = Hellos()
 
     def dissect(self, frames: Frames, link_types: npt.NDArray[np.int32]) -> Iterator[ColumnBatch]:
