@@ -101,6 +101,7 @@ def dns(view: View) -> str | None:
 
 
 def record_type(kind: int) -> str:
+    """Name of a DNS record type."""
     return _TYPES.get(kind, f"Unknown ({kind})")
 
 
