@@ -109,7 +109,7 @@ def test_no_byte_of_a_frame_is_in_what_is_sent() -> None:
         [1, 2],
     )
     for policy in ("headers", "none"):
-        payload = Payload(policy, batch_rows=8)  # type: ignore[arg-type]
+        payload = Payload(policy, batch_rows=8)
         for content in payload.contents(payload.cut(frames, ETHERNET), ETHERNET):
             assert secret[:4] not in content.to_message().to_pybytes()
 

@@ -111,8 +111,13 @@ def test_spanning_tree_and_other_link_layer_protocols_end_with_their_llc_header(
     assert head_of(Dot3() / LLC(dsap=0x42, ssap=0x42, ctrl=3) / STP()) == 17
 
 
+def fragments() -> list[Packet]:
+    """The pieces of a datagram."""
+    return list(fragment(IP4 / UDP(sport=5_000, dport=6_000) / (SECRET * 40), fragsize=512))  # type: ignore[no-untyped-call]
+
+
 def test_of_a_later_fragment_only_the_ip_header_is_head() -> None:
-    first, *later = fragment(IP4 / UDP(sport=5_000, dport=6_000) / (SECRET * 40), fragsize=512)
+    first, *later = fragments()
     assert head_of(Ether() / first) == 14 + 20 + 8
     assert [head_of(Ether() / each) for each in later] == [34] * len(later)
 
@@ -133,8 +138,7 @@ def test_both_directions_and_every_fragment_are_of_one_conversation() -> None:
     other = Ether() / IP4 / TCP(sport=1_001, dport=443)
     assert conversation_of(there) == conversation_of(back) == row_of(there)["conversation_id"]
     assert conversation_of(other) != conversation_of(there)
-    pieces = [Ether() / each for each in fragment(IP4 / UDP(sport=5_000, dport=6_000) / (SECRET * 40), fragsize=512)]
-    assert len({conversation_of(piece) for piece in pieces}) == 1
+    assert len({conversation_of(Ether() / piece) for piece in fragments()}) == 1
     tunnelled = Ether() / IP4 / GRE() / IP(src="1.1.1.1") / TCP()
     assert conversation_of(tunnelled) == row_of(tunnelled)["conversation_id"]
 

@@ -99,12 +99,14 @@ def forged(
     types: dict[str, str], arrays: list[pa.Array], protocols: tuple[str, ...] = (), *, said: int | None = None
 ) -> bytes:
     """A message whose head and columns are what somebody likes them to be."""
-    columns = pa.RecordBatch.from_arrays(arrays, names=[str(i) for i in range(len(arrays))]).serialize().to_pybytes()
+    columns: bytes = (
+        pa.RecordBatch.from_arrays(arrays, names=[str(i) for i in range(len(arrays))]).serialize().to_pybytes()
+    )
     columns += bytes(-len(columns) % 8)
     size = len(columns) if said is None else said
     head = json.dumps({"columns": types, "protocols": protocols, "bytes": size}).encode()
     head += b" " * (-(4 + len(head)) % 8)
-    texts = pa.RecordBatch.from_arrays([pa.array([], pa.binary())], names=["text"]).serialize().to_pybytes()
+    texts: bytes = pa.RecordBatch.from_arrays([pa.array([], pa.binary())], names=["text"]).serialize().to_pybytes()
     return struct.pack("<I", len(head)) + head + columns + texts
 
 
