@@ -172,9 +172,13 @@ def agent(
     name: Annotated[str | None, typer.Option(help="Name of this agent; default: the host's.")] = None,
     session: Annotated[str | None, typer.Option(help="Session to feed, by name; default: the hub's own.")] = None,
     snaplen: Annotated[str | None, typer.Option("-s", "--snaplen", help="Bytes kept of each frame.")] = None,
+    payload: Annotated[
+        str | None, typer.Option(help="What is sent of packets: none, headers, full, or so many bytes of payload.")
+    ] = None,
     buffer_size: Annotated[str | None, typer.Option(help="Kernel ring of each interface: 64MiB.")] = None,
     promiscuous: Annotated[str | None, typer.Option(help="Capture frames for other hosts too: true or false.")] = None,
     sampling: Annotated[str | None, typer.Option(help="Send every n-th packet.")] = None,
+    sampling_by: Annotated[str | None, typer.Option(help="Sample each packet, or whole conversations.")] = None,
     max_packets_per_second: Annotated[str | None, typer.Option(help="Leave out what goes beyond.")] = None,
     max_bandwidth: Annotated[str | None, typer.Option(help="Captured bits per second: 100Mbit.")] = None,
     batch_size: Annotated[str | None, typer.Option(help="Most packets in a batch: 8192.")] = None,
@@ -203,6 +207,7 @@ def agent(
             "agent.interfaces": tuple(interface) if interface else None,
             "agent.filter": capture_filter,
             "agent.snaplen": snaplen,
+            "agent.payload": payload,
             "agent.buffer_size": buffer_size,
             "agent.promiscuous": promiscuous,
             "agent.profile": profile,
@@ -217,6 +222,7 @@ def agent(
             "performance.batch_age": batch_age,
             "performance.compression": compression,
             "performance.sampling": sampling,
+            "performance.sampling_by": sampling_by,
             "performance.outbox": outbox,
         },
     )

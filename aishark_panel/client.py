@@ -242,6 +242,8 @@ class HubClient(Transport):
         filter: str | None = None,
         snaplen: int | None = None,
         sampling: int | None = None,
+        sampling_by: str | None = None,
+        payload: str | int | None = None,
         max_packets_per_second: int | None = None,
     ) -> dict[str, Any]:
         """Make an agent capture, into another session if one is named (by id or name); its line once it does.
@@ -253,6 +255,8 @@ class HubClient(Transport):
             "filter": filter,
             "snaplen": snaplen,
             "sampling": sampling,
+            "sampling_by": sampling_by,
+            "payload": payload,
             "max_packets_per_second": max_packets_per_second,
         }
         body = {"session": session, "profile": profile, **settings}
@@ -263,7 +267,7 @@ class HubClient(Transport):
         return await self._http("POST", f"/api/agents/{quote(agent, '')}/stop", {})
 
     async def profiles(self) -> list[dict[str, Any]]:
-        """Named settings for `agent_start`: name, filter, snaplen, sampling, max_packets_per_second."""
+        """Named settings for `agent_start`: name, and filter, snaplen and the others it takes."""
         profiles: list[dict[str, Any]] = (await self._http("GET", "/api/profiles"))["profiles"]
         return profiles
 

@@ -96,6 +96,15 @@ def _choice(*names: str) -> Callable[[Text], str]:
     return parse
 
 
+def _payload(value: Text) -> str | int:
+    if value in ("none", "headers", "full"):
+        return _text(value)
+    try:
+        return _integer(1, 262_144)(value)
+    except ValueError:
+        raise ValueError("none, headers, full or a number of bytes, 1 to 262,144") from None
+
+
 def _integer(low: int, high: int | None = None) -> Callable[[Text], int]:
     def parse(value: Text) -> int:
         text = _text(value)
@@ -177,6 +186,8 @@ class AgentSection:
     """capture filter (BPF)"""
     snaplen: int = _option(_integer(14, 262_144), "262144", "--snaplen")
     """most bytes kept of a frame"""
+    payload: str | int = _option(_payload, "full", "--payload")
+    """none: columns only; headers: frames without payload; a number of bytes of payload; full"""
     buffer_size: int = _option(_size("1MiB", "4GiB"), "64MiB", "--buffer-size")
     """kernel ring of each interface, bytes"""
     promiscuous: bool = _option(_flag, "true", "--promiscuous")
@@ -223,6 +234,8 @@ class PerformanceSection:
     """auto: none to a hub on this host, lz4 to others"""
     sampling: int = _option(_integer(1), "1", "--sampling")
     """every how many-th packet is sent"""
+    sampling_by: str = _option(_choice("packet", "conversation"), "packet", "--sampling-by")
+    """conversation: whole conversations are sent or left out"""
     outbox: int = _option(_size("1MiB", "64GiB"), "64MiB", "--outbox")
     """memory for what the hub has not acknowledged, bytes"""
 
@@ -246,7 +259,9 @@ _OPTIONS: Final[dict[str, Field[Any]]] = {
 _PROFILE_KEYS: Final = {
     "filter": "agent.filter",
     "snaplen": "agent.snaplen",
+    "payload": "agent.payload",
     "sampling": "performance.sampling",
+    "sampling_by": "performance.sampling_by",
     "max_packets_per_second": "performance.max_packets_per_second",
 }
 _SHORT_VARIABLES: Final = {"AISHARK_HUB": "server.url", "AISHARK_TOKEN": "server.api_key", "AISHARK_CA": "server.ca"}

@@ -133,7 +133,7 @@ def stages(path: Path, snaplen: int, rules: int, formats: list[str]) -> dict[str
     writers = {name: open_writer(Nowhere(), f".{name}", interfaces) for name in formats}
     link_types, codes = np.array([1], np.int32), np.array([0], np.uint16)
     for packed in batches():
-        frames = timed("hub: unpack and check", lambda: Batch.unpack(packed).frames())  # noqa: B023
+        frames = timed("hub: unpack and check", lambda: Batch.unpack(packed).content())  # noqa: B023
         views = timed("hub: dissect into ring", lambda: ring.append(frames, link_types, codes))  # noqa: B023
         for packets, start, stop in views:
             columns = packets.columns

@@ -100,6 +100,13 @@ def test_an_empty_text_on_the_command_line_counts(write: Write) -> None:
     assert of(write("agent: {filter: tcp}"), agent__filter="").agent.filter == ""
 
 
+@pytest.mark.parametrize(("text", "payload"), [("headers", "headers"), ("none", "none"), ("full", "full"), ("64", 64)])
+def test_what_is_sent_of_packets_is_a_word_or_a_number(write: Write, text: str, payload: str | int) -> None:
+    assert of(write(f"agent: {{payload: {text}}}")).agent.payload == payload
+    thin = of(write(f"profiles:\n  thin: {{payload: {text}, sampling_by: conversation}}"), agent__profile="thin")
+    assert (thin.agent.payload, thin.performance.sampling_by) == (payload, "conversation")
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "agent:\n", "agent: {}\n"])
 def test_an_empty_file_or_section_leaves_the_defaults(write: Write, text: str) -> None:
     assert of(write(text)) == AgentOptions()
@@ -130,6 +137,9 @@ def test_a_profile_takes_the_place_of_what_the_file_gives_otherwise(write: Write
         ("agent:\n  name: a\n  name: b", "line 3: each key must be a name, and stand there once"),
         ("agent:\n  snaplen: ten", "line 2: snaplen must be a whole number, 14 or more and at most 262,144, not 'ten'"),
         ("agent:\n  snaplen: 13", "line 2: snaplen must be"),
+        ("agent:\n  payload: half", "line 2: payload must be none, headers, full or a number of bytes"),
+        ("agent:\n  payload: 0", "line 2: payload must be none, headers, full or a number of bytes"),
+        ("performance:\n  sampling_by: flow", "line 2: sampling_by must be one of packet, conversation, not 'flow'"),
         ("agent:\n  name: [a, b]", "line 2: name must be one text"),
         ("agent:\n  name: {a: b}", "line 2: agent.name must be one value"),
         ("agent:\n  promiscuous: maybe", "line 2: promiscuous must be true or false, not 'maybe'"),

@@ -20,7 +20,7 @@ from aishark_panel.config import AgentOptions, AgentSection
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
-from aishark_panel.wire.messages import CodecName
+from aishark_panel.wire.messages import CodecName, PayloadPolicy, SamplingBy
 
 __all__ = ["SourceChoice", "agent_config", "hub_endpoints", "launch", "source_maker"]
 
@@ -72,6 +72,8 @@ def agent_config(options: AgentOptions) -> AgentConfig:
             filter=options.agent.filter,
             snaplen=options.agent.snaplen,
             sampling=performance.sampling,
+            sampling_by=cast("SamplingBy", performance.sampling_by),
+            payload=cast("PayloadPolicy", options.agent.payload),
             max_packets_per_second=performance.max_packets_per_second,
             max_bits_per_s=performance.max_bandwidth,
         ),

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from typing import Final
 
+from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch, CodecName
 
@@ -45,15 +46,15 @@ class Outbox:
         """Whether the next batch would find no room."""
         return self.size_bytes >= self._limit_bytes
 
-    def put(self, frames: Frames, counters: dict[str, int]) -> None:
+    def put(self, content: Frames | ColumnBatch, counters: dict[str, int]) -> None:
         """Number and pack one batch; ask `is_full` first: the bound is exceeded by one batch at most."""
-        codec: CodecName = self._codec if len(frames) >= self._compress_from_rows else "none"
-        packed = Batch.pack(self.next_sequence, frames, codec, counters)
+        codec: CodecName = self._codec if len(content) >= self._compress_from_rows else "none"
+        packed = Batch.pack(self.next_sequence, content, codec, counters)
         with self._changed:
             self._batches.append(packed)
-            self._rows.append(len(frames))
+            self._rows.append(len(content))
             self.size_bytes += len(packed)
-            self.rows += len(frames)
+            self.rows += len(content)
 
     def get(self, sequence: int) -> bytes | None:
         """The packed batch of that number; None while it is not there yet."""

@@ -16,11 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from aishark_panel import __version__
 from aishark_panel.agent.connection import Connection, LinkOptions
 from aishark_panel.agent.encode import BatchLimits, Encoder
 from aishark_panel.agent.limits import Limiter
 from aishark_panel.agent.outbox import DEFAULT_OUTBOX_BYTES, Outbox
+from aishark_panel.agent.payload import Payload
 from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.agent.source import Adjustable, Source, Warns
 from aishark_panel.errors import AisharkError, CaptureError, ConfigError
@@ -74,13 +78,15 @@ class Agent:
         self._make_source = make_source
         self._scope = config.scope
         self._asked = CaptureSettings()
-        self._source = make_source(self._scope)
-        self._source_open = True
         self._run_id = uuid.uuid4().hex
         self._outbox = Outbox(config.codec, limit_bytes=config.outbox_bytes, compress_from_rows=_COMPRESS_FROM_ROWS)
         self._encoder = Encoder(config.limits)
         self._limiter = Limiter()
         self._limit()
+        self._payload = self._make_payload(self._scope)
+        # Last: what limits and payload policy need may have to be compiled first, and the source would overflow.
+        self._source = make_source(self._scope)
+        self._source_open = True
         self._orders: queue.SimpleQueue[StartCapture | StopCapture | None] = queue.SimpleQueue()
         self._capturing = False
         self._stopping = False
@@ -170,6 +176,8 @@ class Agent:
             capturing=self._capturing,
             first_sequence=self._outbox.first_sequence,
             sampling=self._scope.sampling,
+            sampling_by=self._scope.sampling_by,
+            payload=self._scope.payload,
             max_packets_per_second=self._scope.max_packets_per_second,
             counters=self.counters(),
         )
@@ -215,14 +223,15 @@ class Agent:
             reason = order.reason
         else:
             try:
-                self._start(order)
+                self._start(order, loop)
             except AisharkError as error:
                 reason = str(error)
         self._say_state(loop, reason, answers=order.number)
 
-    def _start(self, order: StartCapture) -> None:
+    def _start(self, order: StartCapture, loop: asyncio.AbstractEventLoop) -> None:
         asked = order.over(self._asked)
         scope = self._config.scope.narrowed(asked)
+        payload = self._payload if scope.payload == self._payload.policy else self._make_payload(scope)
         if not self._source_open:
             self._source = self._make_source(scope)
             self._source_open = True
@@ -234,14 +243,21 @@ class Agent:
                 )
             self._source.adjust(scope.filter, scope.snaplen)
         self._asked = asked
+        if payload is not self._payload:
+            self._flush(loop)  # what waits for company came under the policy before
+            self._payload = payload
         if scope != self._scope:
             self._scope = scope
             self._limit()
         self._capturing = True
 
+    def _make_payload(self, scope: CaptureScope) -> Payload:
+        return Payload(scope.payload, batch_rows=self._config.limits.max_rows)
+
     def _limit(self) -> None:
         self._limiter.set(
             sampling=self._scope.sampling,
+            by_conversation=self._scope.sampling_by == "conversation",
             packets_per_s=self._scope.max_packets_per_second,
             bits_per_s=self._scope.max_bits_per_s,
         )
@@ -268,6 +284,8 @@ class Agent:
             answers=answers,
             interfaces=self._interfaces(),
             sampling=self._scope.sampling,
+            sampling_by=self._scope.sampling_by,
+            payload=self._scope.payload,
             max_packets_per_second=self._scope.max_packets_per_second,
         )
         loop.call_soon_threadsafe(self._connection.send, state)
@@ -295,22 +313,28 @@ class Agent:
 
     def _take(self, frames: Frames, loop: asyncio.AbstractEventLoop) -> None:
         self._captured += len(frames)
-        passed = self._limiter.take(frames)
+        link_types = self._link_types()
+        passed = self._limiter.take(frames, link_types)
         self._in_encoder += len(passed)
-        for batch in self._encoder.add(passed, time.monotonic()):
+        for batch in self._encoder.add(self._payload.cut(passed, link_types), time.monotonic()):
             self._put(batch, loop)
+
+    def _link_types(self) -> npt.NDArray[np.int32]:
+        return np.array([interface.link_type for interface in self._source.interfaces], np.int32)
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         if (rest := self._encoder.flush()) is not None:
             self._put(rest, loop)
 
     def _put(self, batch: Frames, loop: asyncio.AbstractEventLoop) -> None:
-        self._in_encoder -= len(batch)
         if self._outbox.is_full and self._source.kind in _LOSSY:
+            self._in_encoder -= len(batch)
             self._dropped += len(batch)
             return
         if len(self._source.interfaces) > self._sent_interfaces:
             self._say_state(loop)
-        self._count()
-        self._outbox.put(batch, self.counters())
+        for content in self._payload.contents(batch, self._link_types()):
+            self._in_encoder -= len(content)
+            self._count()
+            self._outbox.put(content, self.counters())
         loop.call_soon_threadsafe(self._connection.batch_added)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aishark_panel.dissect.columnrows import append_columns
 from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.dissect.hellos import Hellos
 from aishark_panel.dissect.info import info_text
@@ -16,6 +17,7 @@ from aishark_panel.dissect.link import is_dissected
 from aishark_panel.dissect.packet import SCRATCH_ROWS, dissect_rows
 from aishark_panel.dissect.row import ROW_TYPE, ROW_WORDS
 from aishark_panel.dissect.texts import SEED
+from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
 
@@ -88,6 +90,15 @@ class Dissector:
         first = packets.length
         appended = dissect(frames, start, link_types, iface_codes, packets)
         self._hellos.join(frames, start, packets, first, first + appended)
+        self.conversations.add(packets, first, first + appended)
+        return appended
+
+    def append_columns(
+        self, batch: ColumnBatch, start: int, iface_codes: npt.NDArray[np.uint16], packets: Packets
+    ) -> int:
+        """As `append`, for packets that were dissected where their frames stayed."""
+        first = packets.length
+        appended = append_columns(batch, start, iface_codes, packets)
         self.conversations.add(packets, first, first + appended)
         return appended
 

@@ -1,7 +1,8 @@
 """What may stand between a link header and a network header: VLAN tags, MPLS labels, PPP, PPPoE, LLC, Ethernet again.
 
 Each parser returns (ether_type, pos, end, wire_end): what follows, where, and its bounds (see load.py); ether_type 0
-where nothing known follows. `encapsulation` goes on until a network header, or something unknown, comes.
+where nothing known follows, and then pos is where the headers end: at `end` if one is cut. `encapsulation` goes on
+until a network header, or something unknown, comes.
 """
 
 from typing import Final
@@ -71,7 +72,7 @@ def ethernet(data: Bytes, pos: int, end: int, wire_end: int, row: Row, is_first:
     row.protocol = protocols.ETHERNET
     if end - pos < 14:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     is_outermost = is_first or not row.layers & _ETH_BIT
     if is_outermost:
         row.eth_dst = mac(data, pos)
@@ -82,7 +83,7 @@ def ethernet(data: Bytes, pos: int, end: int, wire_end: int, row: Row, is_first:
     while ether_type in _VLAN_TAGS:
         if end - pos < 4:
             note_short(row, end, wire_end)
-            return 0, pos, end, wire_end
+            return 0, end, end, wire_end
         tag(u16(data, pos), row)
         ether_type = u16(data, pos + 2)
         pos += 4
@@ -114,7 +115,7 @@ def encapsulation(data: Bytes, ether_type: int, pos: int, end: int, wire_end: in
         if ether_type == BY_VERSION:
             if pos >= end:
                 note_short(row, end, wire_end)
-                return 0, pos, end, wire_end
+                return 0, end, end, wire_end
             ether_type = _by_version(data, pos)
         elif ether_type == ETHERTYPE_ETHERNET:
             ether_type, pos, end, wire_end = ethernet(data, pos, end, wire_end, row, False)
@@ -151,7 +152,7 @@ def _tags(data: Bytes, ether_type: int, pos: int, end: int, wire_end: int, row: 
         length = 6
     if end - pos < length:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     if ether_type == _BACKBONE_TAG:  # IEEE 802.1ah: after the service's identifier comes the customer's frame
         return ETHERTYPE_ETHERNET, pos + 4, end, wire_end
     if ether_type in _VLAN_TAGS:
@@ -170,7 +171,7 @@ def _llc(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
     row.protocol = protocols.LLC
     if end - pos < 3:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     service_access_points = u16(data, pos)
     if service_access_points == 0x4242:
         row.protocol = protocols.STP
@@ -179,7 +180,7 @@ def _llc(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
     elif service_access_points == 0xAAAA and u8(data, pos + 2) == 3:
         if end - pos < 8:
             note_short(row, end, wire_end)
-            return 0, pos, end, wire_end
+            return 0, end, end, wire_end
         organization, kind = u24(data, pos + 3), u16(data, pos + 6)
         if organization in (0x000000, 0x0000F8):
             return kind if kind >= MIN_ETHERTYPE else 0, pos + 8, end, wire_end
@@ -187,7 +188,8 @@ def _llc(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
             row.protocol = protocols.STP
         if organization == 0x0080C2 and kind in (0x0001, 0x0007):
             return ETHERTYPE_ETHERNET, pos + 8, end, wire_end
-    return 0, pos, end, wire_end
+        return 0, pos + 8, end, wire_end
+    return 0, pos + 3, end, wire_end
 
 
 @kernel_part
@@ -198,7 +200,7 @@ def _mpls(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following
     while True:
         if end - pos < 4:
             note_short(row, end, wire_end)
-            return 0, pos, end, wire_end
+            return 0, end, end, wire_end
         entry = u32(data, pos)
         if not row.layers & _MPLS_BIT:
             row.layers |= _MPLS_BIT
@@ -235,11 +237,11 @@ def _pppoe(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Followin
     row.protocol = protocols.PPPOES
     if end - pos < 6:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     row.layers |= _PPPOE_BIT
     if u8(data, pos) != 0x11:
         row.malformed = 1
-        return 0, pos, end, wire_end
+        return 0, pos + 6, end, wire_end
     length = u16(data, pos + 4)
     pos += 6
     if pos + length > wire_end:
@@ -256,7 +258,7 @@ def _ppp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
         pos += 2
     if end - pos < 2:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     protocol = u8(data, pos)
     pos += 1
     if not protocol & 1:
@@ -289,11 +291,11 @@ def _nsh(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
     row.protocol = protocols.NSH
     if end - pos < 8:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     length, kind = (u8(data, pos + 1) & 0x3F) * 4, u8(data, pos + 3)
     if length < 8 or pos + length > wire_end:
         row.malformed = 1
-        return 0, pos, end, wire_end
+        return 0, pos + 8, end, wire_end
     pos += length
     if pos > end:
         note_short(row, end, wire_end)

@@ -6,6 +6,7 @@ It follows the row's `protocol`: a new protocol needs an entry in INFOS and its 
 from typing import Final
 
 from aishark_panel.dissect.infos import devices, link, names, network, services, tls, transport, web
+from aishark_panel.dissect.infos.columns import from_columns
 from aishark_panel.dissect.infos.view import Info, TcpNumbers, View
 from aishark_panel.wire.packets import Packets
 
@@ -110,6 +111,8 @@ def info_text(packets: Packets, row: int, link_type: int, numbers: TcpNumbers | 
 
 
 def _summary(view: View) -> str | None:
+    if not view.column("cap_len"):
+        return from_columns(view)
     name = view.protocol
     info = INFOS.get(name) or next((each for start, each in _FAMILIES if name.startswith(start)), None)
     if info is not None:

@@ -1,7 +1,7 @@
 """Network layers: ARP, IPv4 and IPv6 with its extension headers.
 
 The IP parsers return (ip_proto, pos, end, wire_end): the transport header's protocol number, place and bounds (see
-load.py); ip_proto -1 where no transport header follows in this packet.
+load.py); ip_proto -1 where no transport header follows in this packet, and then pos is where the headers end.
 """
 
 from typing import Final
@@ -40,22 +40,24 @@ def _mapped(data: Bytes, pos: int) -> np.uint64:
 
 
 @kernel_part
-def arp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> None:
-    """ARP (RFC 826) and RARP; the layer counts as seen only where it is about IPv4 addresses."""
+def arp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> int:
+    """ARP (RFC 826) and RARP; the layer counts as seen only where it is about IPv4 addresses. Returns where it ends."""
     row.protocol = protocols.ARP
     if end - pos < 8:
         note_short(row, end, wire_end)
-        return
+        return end
     hardware_len, protocol_len = u8(data, pos + 4), u8(data, pos + 5)
+    arp_end = min(pos + 8 + 2 * (hardware_len + protocol_len), end)
     if u16(data, pos + 2) != 0x0800 or protocol_len != 4:
-        return
+        return arp_end
     if end - pos < 16 + 2 * hardware_len:
         note_short(row, end, wire_end)
-        return
+        return end
     row.layers |= _ARP_BIT
     row.arp_op = u16(data, pos + 6)
     row.src_ip_1 = _mapped(data, pos + 8 + hardware_len)
     row.dst_ip_1 = _mapped(data, pos + 12 + 2 * hardware_len)
+    return arp_end
 
 
 @kernel_part
@@ -64,12 +66,12 @@ def ipv4(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Transport:
     row.protocol = protocols.IPV4
     if end - pos < 20:
         note_short(row, end, wire_end)
-        return NO_TRANSPORT, pos, end, wire_end
+        return NO_TRANSPORT, end, end, wire_end
     header_len = (u8(data, pos) & 15) * 4
     total_len = u16(data, pos + 2)
     if u8(data, pos) >> 4 != 4 or header_len < 20:
         row.malformed = 1
-        return NO_TRANSPORT, pos, end, wire_end
+        return NO_TRANSPORT, pos + 20, end, wire_end
     proto = u8(data, pos + 9)
     fragment = u16(data, pos + 6)
     offset = fragment & 0x1FFF
@@ -88,13 +90,13 @@ def ipv4(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Transport:
         if total_len < header_len or pos + total_len > wire_end:
             row.malformed = 1
         if total_len < header_len:
-            return NO_TRANSPORT, pos, end, wire_end
+            return NO_TRANSPORT, pos + 20, end, wire_end
         wire_end = min(wire_end, pos + total_len)
         end = min(end, wire_end)
     pos += header_len
     if pos > end:
         note_short(row, end, wire_end)
-        return NO_TRANSPORT, pos, end, wire_end
+        return NO_TRANSPORT, end, end, wire_end
     return proto if offset == 0 else NO_TRANSPORT, pos, end, wire_end
 
 
@@ -105,10 +107,10 @@ def ipv6(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Transport:
     row.protocol = protocols.IPV6
     if end - pos < 40:
         note_short(row, end, wire_end)
-        return NO_TRANSPORT, pos, end, wire_end
+        return NO_TRANSPORT, end, end, wire_end
     if u8(data, pos) >> 4 != 6:
         row.malformed = 1
-        return NO_TRANSPORT, pos, end, wire_end
+        return NO_TRANSPORT, pos + 40, end, wire_end
     payload_len = u16(data, pos + 4)
     proto = u8(data, pos + 6)
     row.layers |= _IPV6_BIT
@@ -137,7 +139,7 @@ def _extensions(data: Bytes, pos: int, end: int, wire_end: int, proto: int, row:
         row.ip_proto = proto
         if end - pos < 8:
             note_short(row, end, wire_end)
-            return NO_TRANSPORT, pos, end, wire_end
+            return NO_TRANSPORT, end, end, wire_end
         following = u8(data, pos)
         header_len = 8
         if proto == _FRAGMENT:
@@ -154,7 +156,7 @@ def _extensions(data: Bytes, pos: int, end: int, wire_end: int, proto: int, row:
             header_len = (u8(data, pos + 1) + 1) * 8
         if pos + header_len > end:
             note_short(row, end, wire_end)
-            return NO_TRANSPORT, pos, end, wire_end
+            return NO_TRANSPORT, end, end, wire_end
         pos += header_len
         proto = following
     row.ip_proto = proto

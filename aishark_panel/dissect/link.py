@@ -1,8 +1,9 @@
 """Link layers: from the first byte of a frame to the network header, whose kind is given as an EtherType.
 
-Every parser returns (ether_type, pos, end, wire_end): what follows, where, and its bounds (see load.py);
-ether_type 0 where nothing known follows. Link types are LINKTYPE numbers (tcpdump.org/linktypes.html). What may come
-between a link header and a network header (tags, labels, sessions, another Ethernet header) is in encapsulation.py.
+Every parser returns (ether_type, pos, end, wire_end): what follows, where, and its bounds (see load.py); ether_type 0
+where nothing known follows, and then pos is where the headers end. Link types are LINKTYPE numbers
+(tcpdump.org/linktypes.html). What may come between a link header and a network header (tags, labels, sessions, another
+Ethernet header) is in encapsulation.py.
 """
 
 from typing import Final
@@ -86,7 +87,7 @@ def _other(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: 
     if link_type == _PKTAP:  # a header in the byte order of the host (a Mac): its length, its type, the link type
         if end - pos < 12:
             note_short(row, end, wire_end)
-            return 0, pos, end, wire_end
+            return 0, end, end, wire_end
         length, link_type = _u32_little(data, pos), _u32_little(data, pos + 8)
         pos += length
         if pos > end:
@@ -115,7 +116,7 @@ def _other(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row: 
     if link_type == _BRCM_TAG_PREPEND:
         if end - pos < 4:
             note_short(row, end, wire_end)
-            return 0, pos, end, wire_end
+            return 0, end, end, wire_end
         return ethernet(data, pos + 4, end, wire_end, row, True)
     if link_type in (_BRCM_TAG, _DSA, _EDSA):
         return _switch_tag(data, pos, end, wire_end, link_type, row)
@@ -137,7 +138,7 @@ def _short_header(data: Bytes, pos: int, end: int, wire_end: int, link_type: int
         return 0, pos, end, wire_end
     if end - pos < length:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     if type_at >= 0:
         return u16(data, pos + type_at), pos + length, end, wire_end
     if link_type == _IPNET:
@@ -168,7 +169,7 @@ def _cooked(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, row:
     length, type_at = (16, 14) if link_type == _SLL else (20, 0)
     if end - pos < length:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     ether_type = u16(data, pos + type_at)
     pos += length
     if ether_type == 4:  # an IEEE 802.2 frame
@@ -182,7 +183,7 @@ def _switch_tag(data: Bytes, pos: int, end: int, wire_end: int, link_type: int, 
     tag_len = 8 if link_type == _EDSA else 4
     if end - pos < 14 + tag_len:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     row.layers |= _ETH_BIT
     row.protocol = protocols.ETHERNET
     row.eth_dst = mac(data, pos)
@@ -204,7 +205,7 @@ def _nflog(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Followin
     """NFLOG: an address family and attributes (length, type, value) in the capturing host's byte order."""
     if end - pos < 4:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     pos += 4
     for _ in range(_MOST_TLVS):
         if end - pos < _SHORTEST_TLV:

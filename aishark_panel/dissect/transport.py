@@ -1,7 +1,8 @@
 """Transport layers: TCP with its options, UDP, UDP-Lite, SCTP, DCCP, ICMP and ICMPv6.
 
 `transport` fills their columns and returns (pos, end, wire_end, kind): the payload, its bounds (see load.py), and
-which protocols to look for in it. Lengths come from the headers, so padding after an IP packet is no payload.
+which protocols to look for in it. Where the header is cut, pos is `end`. Lengths come from the headers, so padding
+after an IP packet is no payload.
 """
 
 from typing import Final
@@ -144,22 +145,28 @@ def _other(data: Bytes, pos: int, end: int, wire_end: int, proto: int, row: Row)
             row.layers |= _ICMP_BIT if proto == _ICMP else _ICMPV6_BIT
             row.icmp_type = u8(data, pos)
             row.icmp_code = u8(data, pos + 1)
-    elif proto == _SCTP:
+        return min(pos + 8, end), end, wire_end, OVER_NOTHING
+    if proto == _SCTP:
         if _ports(data, pos, end, wire_end, 12, row):
             row.layers |= _SCTP_BITS
             row.payload_len = wire_end - pos - 12
-    elif proto == _UDPLITE:  # RFC 3828
-        if _ports(data, pos, end, wire_end, 8, row):
-            row.layers |= _TRANSPORT_BIT
-            row.payload_len = wire_end - pos - 8
-            return pos + 8, end, wire_end, OVER_UDP
-    elif proto == _DCCP and _ports(data, pos, end, wire_end, 12, row):  # RFC 4340 section 5.1
+        return min(pos + 12, end), end, wire_end, OVER_NOTHING
+    if proto == _UDPLITE:  # RFC 3828
+        if not _ports(data, pos, end, wire_end, 8, row):
+            return end, end, wire_end, OVER_NOTHING
+        row.layers |= _TRANSPORT_BIT
+        row.payload_len = wire_end - pos - 8
+        return pos + 8, end, wire_end, OVER_UDP
+    if proto == _DCCP:  # RFC 4340 section 5.1
+        if not _ports(data, pos, end, wire_end, 12, row):
+            return end, end, wire_end, OVER_NOTHING
         length = u8(data, pos + 4) * 4
         if length < 12 or pos + length > wire_end:
             row.malformed = 1
-        else:
-            row.layers |= _TRANSPORT_BIT
-            row.payload_len = wire_end - pos - length
+            return pos + 12, end, wire_end, OVER_NOTHING
+        row.layers |= _TRANSPORT_BIT
+        row.payload_len = wire_end - pos - length
+        return min(pos + length, end), end, wire_end, OVER_NOTHING
     return pos, end, wire_end, np.int64(_TUNNEL_PROTOCOLS[proto])  # type: ignore[return-value]
 
 
@@ -187,7 +194,7 @@ def _ports(data: Bytes, pos: int, end: int, wire_end: int, header_len: int, row:
 def _tcp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Payload:
     """TCP (RFC 9293)."""
     if not _ports(data, pos, end, wire_end, 20, row):
-        return pos, end, wire_end, OVER_NOTHING
+        return end, end, wire_end, OVER_NOTHING
     header_len = (u8(data, pos + 12) >> 4) * 4
     row.tcp_seq = u32(data, pos + 4)
     row.tcp_ack = u32(data, pos + 8)
@@ -198,12 +205,12 @@ def _tcp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Payload:
         row.layers |= _TCP_BIT
         if header_len < 20 or not row.layers & _FRAGMENT_BIT:
             row.malformed = 1
-        return pos, end, wire_end, OVER_NOTHING
+        return pos + 20, end, wire_end, OVER_NOTHING
     row.layers |= _TCP_BITS
     row.payload_len = wire_end - payload
     if payload > end:
         row.truncated = 1
-        return pos, end, wire_end, OVER_NOTHING
+        return end, end, wire_end, OVER_NOTHING
     if header_len >= 32 and u32(data, pos + 20) == _NOP_NOP_TIMESTAMPS:
         row.layers |= _TIMESTAMPS_BIT
         row.tcp_tsval = u32(data, pos + 24)
@@ -249,7 +256,7 @@ def _options(data: Bytes, pos: int, end: int, row: Row) -> None:
 def _udp(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Payload:
     """UDP (RFC 768); a length of 0 means "to the end of the IP payload" (RFC 2675 section 4)."""
     if not _ports(data, pos, end, wire_end, 8, row):
-        return pos, end, wire_end, OVER_NOTHING
+        return end, end, wire_end, OVER_NOTHING
     row.layers |= _UDP_BITS
     length = u16(data, pos + 4)
     available = wire_end - pos

@@ -85,16 +85,20 @@ Nested = tuple[int, int, int, int]
 def nest(data: Bytes, pos: int, end: int, wire_end: int, kind: int, row: Row, outer: Row) -> Nested:
     """Go into the tunnel of a `kind` from transport.TUNNELS on, and into those within, to the innermost packet.
 
-    `outer.layers` is 0 before, and afterwards not, where a packet was found; then `unnest` must follow.
+    `outer.layers` is 0 before, and afterwards not, where a packet was found; then `unnest` must follow. Where a
+    datagram holds no packet after all, pos is behind its UDP header: that its port is a tunnel's may be chance.
     """
     for depth in range(_MAX_DEPTH):
+        carried = pos
         ether_type, pos, end, wire_end = _open(data, pos, end, wire_end, kind, row)
         ether_type, pos, end, wire_end = encapsulation(data, ether_type, pos, end, wire_end, row)
         if ether_type not in (ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP):
+            if row.layers & _UDP_BIT:
+                pos = carried
             break
         _set_aside(row, outer, depth == 0)
         if ether_type == ETHERTYPE_ARP:
-            arp(data, pos, end, wire_end, row)
+            pos = arp(data, pos, end, wire_end, row)
             break
         if ether_type == ETHERTYPE_IPV4:
             proto, pos, end, wire_end = ipv4(data, pos, end, wire_end, row)
@@ -196,7 +200,7 @@ def _open(data: Bytes, pos: int, end: int, wire_end: int, kind: int, row: Row) -
         row.protocol = protocols.GENEVE
     if end - pos < length:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     if kind == OVER_ETHERIP:  # RFC 3378
         return ETHERTYPE_ETHERNET if u8(data, pos) >> 4 == 3 else 0, pos + 2, end, wire_end
     if kind == OVER_LISP:  # RFC 9300
@@ -219,7 +223,7 @@ def _gre(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
     """GRE (RFC 2784, 2890; version 1: RFC 2637), with ERSPAN's header, if it has one."""
     if end - pos < 4:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     flags, ether_type = u16(data, pos), u16(data, pos + 2)
     length = 4
     if flags & 0xC000:  # checksum or routing: one has a place where the other is
@@ -234,11 +238,11 @@ def _gre(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
     row.layers |= _GRE_BIT
     if end - pos < length:
         note_short(row, end, wire_end)
-        return 0, pos, end, wire_end
+        return 0, end, end, wire_end
     if flags & 0x2000:
         _identify(row, u32(data, key_at))
     if flags & 0x4000:  # source route entries, which end with an empty one (RFC 1701), are not stepped over
-        return 0, pos, end, wire_end
+        return 0, pos + length, end, wire_end
     pos += length
     if ether_type in (_ERSPAN_2, _ERSPAN_3):
         row.protocol = protocols.ERSPAN
@@ -246,13 +250,13 @@ def _gre(data: Bytes, pos: int, end: int, wire_end: int, row: Row) -> Following:
         if ether_type == _ERSPAN_3:
             if end - pos < 12:
                 note_short(row, end, wire_end)
-                return 0, pos, end, wire_end
+                return 0, end, end, wire_end
             length = 20 if u8(data, pos + 11) & 1 else 12
         elif flags & 0x1000:
             length = 8
         if end - pos < length:
             note_short(row, end, wire_end)
-            return 0, pos, end, wire_end
+            return 0, end, end, wire_end
         return ETHERTYPE_ETHERNET, pos + length, end, wire_end
     if ether_type == ETHERTYPE_PPP and pos == wire_end:  # an acknowledgement alone
         return 0, pos, end, wire_end

@@ -1,4 +1,7 @@
-"""Packets as capture files: the frames of chosen rows become pcap or pcapng."""
+"""Packets as capture files: the frames of chosen rows become pcap or pcapng.
+
+A packet whose frame the agent kept becomes a record of no bytes with its time and its length on the wire.
+"""
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +52,7 @@ def _gather(packets: Packets, rows: Rows, offsets: npt.NDArray[np.int32]) -> Fra
     pieces = positions >> bits
     starts = (positions & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
     data = np.empty(int(offsets[-1]), np.uint8)
-    for piece in np.unique(pieces):
+    for piece in np.unique(pieces[np.diff(offsets) > 0]):  # rows without bytes have no place in the arena
         _copy_frames(packets.arena[int(piece)], starts, offsets, np.flatnonzero(pieces == piece), data)
     columns = packets.columns
     return Frames(columns.ts[rows], columns.orig_len[rows], columns.iface[rows], offsets, data)

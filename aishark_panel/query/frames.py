@@ -30,7 +30,8 @@ def frames_containing(needle: bytes) -> Test:
         bits = np.uint64(packets.arena_bits)
         pieces = positions >> bits
         starts = (positions & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
-        for piece in range(int(pieces.min()), int(pieces.max()) + 1):
+        held = pieces[lengths > 0]  # rows without bytes have no place in the arena
+        for piece in range(int(held.min()), int(held.max()) + 1) if len(held) else ():
             _search(packets.arena[piece], pieces == piece, starts, lengths, pattern, fallback, found)
         return found
 

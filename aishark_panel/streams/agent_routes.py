@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
-UNLIMITED: Final = CaptureSettings(filter="", snaplen=MAX_FRAME_BYTES, sampling=1, max_packets_per_second=0)
+UNLIMITED: Final = CaptureSettings(
+    filter="", snaplen=MAX_FRAME_BYTES, sampling=1, sampling_by="", payload="full", max_packets_per_second=0
+)
 """What a profile means by a setting that it leaves open: no limit beside those of the agent's own configuration."""
 
 
@@ -103,7 +105,7 @@ class AgentSocket(GuardedSocket):
                 run.capturing = event.capturing
                 # Who asked in vain is told; what the agent did before goes on, and that needs no reason.
                 run.reason = "" if asked and event.capturing else event.reason
-                run.sampling, run.max_packets_per_second = event.sampling, event.max_packets_per_second
+                run.follow(event)
                 if event.interfaces is not None:
                     self._link.session.set_interfaces(run, event.interfaces)
             case End():

@@ -225,7 +225,7 @@ class Ingest:
             return self.journal is None or self.journal.again(run, batch)
         if batch.sequence != run.taken + 1:  # the one before was refused, whatever connection it came by
             raise ProtocolError(f"batch {batch.sequence} came after {run.taken}")
-        self.session.ingest(run, batch.frames(), batch.sequence, batch.counters)
+        self.session.ingest(run, batch.content(), batch.sequence, batch.counters)
         if self.journal:
             return self.journal.batch(run, batch)
         run.durable = batch.sequence

@@ -201,7 +201,7 @@ class Recovery:
             if record.sequence <= self._cleared.get(record.run, 0):
                 session.count_cleared(known.run, batch.rows)
             else:
-                session.restore(known.run, batch.frames(), known.link_types, known.codes)
+                session.restore(known.run, batch.content(), known.link_types, known.codes)
             known.counters = batch.counters
         except ProtocolError as error:
             log.error("batch %d in the journal of session %s: %s", record.sequence, session.id, error)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.dissect import Dissector
+from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import MAX_FRAME_BYTES, Frames
 from aishark_panel.wire.packets import Packets
 
@@ -108,11 +109,26 @@ class Ring:
                 self._open_block()
         return views
 
+    def append_columns(self, batch: ColumnBatch, iface_codes: npt.NDArray[np.uint16]) -> list[BlockView]:
+        """As `append`, for packets whose frames stayed with the agent."""
+        views: list[BlockView] = []
+        done = 0
+        while done < len(batch):
+            block = self._blocks[-1] if self._blocks else None
+            taken = self.dissector.append_columns(batch, done, iface_codes, block) if block else 0
+            if block is None or taken == 0:
+                self._open_block()
+                continue
+            views.append(BlockView(block, block.length - taken, block.length))
+            done += taken
+            self.end += taken
+        return views
+
     def _store(self, frames: Frames, done: int, block: Packets) -> int:
         """Copy the bytes of as many frames as the block has rows for and one arena piece has room for."""
         stop = min(len(frames), done + block.capacity - block.length)
         offsets = frames.offsets
-        if not self._fits(frames, done):
+        if not block.arena or not self._fits(frames, done):
             self._add_arena(block)
         room_until = int(offsets[done]) + self._piece_bytes - self._arena_used
         stop = min(stop, int(np.searchsorted(offsets, room_until, side="right")) - 1)

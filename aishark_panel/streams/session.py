@@ -22,8 +22,9 @@ from aishark_panel.streams.matches import Matches
 from aishark_panel.streams.ring import BlockView, Ring
 from aishark_panel.streams.rollups import Rollups
 from aishark_panel.streams.segments import Gap
+from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import Hello, InterfaceInfo
+from aishark_panel.wire.messages import Hello, InterfaceInfo, PayloadPolicy, SamplingBy, State
 from aishark_panel.wire.packets import Interface
 from aishark_panel.wire.pcapheaders import CaptureInterface, InterfaceCounters
 
@@ -70,7 +71,10 @@ class AgentRun:
     counters: dict[str, int] = field(default_factory=dict)
     """the agent's own counters, as of its last message"""
     sampling: int = 1
-    """every how many-th packet it sends"""
+    """every how many-th packet, or conversation, it sends"""
+    sampling_by: SamplingBy = "packet"
+    payload: PayloadPolicy = "full"
+    """what it sends of packets"""
     max_packets_per_second: int = 0
     """what goes beyond it is not sent; 0: no limit"""
     packets: int = 0
@@ -88,6 +92,11 @@ class AgentRun:
     others: "list[AgentRun]" = field(default_factory=list)
     """the same run in other sessions, which it fed before"""
     round_trip_ns: int = 0
+
+    def follow(self, told: Hello | State) -> None:
+        """Note what the agent says it leaves out."""
+        self.sampling, self.sampling_by, self.payload = told.sampling, told.sampling_by, told.payload
+        self.max_packets_per_second = told.max_packets_per_second
 
     def reject(self, reason: str, packets: int) -> None:
         """A batch was not taken."""
@@ -174,7 +183,7 @@ class Session:
         """Register an agent's run, or find it again after a reconnection; ProtocolError beyond MAX_INTERFACES."""
         run = self.runs.setdefault(hello.run, AgentRun(hello))
         run.hello = hello
-        run.sampling, run.max_packets_per_second = hello.sampling, hello.max_packets_per_second
+        run.follow(hello)
         self.set_interfaces(run, hello.interfaces)
         run.connected, run.reason, run.ended, run.capturing = True, "", False, hello.capturing
         self._forget_old_runs()
@@ -247,11 +256,13 @@ class Session:
         for key in gone[: max(0, len(gone) - keep)]:
             del self.runs[key]
 
-    def ingest(self, run: AgentRun, frames: Frames, sequence: int, counters: dict[str, int]) -> list[BlockView]:
+    def ingest(
+        self, run: AgentRun, batch: Frames | ColumnBatch, sequence: int, counters: dict[str, int]
+    ) -> list[BlockView]:
         """Take one checked batch: dissect into the ring, count it. Returns the rows it became."""
-        if len(frames) and int(frames.iface.max()) >= len(run.link_types):
+        if len(batch) and int(batch.iface.max()) >= len(run.link_types):
             raise ProtocolError(f"batch {sequence} names an interface that was not declared")
-        views = self._store(run, frames, run.link_types, run.iface_codes)
+        views = self._store(run, batch, run.link_types, run.iface_codes)
         for packets, start, stop in views:
             self.alerts.take(packets, start, stop, self.interfaces)
         run.taken = sequence
@@ -259,31 +270,38 @@ class Session:
         return views
 
     def restore(
-        self, run: AgentRun, frames: Frames, link_types: npt.NDArray[np.int32], iface_codes: npt.NDArray[np.uint16]
+        self,
+        run: AgentRun,
+        batch: Frames | ColumnBatch,
+        link_types: npt.NDArray[np.int32],
+        iface_codes: npt.NDArray[np.uint16],
     ) -> None:
         """Take a batch that an earlier hub took, as it comes from the journal. Rules do not see it: what they had to
         say of it was said then."""
-        if len(frames) and int(frames.iface.max()) >= len(link_types):
+        if len(batch) and int(batch.iface.max()) >= len(link_types):
             raise ProtocolError("a batch names an interface that was not declared")
-        self._store(run, frames, link_types, iface_codes)
+        self._store(run, batch, link_types, iface_codes)
 
     def _store(
         self,
         run: AgentRun,
-        frames: Frames,
+        batch: Frames | ColumnBatch,
         link_types: npt.NDArray[np.int32],
         iface_codes: npt.NDArray[np.uint16],
     ) -> list[BlockView]:
-        views = self.ring.append(frames, link_types, iface_codes)
+        if isinstance(batch, Frames):
+            views = self.ring.append(batch, link_types, iface_codes)
+        else:
+            views = self.ring.append_columns(batch, iface_codes)
         for packets, start, stop in views:
             columns = packets.columns
             self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
-        if len(frames):
-            self.first_ts = self.first_ts or int(frames.ts[0])
-            self.last_ts = int(frames.ts[-1])
-        self.packets += len(frames)
-        self.bytes += int(frames.orig_len.sum(dtype=np.int64))
-        run.packets += len(frames)
+        if len(batch):
+            self.first_ts = self.first_ts or int(batch.ts[0])
+            self.last_ts = int(batch.ts[-1])
+        self.packets += len(batch)
+        self.bytes += int(batch.orig_len.sum(dtype=np.int64))
+        run.packets += len(batch)
         return views
 
     def count_cleared(self, run: AgentRun, packets: int) -> None:
@@ -459,6 +477,8 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
             for i in run.interfaces
         ],
         "sampling": run.sampling,
+        "sampling_by": run.sampling_by,
+        "payload": run.payload,
         "max_packets_per_second": run.max_packets_per_second,
         "counters": dict(run.counters),
         "packets": run.packets,

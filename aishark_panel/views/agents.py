@@ -126,7 +126,9 @@ def _settings(profile: dict[str, Any]) -> str:
     words = {
         "filter": "filter '{}'",
         "snaplen": "{} bytes a packet",
+        "payload": "payload {}",
         "sampling": "one packet in {}",
+        "sampling_by": "sampled by {}",
         "max_packets_per_second": "at most {} packets/s",
     }
     return ", ".join(text.format(profile[key]) for key, text in words.items() if profile.get(key)) or "sets nothing"

@@ -1,5 +1,5 @@
 // One packet: layer tree and hex. state: {} or {number, problem} or {number, time, protocol, family, orig_len,
-// cap_len, info, names, layers, hex, filters}. Fields and bytes light each other up.
+// note, info, names, layers, hex, filters}. Fields and bytes light each other up.
 
 const NARROW_PX = 440;
 
@@ -100,10 +100,8 @@ export function render({ model }) {
     names.hidden = !s.names.length;
     tree.replaceChildren(...s.layers.map(layer));
     bytes(s.hex);
-    const kept = s.cap_len < s.orig_len ? `The capture kept ${count(s.cap_len)} of ${count(s.orig_len)} bytes. ` : "";
-    const cut = s.hex.length / 2 < s.cap_len ? `The first ${count(s.hex.length / 2)} bytes are shown.` : "";
-    put(note, kept + cut);
-    note.hidden = !note.textContent;
+    put(note, s.note);
+    note.hidden = !s.note;
     tree.scrollTop = hex.scrollTop = 0;
   }
 

@@ -9,6 +9,7 @@ from aishark_panel.errors import NotFoundError
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.theme import FAMILIES, family_of, script
+from aishark_panel.wire.packets import ARROW_NAMES
 
 __all__ = ["MAX_SHOWN_BYTES", "PacketDetail"]
 
@@ -80,13 +81,28 @@ def _state(number: int, packet: dict[str, Any]) -> dict[str, Any]:
         "protocol": protocol,
         "family": FAMILIES[family_of(protocol)].key,
         "orig_len": packet.get("orig_len", len(frame)),
-        "cap_len": len(frame),
+        "note": _note(len(frame), packet.get("orig_len", len(frame))),
         "info": packet.get("info") or "",
         "names": [{"name": name, "text": packet[key]} for key, name in _NAMES.items() if packet.get(key)],
-        "layers": layer_tree(frame, packet["link_type"]),
+        "layers": layer_tree(frame, packet["link_type"]) if frame else [_columns(packet)],
         "hex": frame[:MAX_SHOWN_BYTES].hex(),
         "filters": _filters(packet),
     }
+
+
+def _note(cap_len: int, orig_len: int) -> str:
+    """What is not shown of the packet's bytes; '' where all are."""
+    if orig_len and not cap_len:
+        return "The agent sent no bytes of this packet, only its columns."
+    kept = f"The capture kept {cap_len:,} of {orig_len:,} bytes. " if cap_len < orig_len else ""
+    return (kept + (f"The first {MAX_SHOWN_BYTES:,} bytes are shown." if cap_len > MAX_SHOWN_BYTES else "")).rstrip()
+
+
+def _columns(packet: dict[str, Any]) -> dict[str, Any]:
+    """In place of layers, where there are no bytes to find them in."""
+    known = {name: packet[name] for name in ARROW_NAMES if packet.get(name) is not None and name != "number"}
+    fields = [{"name": name, "value": _time(value) if name == "ts" else str(value)} for name, value in known.items()]
+    return {"name": "Columns", "summary": "", "fields": fields}
 
 
 def _time(ts: Any) -> str:

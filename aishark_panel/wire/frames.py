@@ -18,7 +18,7 @@ import pyarrow as pa
 from aishark_panel.errors import ProtocolError
 from aishark_panel.wire.schema import FRAMES
 
-__all__ = ["MAX_FRAME_BYTES", "Frames"]
+__all__ = ["MAX_FRAME_BYTES", "Frames", "buffer_view", "check_metadata"]
 
 MAX_FRAME_BYTES: Final = 262_144
 """Longest captured frame accepted, as libpcap's MAXIMUM_SNAPLEN."""
@@ -110,7 +110,7 @@ class Frames:
         Raises ProtocolError. The frame bytes are not copied: the result keeps `message` alive.
         """
         buffer = message if isinstance(message, pa.Buffer) else pa.py_buffer(message)
-        _check_metadata(memoryview(buffer))
+        check_metadata(memoryview(buffer))
         try:
             batch = pa.ipc.read_record_batch(buffer, FRAMES)
             batch.validate(full=True)
@@ -124,20 +124,20 @@ class Frames:
             if array.offset:
                 raise ProtocolError(f"batch column {name} is a slice")
         _, offsets_buffer, data_buffer = frame.buffers()
-        offsets = _view(offsets_buffer, np.int32, n + 1) if n else np.zeros(1, np.int32)
+        offsets = buffer_view(offsets_buffer, np.int32, n + 1) if n else np.zeros(1, np.int32)
         data = np.frombuffer(data_buffer, np.uint8) if data_buffer and data_buffer.size else np.zeros(0, np.uint8)
         if n and int(np.max(np.diff(offsets))) > MAX_FRAME_BYTES:
             raise ProtocolError(f"a frame is longer than {MAX_FRAME_BYTES:,} bytes")
         return cls(
-            _view(ts.buffers()[1], np.int64, n),
-            _view(orig_len.buffers()[1], np.uint32, n),
-            _view(iface.buffers()[1], np.uint16, n),
+            buffer_view(ts.buffers()[1], np.int64, n),
+            buffer_view(orig_len.buffers()[1], np.uint32, n),
+            buffer_view(iface.buffers()[1], np.uint16, n),
             offsets,
             data,
         )
 
 
-def _view(buffer: pa.Buffer | None, dtype: type[T], count: int) -> npt.NDArray[T]:
+def buffer_view(buffer: pa.Buffer | None, dtype: type[T], count: int) -> npt.NDArray[T]:
     """numpy view of an Arrow buffer; copied only where a peer's message left it unaligned."""
     if buffer is None or count == 0:
         return np.zeros(count, dtype)
@@ -145,7 +145,7 @@ def _view(buffer: pa.Buffer | None, dtype: type[T], count: int) -> npt.NDArray[T
     return array if array.flags.aligned else array.copy()
 
 
-def _check_metadata(message: memoryview) -> None:
+def check_metadata(message: memoryview) -> None:
     """Refuse a message that is not a plain record batch, or declares IPC compression, before Arrow sees it.
 
     A forged length in a compressed buffer makes Arrow allocate up to 16 GiB before it errors, so the flatbuffer is

@@ -7,7 +7,10 @@ __all__ = ["FLAG_NAMES", "TCP_FLAG_NAMES", "Layer", "TcpProblem"]
 
 
 class Layer(enum.IntFlag):
-    """What was found in a packet, one bit each; a set bit means the fields that belong to it are filled."""
+    """What was found in a packet, one bit each; a set bit means the fields that belong to it are filled.
+
+    Column batches carry these bits, so each keeps its place.
+    """
 
     NONE = 0
     ETH = 1 << 0

@@ -1,8 +1,9 @@
 """Messages between agent and hub, and between client and hub; docs/protocol.md tells their story.
 
 Control messages are JSON texts, one msgspec Struct each, told apart by "type". Unknown fields are ignored, so a newer
-peer may add some. Frames travel as binary messages: an *envelope* (fixed head, counters as JSON, payload) around one
-Arrow IPC record-batch message, compressed as a whole or not at all.
+peer may add some. Packets travel as binary messages: an *envelope* (fixed head, counters as JSON, payload) around a
+batch of frames (one Arrow IPC record-batch message) or of columns (wire.columnbatch), compressed as a whole or not at
+all.
 """
 
 import struct
@@ -12,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from aishark_panel.errors import ProtocolError
+from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "MAX_BATCH_BYTES",
     "MAX_BATCH_ROWS",
     "MAX_CONTROL_BYTES",
+    "MAX_PAYLOAD_BYTES",
     "PROTOCOL_VERSION",
     "Ack",
     "AgentMessage",
@@ -31,8 +34,10 @@ __all__ = [
     "Hello",
     "HubMessage",
     "InterfaceInfo",
+    "PayloadPolicy",
     "Reply",
     "Request",
+    "SamplingBy",
     "SourceKind",
     "StartCapture",
     "State",
@@ -60,6 +65,13 @@ CODECS: Final[tuple[CodecName, ...]] = ("none", "lz4", "zstd", "gzip")
 """A batch's codec by its number in the envelope."""
 
 SourceKind = Literal["live", "replay", "synthetic", "ssh"]
+
+MAX_PAYLOAD_BYTES: Final = 262_144
+PayloadPolicy = Literal["none", "headers", "full"] | Annotated[int, msgspec.Meta(ge=1, le=MAX_PAYLOAD_BYTES)]
+"""What is sent of packets: columns only; each frame up to the end of its headers; so many bytes of payload besides; or
+all that was captured"""
+SamplingBy = Literal["packet", "conversation"]
+"""Whether sampling chooses packets one by one, or whole conversations"""
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 MAX_COUNT: Final = 2**53
 """Largest integer of a message; up to it floats and the JSON of browsers are exact."""
@@ -98,6 +110,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """oldest batch of this run that the agent can still send"""
     sampling: Factor = 1
     """every how many-th packet is sent; times this, counts are estimates of the traffic"""
+    sampling_by: SamplingBy = "packet"
+    payload: PayloadPolicy = "full"
     max_packets_per_second: Count = 0
     """what goes beyond it is not sent; 0: no limit"""
     counters: dict[str, int] = {}
@@ -124,8 +138,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
     interfaces: Annotated[tuple[InterfaceInfo, ...], msgspec.Meta(max_length=1_000)] | None = None
     """as in the hello; None: unchanged"""
     sampling: Factor = 1
+    sampling_by: SamplingBy = "packet"
+    payload: PayloadPolicy = "full"
     max_packets_per_second: Count = 0
-    """both as in the hello"""
+    """these four as in the hello"""
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
@@ -172,7 +188,8 @@ class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat_r
 
 class CaptureSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a hub may ask of a capture, within the limits of the agent's own configuration; None leaves a setting as it
-    is. "" for the filter, 0 for the rate, 1 for sampling: as the agent's own configuration has it."""
+    is. "" for the filter and for `sampling_by`, 0 for the rate, 1 for sampling, "full" for the payload: as the agent's
+    own configuration has it."""
 
     filter: Annotated[str, msgspec.Meta(max_length=8_000)] | None = None
     """capture filter (BPF)"""
@@ -180,6 +197,10 @@ class CaptureSettings(msgspec.Struct, frozen=True, kw_only=True):
     """bytes kept of each frame"""
     sampling: Factor | None = None
     """every Nth packet is sent"""
+    sampling_by: SamplingBy | Literal[""] | None = None
+    """whether it chooses packets or conversations"""
+    payload: PayloadPolicy | None = None
+    """what is sent of packets"""
     max_packets_per_second: Count | None = None
     """what goes beyond it is not sent"""
 
@@ -283,7 +304,7 @@ def decode_reply(message: bytes) -> tuple[Reply, memoryview]:
 
 
 _HEAD: Final = struct.Struct("<BBHIIIQ")
-_BATCH_KIND: Final = 1
+_FRAMES_KIND, _COLUMNS_KIND = 1, 2
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -294,23 +315,27 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     codec: CodecName
     raw_bytes: int
-    """size of the Arrow message before compression"""
+    """size of the message before compression"""
     counters: dict[str, int]
     payload: memoryview
-    """the Arrow IPC record-batch message, compressed by `codec`"""
+    """the message of the frames or columns, compressed by `codec`"""
+    has_frames: bool = True
+    """whether it holds frames, and not columns"""
 
     @classmethod
-    def pack(cls, sequence: int, frames: Frames, codec: CodecName, counters: dict[str, int]) -> bytes:
-        """Envelope bytes of some frames.
+    def pack(cls, sequence: int, content: Frames | ColumnBatch, codec: CodecName, counters: dict[str, int]) -> bytes:
+        """Envelope bytes of some frames or columns.
 
-        Layout, little endian: kind 1 (u8), codec (u8), counters bytes (u16), rows (u32), raw bytes (u32), payload
-        bytes (u32), sequence (u64); counters as JSON, padded with spaces so that the payload starts on 8 bytes.
+        Layout, little endian: kind (u8; 1 frames, 2 columns), codec (u8), counters bytes (u16), rows (u32), raw bytes
+        (u32), payload bytes (u32), sequence (u64); counters as JSON, padded with spaces so that the payload starts on 8
+        bytes.
         """
-        message = frames.to_message()
+        message = content.to_message()
         payload = message if codec == "none" else pa.Codec(codec).compress(message)
         head = _encoder.encode(counters)
         head += b" " * (-len(head) % 8)
-        fields = (_BATCH_KIND, CODECS.index(codec), len(head), len(frames), message.size, payload.size, sequence)
+        kind = _FRAMES_KIND if isinstance(content, Frames) else _COLUMNS_KIND
+        fields = (kind, CODECS.index(codec), len(head), len(content), message.size, payload.size, sequence)
         return b"".join((_HEAD.pack(*fields), head, memoryview(payload)))
 
     @property
@@ -326,7 +351,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         if len(message) < _HEAD.size:
             raise ProtocolError("batch envelope is cut")
         kind, codec, head_bytes, rows, raw_bytes, payload_bytes, sequence = _HEAD.unpack_from(message)
-        if kind != _BATCH_KIND or codec >= len(CODECS):
+        if kind not in (_FRAMES_KIND, _COLUMNS_KIND) or codec >= len(CODECS):
             raise ProtocolError(f"binary message of kind {kind}, codec {codec} is unknown")
         if rows > MAX_BATCH_ROWS or raw_bytes > MAX_BATCH_BYTES:
             raise ProtocolError(
@@ -343,9 +368,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
             raw_bytes=raw_bytes,
             counters=counters,
             payload=memoryview(message)[start:],
+            has_frames=kind == _FRAMES_KIND,
         )
 
-    def frames(self) -> Frames:
+    def content(self) -> Frames | ColumnBatch:
         """Decompress and check; raises ProtocolError. Uses at most `raw_bytes` of memory beyond the payload."""
         if self.codec == "none":
             message = pa.py_buffer(self.payload)
@@ -358,7 +384,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
                 raise ProtocolError(f"batch {self.sequence} does not decompress: {error}") from error
         if message.size != self.raw_bytes:
             raise ProtocolError(f"batch {self.sequence} is {message.size:,} bytes, declared {self.raw_bytes:,}")
-        frames = Frames.from_message(message)
-        if len(frames) != self.rows:
-            raise ProtocolError(f"batch {self.sequence} holds {len(frames)} rows, declared {self.rows}")
-        return frames
+        kind = Frames if self.has_frames else ColumnBatch
+        content: Frames | ColumnBatch = kind.from_message(message)
+        if len(content) != self.rows:
+            raise ProtocolError(f"batch {self.sequence} holds {len(content)} rows, declared {self.rows}")
+        return content

@@ -108,7 +108,9 @@ class Packets:
         return array[: self.length]
 
     def frame(self, row: int) -> bytes:
-        """Captured bytes of a row."""
+        """Captured bytes of a row; none where the agent kept them all."""
+        if not self.columns.cap_len[row]:
+            return b""
         pos = int(self.columns.frame_pos[row])
         start = pos & ((1 << self.arena_bits) - 1)
         block = self.arena[pos >> self.arena_bits]

@@ -1,6 +1,7 @@
 """Limiter: what passes is what the limits allow, in order, whatever the chopping; the rest is counted by reason."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aishark_panel.agent.limits import BURST_NS, Limiter
+from aishark_panel.dissect.heads import Heads
 from aishark_panel.wire.frames import Frames
+from tests.traffic import tcp_frame
 
 PACKETS = st.lists(st.tuples(st.integers(0, 40_000_000), st.binary(max_size=60)), max_size=120)
 """Steps of time in ns, and frames."""
@@ -18,6 +21,7 @@ PACKETS = st.lists(st.tuples(st.integers(0, 40_000_000), st.binary(max_size=60))
 def compiled() -> None:
     """The kernels are ready before hypothesis looks at the clock."""
     limiter(packets_per_s=1).take(traffic([(0, b"x"), (0, b"y")]))
+    limiter(sampling=2, by_conversation=True)
 
 
 def traffic(packets: list[tuple[int, bytes]]) -> Frames:
@@ -29,7 +33,7 @@ def rows(frames: Frames) -> list[tuple[int, int, bytes]]:
     return [(int(frames.ts[i]), int(frames.orig_len[i]), frames.frame(i)) for i in range(len(frames))]
 
 
-def limiter(**limits: int) -> Limiter:
+def limiter(**limits: Any) -> Limiter:
     made = Limiter()
     made.set(**{"sampling": 1, **limits})
     return made
@@ -108,3 +112,45 @@ def test_other_limits_hold_from_then_on() -> None:
     limited.set(sampling=10)
     assert len(limited.take(frames)) == 10
     assert limited.sampled_out == 140
+
+
+def exchange(port: int, packets: int) -> list[bytes]:
+    """A conversation in both directions."""
+    there = tcp_frame("10.0.0.1", "10.0.0.2", port, 443, b"question")
+    back = tcp_frame("10.0.0.2", "10.0.0.1", 443, port, b"answer")
+    return [there, back] * packets
+
+
+@given(st.integers(2, 9), st.lists(st.integers(1, 400), min_size=1, max_size=60), st.lists(st.integers(0, 60)))
+def test_conversations_are_kept_whole_by_every_agent_or_left_out(
+    sampling: int, ports: list[int], cuts: list[int]
+) -> None:
+    content = [frame for port in ports for frame in exchange(port, 1)]
+    frames = Frames.from_list(content, list(range(len(content))))
+    ethernet = np.ones(1, np.int32)
+    one, other = (limiter(sampling=sampling, by_conversation=True) for _ in range(2))
+    passed = rows(one.take(frames, ethernet))
+    marks = sorted({0, len(frames), *(min(cut, len(frames)) for cut in cuts)})
+    pieces = [row for a, b in itertools.pairwise(marks) for row in rows(other.take(frames.slice(a, b), ethernet))]
+    assert pieces == passed
+    assert one.sampled_out == other.sampled_out == len(frames) - len(passed)
+    _, conversations = Heads().find(frames, ethernet)
+    kept = conversations % np.uint64(sampling) == 0
+    assert [row[2] for row in passed] == [frame for frame, is_kept in zip(content, kept, strict=True) if is_kept]
+    assert kept[::2].tolist() == kept[1::2].tolist()
+
+
+def test_about_one_conversation_in_so_many_is_kept() -> None:
+    content = [frame for port in range(1, 20_001) for frame in exchange(port, 1)]
+    frames = Frames.from_list(content, list(range(len(content))))
+    passed = limiter(sampling=10, by_conversation=True).take(frames, np.ones(1, np.int32))
+    assert len(passed) == pytest.approx(4_000, rel=0.1)
+
+
+def test_the_rate_holds_for_the_conversations_that_are_kept() -> None:
+    content = [frame for port in range(1, 101) for frame in exchange(port, 5)]
+    frames = Frames.from_list(content, [i * 1_000 for i in range(len(content))])
+    limited = limiter(sampling=2, by_conversation=True, packets_per_s=100)
+    passed = limited.take(frames, np.ones(1, np.int32))
+    assert len(passed) + limited.sampled_out + limited.throttled == len(frames)
+    assert min(len(passed), limited.sampled_out, limited.throttled) > 0

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.errors import FilterError
-from aishark_panel.wire.messages import CaptureSettings
+from aishark_panel.wire.messages import CaptureSettings, PayloadPolicy
 
 OWN = CaptureScope(filter="not port 22", snaplen=256, sampling=4, max_packets_per_second=1_000, max_bits_per_s=9)
 MAYBE = st.none() | st.integers(1, 5_000)
@@ -40,3 +40,23 @@ def test_filters_add_up() -> None:
 def test_a_filter_cannot_undo_the_own_one(trick: str) -> None:
     with pytest.raises(FilterError, match="parentheses"):
         OWN.narrowed(CaptureSettings(filter=trick))
+
+
+ORDER: list[PayloadPolicy] = ["none", "headers", 1, 64, 262_144, "full"]
+"""Less first."""
+
+
+@pytest.mark.parametrize("own", ORDER)
+@pytest.mark.parametrize("asked", ORDER)
+def test_of_two_payload_policies_the_one_that_sends_less_holds(own: PayloadPolicy, asked: PayloadPolicy) -> None:
+    scope = CaptureScope(payload=own)
+    assert scope.narrowed(CaptureSettings(payload=asked)).payload == ORDER[min(ORDER.index(own), ORDER.index(asked))]
+    assert scope.narrowed(CaptureSettings()).payload == own
+
+
+def test_where_the_host_samples_its_own_way_to_sample_holds() -> None:
+    free, bound = CaptureScope(), CaptureScope(sampling=4, sampling_by="conversation")
+    assert free.narrowed(CaptureSettings(sampling=2, sampling_by="conversation")).sampling_by == "conversation"
+    assert free.narrowed(CaptureSettings(sampling=2, sampling_by="")).sampling_by == "packet"
+    assert bound.narrowed(CaptureSettings(sampling=9, sampling_by="packet")).sampling_by == "conversation"
+    assert bound.narrowed(CaptureSettings()).sampling_by == "conversation"

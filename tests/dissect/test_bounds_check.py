@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import numpy as np
 from aishark_panel.dissect import dissect
+from aishark_panel.dissect.heads import Heads
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import Packets
 from tests.fuzz.mutate import LINKS, Pool, captured, made_frames, mutated
@@ -22,6 +23,7 @@ from tests.fuzz.test_fuzz_dissect import SHARED
 
 codes = np.arange(len(LINKS), dtype=np.uint16)
 block = Packets(64)
+heads = Heads()
 
 def alone(data, orig_len, iface, length=None):
     offsets = np.array([0, len(data) if length is None else length], np.int32)
@@ -29,6 +31,7 @@ def alone(data, orig_len, iface, length=None):
     if dissect(frame, 0, LINKS, codes, block) == 0:
         block.clear()
         assert dissect(frame, 0, LINKS, codes, block) == 1
+    heads.find(frame, LINKS)
 
 good = np.frombuffer(made_frames()[1][0], np.uint8).copy()
 try:

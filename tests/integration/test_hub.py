@@ -25,6 +25,7 @@ from aishark_panel.wire.protocol import AgentEnd
 from tests.arrow import read_stream
 from tests.integration.conftest import ask, call, run_agent, session_of, stats_when
 from tests.traffic import frames, hello
+from tests.wire.test_columnbatch import made
 
 HELLO = hello(agent="by hand", session="by hand")
 
@@ -214,6 +215,8 @@ GOOD = Batch.pack(1, Frames.from_list([b"x" * 60], [1]), "none", {})
         ([Batch.pack(2, Frames.from_list([b"x"], [1]), "none", {})], "came after"),
         ([Batch.pack(1, Frames.from_list([b"x"], [1], iface=9), "none", {})], "not declared"),
         ([GOOD[:-70] + b"\xff" * 70], "batch"),
+        ([Batch.pack(1, made(2, layers=[1 << 60, 0]), "lz4", {})], "layers that are unknown"),
+        ([Batch.pack(1, made(2, iface=[0, 9]), "none", {})], "not declared"),
         ([AgentEnd(HELLO).open()], "twice"),
     ],
 )

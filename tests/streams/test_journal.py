@@ -63,7 +63,7 @@ class Kept:
         if batch.sequence <= run.taken:
             return self.writer.again(run, batch)
         run.arrived += batch.rows
-        self.session.ingest(run, batch.frames(), batch.sequence, batch.counters)
+        self.session.ingest(run, batch.content(), batch.sequence, batch.counters)
         return self.writer.batch(run, batch)
 
     def clear(self) -> None:

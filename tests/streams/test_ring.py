@@ -40,6 +40,13 @@ def test_packets_are_numbered_from_one_and_keep_their_bytes() -> None:
     assert (ring.first, ring.end) == (1, 16)
 
 
+def test_a_frame_of_no_bytes_may_be_the_first_of_a_block() -> None:
+    ring = Ring(MIN_LIMIT_BYTES)
+    ring.append(Frames.from_list([b"", b"x"], [1, 2], [60, 60]), LINK_TYPES, CODES)
+    with ring.read() as views:
+        assert [packets.frame(row) for packets, start, stop in views for row in range(start, stop)] == [b"", b"x"]
+
+
 @pytest.mark.parametrize("size", [0, 1_400, 60_000])
 def test_memory_stays_below_the_limit_and_the_newest_packets_stay(size: int) -> None:
     ring = Ring(MIN_LIMIT_BYTES)

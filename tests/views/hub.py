@@ -4,18 +4,20 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 from scapy.layers.dns import DNS, DNSQR
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
+from aishark_panel.agent.payload import Payload
 from aishark_panel.alerts.rule import parse_rules
 from aishark_panel.errors import ConflictError, HubUnreachableError
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import Hello, InterfaceInfo
+from aishark_panel.wire.messages import Hello, InterfaceInfo, PayloadPolicy
 
 T = TypeVar("T")
 
@@ -75,11 +77,21 @@ class MemoryHub:
             )
         )
 
-    def add(self, kinds: Sequence[str], start_ns: int = START_NS, every_ns: int = SECOND_NS) -> None:
-        """Packets of these kinds, `every_ns` apart."""
-        self._sequence += 1
+    def add(
+        self,
+        kinds: Sequence[str],
+        start_ns: int = START_NS,
+        every_ns: int = SECOND_NS,
+        *,
+        payload: PayloadPolicy = "full",
+    ) -> None:
+        """Packets of these kinds, `every_ns` apart, from an agent with that payload policy."""
         times = [start_ns + k * every_ns for k in range(len(kinds))]
-        self.session.ingest(self.run, Frames.from_list([frame(k) for k in kinds], times), self._sequence, {})
+        frames, ethernet = Frames.from_list([frame(k) for k in kinds], times), np.ones(1, np.int32)
+        policy = Payload(payload, batch_rows=len(kinds) or 1)
+        for content in policy.contents(policy.cut(frames, ethernet), ethernet):
+            self._sequence += 1
+            self.session.ingest(self.run, content, self._sequence, {})
         self.session.alerts.settle()
 
     def _ask(self, method: str, **params: object) -> tuple[Any, Any]:

@@ -74,6 +74,34 @@ def test_names_that_other_tools_know_are_shown(hub: MemoryHub, feed: Feed) -> No
     assert detail.root.state["names"] == []
 
 
+def test_a_packet_whose_frame_the_agent_kept_is_shown_by_its_columns(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"], payload="none")
+    wait(feed.pull())
+    detail = PacketDetail(feed)
+    wait(detail.look_at(2))
+    state = detail.root.state
+    assert state["note"] == "The agent sent no bytes of this packet, only its columns."
+    assert (state["hex"], state["protocol"], state["orig_len"]) == ("", "DNS", len(frame("dns")))
+    (columns,) = state["layers"]
+    fields = {field["name"]: field["value"] for field in columns["fields"]}
+    assert fields["dst_ip"] == "10.0.0.53"
+    assert fields["ts"].startswith("2023-11-14 22:13:21")
+    assert "dns" in state["info"].lower() or "Standard query" in state["info"]
+    assert {offer["name"] for offer in state["filters"]} == {"source", "destination", "port", "conversation"}
+
+
+def test_what_is_not_shown_of_a_packet_is_said(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"])
+    hub.add(["dns"], payload="headers")
+    wait(feed.pull())
+    detail = PacketDetail(feed)
+    wait(detail.look_at(1))
+    assert detail.root.state["note"] == ""
+    wait(detail.look_at(2))
+    assert detail.root.state["note"] == f"The capture kept 42 of {len(frame('dns'))} bytes."
+    assert [layer["name"] for layer in detail.root.state["layers"]] == ["Ethernet", "IP", "UDP"]
+
+
 def test_of_two_packets_asked_for_the_last_one_wins(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp", "dns"])
     wait(feed.pull())

@@ -95,7 +95,8 @@ def test_control_messages_that_make_no_sense_are_refused(text: str) -> None:
 @pytest.mark.parametrize("codec", CODECS)
 def test_batches_round_trip_with_every_codec(codec: CodecName) -> None:
     batch = Batch.unpack(Batch.pack(7, FRAMES, codec, {"captured": 300}))
-    frames = batch.frames()
+    frames = batch.content()
+    assert isinstance(frames, Frames)
     assert (batch.sequence, batch.rows, batch.codec, batch.counters) == (7, 300, codec, {"captured": 300})
     assert [frames.frame(i) for i in range(300)] == [FRAMES.frame(i) for i in range(300)]
 
@@ -107,14 +108,14 @@ def test_a_wrong_raw_size_is_refused(codec: CodecName, difference: int) -> None:
     (raw_bytes,) = struct.unpack_from("<I", packed, 8)
     struct.pack_into("<I", packed, 8, raw_bytes + difference)
     with pytest.raises(ProtocolError):
-        Batch.unpack(bytes(packed)).frames()
+        Batch.unpack(bytes(packed)).content()
 
 
 def test_a_wrong_row_count_is_refused() -> None:
     packed = bytearray(Batch.pack(1, FRAMES, "none", {}))
     struct.pack_into("<I", packed, 4, 299)
     with pytest.raises(ProtocolError, match="declared 299"):
-        Batch.unpack(bytes(packed)).frames()
+        Batch.unpack(bytes(packed)).content()
 
 
 @pytest.mark.parametrize("field_offset", [4, 8])
@@ -133,7 +134,7 @@ def test_counters_that_no_file_could_hold_are_refused() -> None:
 @given(st.binary(max_size=200))
 def test_random_bytes_are_no_batch(junk: bytes) -> None:
     with pytest.raises(ProtocolError):
-        Batch.unpack(junk).frames()
+        Batch.unpack(junk).content()
 
 
 @given(st.binary(max_size=100))

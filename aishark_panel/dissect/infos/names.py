@@ -5,7 +5,7 @@ from typing import Final
 from aishark_panel.dissect.headers import number
 from aishark_panel.dissect.infos.view import View, address, printable
 
-__all__ = ["dns", "nbns"]
+__all__ = ["dns", "nbns", "record_type"]
 
 _TYPES: Final = {
     1: "A", 2: "NS", 3: "MD", 4: "MF", 5: "CNAME", 6: "SOA", 7: "MB", 8: "MG", 9: "MR", 10: "NULL", 11: "WKS",
@@ -100,7 +100,8 @@ def dns(view: View) -> str | None:
     return " ".join(words)
 
 
-def _type(kind: int) -> str:
+def record_type(kind: int) -> str:
+    """Name of a DNS record type."""
     return _TYPES.get(kind, f"Unknown ({kind})")
 
 
@@ -111,7 +112,7 @@ def _question(message: _Message, is_mdns: bool) -> str | None:
     kind, group = number(message.data, end), number(message.data, end + 2)
     message.at = end + 4
     wanted = f', "{"QU" if group & 0x8000 else "QM"}" question' if is_mdns else ""
-    return f"{_type(kind)} {name}{wanted}"
+    return f"{record_type(kind)} {name}{wanted}"
 
 
 def _record(message: _Message, is_mdns: bool) -> str | None:
@@ -124,7 +125,7 @@ def _record(message: _Message, is_mdns: bool) -> str | None:
     message.at = at + size
     flush = ", cache flush" if is_mdns and kind != 41 and group & 0x8000 else ""
     content = _content(message, kind, at, size)
-    return f"{_type(kind)}{flush}{content}"
+    return f"{record_type(kind)}{flush}{content}"
 
 
 def _content(message: _Message, kind: int, at: int, size: int) -> str:
