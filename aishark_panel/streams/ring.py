@@ -8,7 +8,7 @@ Frame bytes are kept in an arena of fixed-size pieces that the block owns; a row
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -42,6 +42,13 @@ class BlockView(NamedTuple):
     packets: Packets
     start: int
     stop: int
+
+
+See = Callable[[BlockView], None]
+
+
+def _look_away(view: BlockView) -> None:
+    """Nobody needs to see the rows at once."""
 
 
 class Ring:
@@ -86,11 +93,17 @@ class Ring:
         return self._bytes
 
     def append(
-        self, frames: Frames, link_types: npt.NDArray[np.int32], iface_codes: npt.NDArray[np.uint16]
+        self,
+        frames: Frames,
+        link_types: npt.NDArray[np.int32],
+        iface_codes: npt.NDArray[np.uint16],
+        see: See = _look_away,
     ) -> list[BlockView]:
         """Dissect frames into the ring; returns the rows they became. Only one thread may append at a time.
 
-        `link_types` and `iface_codes` are indexed by `frames.iface`: LINKTYPE, and the session's interface code.
+        `link_types` and `iface_codes` are indexed by `frames.iface`: LINKTYPE, and the session's interface code. `see`
+        is called with each view while it is there for sure: in a small ring, rows of long names can push out the first
+        ones of their own batch.
         """
         views: list[BlockView] = []
         done = 0
@@ -105,11 +118,14 @@ class Ring:
             views.append(BlockView(block, start, start + taken))
             done += taken
             self.end += taken
+            see(views[-1])
             if taken < stored:  # the text pool is full
                 self._open_block()
         return views
 
-    def append_columns(self, batch: ColumnBatch, iface_codes: npt.NDArray[np.uint16]) -> list[BlockView]:
+    def append_columns(
+        self, batch: ColumnBatch, iface_codes: npt.NDArray[np.uint16], see: See = _look_away
+    ) -> list[BlockView]:
         """As `append`, for packets whose frames stayed with the agent."""
         views: list[BlockView] = []
         done = 0
@@ -122,6 +138,7 @@ class Ring:
             views.append(BlockView(block, block.length - taken, block.length))
             done += taken
             self.end += taken
+            see(views[-1])
         return views
 
     def _store(self, frames: Frames, done: int, block: Packets) -> int:

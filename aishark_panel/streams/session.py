@@ -256,18 +256,18 @@ class Session:
         for key in gone[: max(0, len(gone) - keep)]:
             del self.runs[key]
 
-    def ingest(
-        self, run: AgentRun, batch: Frames | ColumnBatch, sequence: int, counters: dict[str, int]
-    ) -> list[BlockView]:
-        """Take one checked batch: dissect into the ring, count it. Returns the rows it became."""
+    def ingest(self, run: AgentRun, batch: Frames | ColumnBatch, sequence: int, counters: dict[str, int]) -> None:
+        """Take one checked batch: dissect into the ring, count it, let the rules see it."""
         if len(batch) and int(batch.iface.max()) >= len(run.link_types):
             raise ProtocolError(f"batch {sequence} names an interface that was not declared")
-        views = self._store(run, batch, run.link_types, run.iface_codes)
-        for packets, start, stop in views:
-            self.alerts.take(packets, start, stop, self.interfaces)
+
+        def see(view: BlockView) -> None:
+            self._roll_up(view)
+            self.alerts.take(*view, self.interfaces)
+
+        self._store(run, batch, run.link_types, run.iface_codes, see)
         run.taken = sequence
         run.counters = counters
-        return views
 
     def restore(
         self,
@@ -280,7 +280,7 @@ class Session:
         say of it was said then."""
         if len(batch) and int(batch.iface.max()) >= len(link_types):
             raise ProtocolError("a batch names an interface that was not declared")
-        self._store(run, batch, link_types, iface_codes)
+        self._store(run, batch, link_types, iface_codes, self._roll_up)
 
     def _store(
         self,
@@ -288,21 +288,23 @@ class Session:
         batch: Frames | ColumnBatch,
         link_types: npt.NDArray[np.int32],
         iface_codes: npt.NDArray[np.uint16],
-    ) -> list[BlockView]:
+        see: Callable[[BlockView], None],
+    ) -> None:
         if isinstance(batch, Frames):
-            views = self.ring.append(batch, link_types, iface_codes)
+            self.ring.append(batch, link_types, iface_codes, see)
         else:
-            views = self.ring.append_columns(batch, iface_codes)
-        for packets, start, stop in views:
-            columns = packets.columns
-            self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
+            self.ring.append_columns(batch, iface_codes, see)
         if len(batch):
             self.first_ts = self.first_ts or int(batch.ts[0])
             self.last_ts = int(batch.ts[-1])
         self.packets += len(batch)
         self.bytes += int(batch.orig_len.sum(dtype=np.int64))
         run.packets += len(batch)
-        return views
+
+    def _roll_up(self, view: BlockView) -> None:
+        packets, start, stop = view
+        columns = packets.columns
+        self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
 
     def count_cleared(self, run: AgentRun, packets: int) -> None:
         """Of a batch in the journal that was cleared before it could be written there."""

@@ -237,3 +237,18 @@ def test_a_subscriber_gets_each_new_packet_once_and_hears_what_it_missed(session
             seen += read_stream(part).column("number").to_pylist()
     assert seen == list(range(session.ring.first, session.ring.end))
     assert np.all(np.diff(seen) == 1)
+
+
+def test_rows_that_their_own_batch_pushes_out_are_counted_when_they_were(session: Session, run: AgentRun) -> None:
+    letters = np.random.default_rng(1).integers(128, 256, (22_000, 4, 60), np.uint8)
+    names = [b"".join(b"\x3c" + label.tobytes() for label in name) + b"\0" for name in letters]
+    head, tail = DNS[:12], DNS[-4:]
+    queries = [udp_frame("10.0.0.1", "10.0.0.2", 4_000, 53, head + name + tail) for name in names]
+    second = 1_700_000_000
+    times = [second * 10**9 + 10**6 * i for i in range(len(queries))]
+    session.ingest(run, Frames.from_list(queries, times), 1, {})
+    assert session.ring.evicted > 0
+    counts = session.rollups.since(1_000, 0)
+    assert dict(zip(counts.bin.tolist(), counts.packets.tolist(), strict=True)) == {
+        second + i: 1_000 for i in range(22)
+    }
