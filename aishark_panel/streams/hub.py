@@ -43,6 +43,8 @@ MAX_SESSIONS: Final = 100
 MAX_SESSIONS_EACH: Final = 25
 """Of one person, so that there are some for others; the hub's owner may have all."""
 MAX_GONE_RUNS: Final = 1_000
+MAX_DELIVERED: Final = 2**62
+"""More than this no agent has delivered, whatever it says."""
 DEFAULT_REQUESTS_PER_S: Final = 500
 _BURST_S: Final = 2.0
 """So many seconds' worth of requests may come at once."""
@@ -305,7 +307,8 @@ class Hub:
         if hello.first_sequence > run.received + 1:
             # An earlier hub had acknowledged batches that nobody has now: it had them in its memory only.
             run.go_on_after(hello.first_sequence - 1)
-            lost = hello.counters.get("delivered", 0) - run.arrived - run.lost_in_hub_crash - run.taken_elsewhere
+            delivered = min(hello.counters.get("delivered", 0), MAX_DELIVERED)
+            lost = delivered - run.arrived - run.lost_in_hub_crash - run.taken_elsewhere
             run.lost_in_hub_crash += max(0, lost)
             link.session.lost_in_hub_crash += max(0, lost)
         if gap := link.session.end_of_gap(run, time.time_ns(), since_ns=self._started_ns):

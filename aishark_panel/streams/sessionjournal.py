@@ -6,6 +6,8 @@ segment are exactly those of the batches before it.
 
 import time
 
+import msgspec
+
 from aishark_panel.streams.journal import Entry, Journal, JournalLog, Moved
 from aishark_panel.streams.segments import (
     SEGMENT_BYTES,
@@ -123,7 +125,7 @@ class SessionJournal:
     def _run_entry(self, run: AgentRun) -> Entry:
         self._told[run.hello.run] = run.hello, run.interfaces
         note = RunNote(
-            hello=run.hello,
+            hello=msgspec.structs.replace(run.hello, counters={}),
             interfaces=run.interfaces,
             sequence=run.journalled,
             packets=run.packets - run.unjournalled,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -421,6 +422,18 @@ def test_a_session_whose_hub_died_while_it_was_deleted_is_removed(tmp_path: Path
         assert after.journal.remove_deleted() == [SESSION]
         assert after.session.packets == 0
     assert [path.name for path in tmp_path.iterdir()] == ["journal.lock"]
+
+
+def test_an_agent_that_counts_too_far_harms_nobody(tmp_path: Path) -> None:
+    with kept(tmp_path) as hub:
+        run = hub.run(msgspec.structs.replace(OTHER, counters={"delivered": 10**30}))
+        run.counters = {"captured": 10**30, "matched": -(10**30), "outbox": 7}
+        run.lost_in_hub_crash = hub.session.lost_in_hub_crash = 10**30
+        hub.take(batch(1))
+        hub.wait_durable(1)
+    with kept(tmp_path) as after:
+        assert after.contents() == expected(1, 1)
+        assert after.run(OTHER).counters == run.counters
 
 
 def test_gaps_come_back(tmp_path: Path) -> None:
