@@ -65,8 +65,8 @@ def websocket_url(hub: str, path: str) -> str:
 class Connection:
     """Keeps one agent connected: sends its outbox within the credit, frees what is durable.
 
-    `on_order(order)` is called on the event loop when the hub wants packets, or no longer does. ConfigError where the
-    options' `ca` cannot be used.
+    `on_order(order)` is called on the event loop when the hub wants packets, or no longer does, `before_batch()` before
+    each batch is sent. ConfigError where the options' `ca` cannot be used.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Connection:
         make_hello: Callable[[], Hello],
         counters: Callable[[], dict[str, int]],
         on_order: Callable[[StartCapture | StopCapture], None],
+        before_batch: Callable[[], None],
         options: LinkOptions,
     ) -> None:
         self._hub = hub
@@ -87,6 +88,7 @@ class Connection:
         self._make_hello = make_hello
         self._counters = counters
         self._on_order = on_order
+        self._before_batch = before_batch
         self._options = options
         self._tls = _trusted(options.ca) if hub.startswith("https:") else None
         self._new_batch = asyncio.Event()
@@ -207,6 +209,7 @@ class Connection:
             await self._new_batch.wait()
             self._new_batch.clear()
             while (packed := self._outbox.get(self._end.sent + 1)) and self._end.may_send(len(packed)):
+                self._before_batch()
                 self._end.batch_sent(self._end.sent + 1, len(packed))
                 await self._socket.write_message(packed, binary=True)
 

@@ -128,28 +128,28 @@ def source_maker(options: AgentOptions, choice: SourceChoice) -> Callable[[Captu
 
 def _live_maker(agent: AgentSection, exclude: list[Endpoint]) -> Callable[[CaptureScope], Source]:
     from aishark_panel.agent.capture import LiveCapture
+    from aishark_panel.agent.cooked import ANY
     from aishark_panel.agent.several import SeveralCaptures
 
-    twice = [name for name, count in Counter(agent.interfaces).items() if count > 1]
+    names = agent.interfaces
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ConfigError(f"Interface {twice[0]} is named twice.")
+    if ANY in names and len(names) > 1:
+        raise ConfigError("`any` stands for all interfaces: name no other beside it.")
 
-    def opener(interface: str, scope: CaptureScope) -> Callable[[int], LiveCapture]:
-        return lambda index: LiveCapture(
+    def opener(interface: str, capture_filter: str, snaplen: int, index: int) -> LiveCapture:
+        return LiveCapture(
             interface,
-            scope.filter,
-            snaplen=scope.snaplen,
+            capture_filter,
+            snaplen=snaplen,
             buffer_bytes=agent.buffer_size,
             promiscuous=agent.promiscuous,
             exclude=exclude,
             index=index,
         )
 
-    def make(scope: CaptureScope) -> Source:
-        openers = [opener(interface, scope) for interface in agent.interfaces]
-        return openers[0](0) if len(openers) == 1 else SeveralCaptures(openers)
-
-    return make
+    return lambda scope: SeveralCaptures(names, opener, scope.filter, scope.snaplen)
 
 
 async def launch(config: AgentConfig, make_source: Callable[[CaptureScope], Source], *, with_parent: bool) -> str:

@@ -90,6 +90,8 @@ class Agent:
         self._closed_counters: dict[str, int] = {}
         self._totals: dict[str, int] = {}
         self._sent_interfaces = 0
+        self._said = ""
+        """the source's condition, as the hub knows it"""
         self._finished: asyncio.Future[None] | None = None
         self._connection = Connection(
             config.hub,
@@ -98,6 +100,7 @@ class Agent:
             make_hello=self._hello,
             counters=self.counters,
             on_order=self._take_order,
+            before_batch=self._announce,
             options=config.link,
         )
 
@@ -179,6 +182,12 @@ class Agent:
             for i in self._source.interfaces
         )
 
+    def _announce(self) -> None:
+        """Before a batch is sent the hub must know of its interfaces; a source may have found more meanwhile."""
+        if len(self._source.interfaces) > self._sent_interfaces:
+            self._sent_interfaces = len(self._source.interfaces)
+            self._connection.send(self._state(self._said))
+
     def _take_order(self, order: StartCapture | StopCapture) -> None:
         self._orders.put(order)
         self._source.wake()
@@ -218,6 +227,7 @@ class Agent:
             except AisharkError as error:
                 reason = str(error)
         self._say_state(loop, reason, answers=order.number)
+        self._said = ""
 
     def _start(self, order: StartCapture) -> None:
         asked = order.over(self._asked)
@@ -260,8 +270,10 @@ class Agent:
         self._count()
 
     def _say_state(self, loop: asyncio.AbstractEventLoop, reason: str = "", *, answers: int = 0) -> None:
-        self._sent_interfaces = len(self._source.interfaces)
-        state = State(
+        loop.call_soon_threadsafe(self._connection.send, self._state(reason, answers))
+
+    def _state(self, reason: str, answers: int = 0) -> State:
+        return State(
             capturing=self._capturing,
             reason=reason[:_MAX_REASON],
             answers=answers,
@@ -269,7 +281,6 @@ class Agent:
             sampling=self._scope.sampling,
             max_packets_per_second=self._scope.max_packets_per_second,
         )
-        loop.call_soon_threadsafe(self._connection.send, state)
 
     def _finish(self, failure: AisharkError | None) -> None:
         assert self._finished is not None
@@ -291,6 +302,9 @@ class Agent:
             self._put(aged, loop)
         if frames is None:
             self._count()
+        if isinstance(self._source, Adjustable) and (condition := self._source.condition) != self._said:
+            self._said = condition
+            self._say_state(loop, condition)
 
     def _take(self, frames: Frames, loop: asyncio.AbstractEventLoop) -> None:
         self._captured += len(frames)
@@ -308,8 +322,6 @@ class Agent:
         if self._outbox.is_full and self._source.kind in _LOSSY:
             self._dropped += len(batch)
             return
-        if len(self._source.interfaces) > self._sent_interfaces:
-            self._say_state(loop)
         self._count()
         self._outbox.put(batch, self.counters())
         loop.call_soon_threadsafe(self._connection.batch_added)

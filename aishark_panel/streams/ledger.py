@@ -48,9 +48,13 @@ def _run_ledger(run: AgentRun) -> dict[str, Any]:
         )
         stages.insert(0, sent)
     if "matched" in told:
-        kernel_dropped = told.get("kernel_dropped", 0)
         capture = _stage(
-            "capture", "matched", told["matched"], kernel_dropped=kernel_dropped, captured=told.get("captured", 0)
+            "capture",
+            "matched",
+            told["matched"],
+            kernel_dropped=told.get("kernel_dropped", 0),
+            in_kernel_ring=told.get("in_kernel_ring", 0),
+            captured=told.get("captured", 0),
         )
         stages.insert(0, capture)
     return {"agent": run.hello.agent, "run": run.hello.run, "connected": run.connected, "stages": stages}

@@ -1,4 +1,4 @@
-"""Live capture. The cases are in live_capture_cases.py and run in a network of their own; no privilege is needed."""
+"""Live capture. The cases are in *_cases.py and run in a network of their own; no privilege is needed."""
 
 import subprocess
 import sys
@@ -8,17 +8,17 @@ import pytest
 
 from tests.agent.own_network import AS_ROOT, ROOT, Outcome, case_names, run_cases
 
-CASES = Path(__file__).with_name("live_capture_cases.py")
+FILES = [Path(__file__).with_name(f"{name}_cases.py") for name in ("live_capture", "any", "interfaces")]
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    return run_cases(CASES, tmp_path_factory.mktemp("capture"), AS_ROOT)
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Outcome]]:
+    return {cases.stem: run_cases(cases, tmp_path_factory.mktemp(cases.stem), AS_ROOT) for cases in FILES}
 
 
-@pytest.mark.parametrize("case", case_names(CASES))
-def test_live_capture(case: str, outcomes: dict[str, Outcome]) -> None:
-    outcome = outcomes[case]
+@pytest.mark.parametrize(("cases", "case"), [(cases.stem, name) for cases in FILES for name in case_names(cases)])
+def test_live_capture(cases: str, case: str, outcomes: dict[str, dict[str, Outcome]]) -> None:
+    outcome = outcomes[cases][case]
     if outcome.kind == "skipped":
         pytest.skip(outcome.text)
     assert outcome.kind == "passed", outcome.text
