@@ -156,6 +156,7 @@ def agent(
     name: Annotated[str | None, typer.Option(help="Name of this agent; default: the host's.")] = None,
     session: Annotated[str | None, typer.Option(help="Session to feed, by name; default: the hub's own.")] = None,
     snaplen: Annotated[str | None, typer.Option("-s", "--snaplen", help="Bytes kept of each frame.")] = None,
+    source: Annotated[str | None, typer.Option(help="auto, kernel (Linux) or libpcap.")] = None,
     buffer_size: Annotated[str | None, typer.Option(help="Kernel ring of each interface: 64MiB.")] = None,
     promiscuous: Annotated[str | None, typer.Option(help="Capture frames for other hosts too: true or false.")] = None,
     sampling: Annotated[str | None, typer.Option(help="Send every n-th packet.")] = None,
@@ -185,6 +186,7 @@ def agent(
         {
             "agent.name": name,
             "agent.interfaces": tuple(interface) if interface else None,
+            "agent.source": source,
             "agent.filter": capture_filter,
             "agent.snaplen": snaplen,
             "agent.buffer_size": buffer_size,

@@ -163,7 +163,9 @@ class AgentSection:
     name: str = _option(_text, "", "--name")
     """what the agent calls itself; empty: the host's name"""
     interfaces: tuple[str, ...] = _option(_texts, (), "--interface")
-    """network interfaces to capture on"""
+    """network interfaces to capture on; any: all of them"""
+    source: str = _option(_choice("auto", "kernel", "libpcap"), "auto", "--source")
+    """what captures there; auto: the kernel's ring on Linux, libpcap on other systems"""
     filter: str = _option(_text, "", "--filter")
     """capture filter (BPF)"""
     snaplen: int = _option(_integer(14, 262_144), "262144", "--snaplen")

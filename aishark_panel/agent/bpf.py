@@ -20,6 +20,7 @@ __all__ = [
     "RAW_IP",
     "Endpoint",
     "compile_filter",
+    "compile_on",
     "join_filters",
     "own_traffic_filter",
 ]
@@ -91,21 +92,27 @@ def compile_filter(expression: str, *, interface: str, link_type: int, snaplen: 
 
 
 def _compile(expression: str, interface: str, link_type: int, snaplen: int) -> list[tuple[int, int, int, int]]:
-    _check_text(expression)
     try:
         handle = _open_handle(interface, link_type, snaplen)
     except cypcap.Error as error:
         kind = CapturePermissionError if error.code == cypcap.ErrorCode.PERM_DENIED else CaptureError
         raise kind(f"cannot open {interface} to compile the capture filter: {error.msg}") from error
     try:
-        # The netmask only serves `ip broadcast`; finding it out, cypcap 0.6 prints it to standard output.
-        program = list(handle.compile(expression, False, cypcap.NETMASK_UNKNOWN))
-        if len(program) <= _MAX_UNOPTIMIZED:
-            program = list(handle.compile(expression, True, cypcap.NETMASK_UNKNOWN))
-    except cypcap.Error as error:
-        raise FilterError(f"capture filter {expression!r} on {interface}: {error.msg}") from error
+        return list(compile_on(handle, expression, interface))
     finally:
         handle.close()
+
+
+def compile_on(handle: cypcap.Pcap, expression: str, interface: str) -> cypcap.BpfProgram:
+    """libpcap's program for `expression` on an activated handle; FilterError with its reason."""
+    _check_text(expression)
+    try:
+        # The netmask only serves `ip broadcast`; finding it out, cypcap 0.6 prints it to standard output.
+        program = handle.compile(expression, False, cypcap.NETMASK_UNKNOWN)
+        if len(list(program)) <= _MAX_UNOPTIMIZED:
+            program = handle.compile(expression, True, cypcap.NETMASK_UNKNOWN)
+    except cypcap.Error as error:
+        raise FilterError(f"capture filter {expression!r} on {interface}: {error.msg}") from error
     return program
 
 

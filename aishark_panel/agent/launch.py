@@ -4,10 +4,11 @@ import asyncio
 import ipaddress
 import platform
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from aishark_panel.agent.bpf import Endpoint
@@ -21,6 +22,10 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.wire.messages import CodecName
+
+if TYPE_CHECKING:
+    from aishark_panel.agent.capture import LiveCapture
+    from aishark_panel.agent.libpcap import LibpcapCapture
 
 __all__ = ["SourceChoice", "agent_config", "hub_endpoints", "launch", "source_maker"]
 
@@ -127,9 +132,8 @@ def source_maker(options: AgentOptions, choice: SourceChoice) -> Callable[[Captu
 
 
 def _live_maker(agent: AgentSection, exclude: list[Endpoint]) -> Callable[[CaptureScope], Source]:
-    from aishark_panel.agent.capture import LiveCapture
     from aishark_panel.agent.cooked import ANY
-    from aishark_panel.agent.several import SeveralCaptures
+    from aishark_panel.agent.several import InterfaceCapture, SeveralCaptures
 
     names = agent.interfaces
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -138,8 +142,8 @@ def _live_maker(agent: AgentSection, exclude: list[Endpoint]) -> Callable[[Captu
     if ANY in names and len(names) > 1:
         raise ConfigError("`any` stands for all interfaces: name no other beside it.")
 
-    def opener(interface: str, capture_filter: str, snaplen: int, index: int) -> LiveCapture:
-        return LiveCapture(
+    def opener(interface: str, capture_filter: str, snaplen: int, index: int) -> InterfaceCapture:
+        return _capture_class(agent.source)(
             interface,
             capture_filter,
             snaplen=snaplen,
@@ -150,6 +154,18 @@ def _live_maker(agent: AgentSection, exclude: list[Endpoint]) -> Callable[[Captu
         )
 
     return lambda scope: SeveralCaptures(names, opener, scope.filter, scope.snaplen)
+
+
+def _capture_class(source: str) -> "type[LiveCapture] | type[LibpcapCapture]":
+    if source == "libpcap" or (source == "auto" and sys.platform != "linux"):
+        from aishark_panel.agent.libpcap import LibpcapCapture
+
+        return LibpcapCapture
+    if sys.platform != "linux":
+        raise ConfigError("The kernel's packet ring is Linux's; here use --source libpcap.")
+    from aishark_panel.agent.capture import LiveCapture
+
+    return LiveCapture
 
 
 async def launch(config: AgentConfig, make_source: Callable[[CaptureScope], Source], *, with_parent: bool) -> str:

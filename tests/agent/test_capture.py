@@ -8,17 +8,21 @@ import pytest
 
 from tests.agent.own_network import AS_ROOT, ROOT, Outcome, case_names, run_cases
 
-FILES = [Path(__file__).with_name(f"{name}_cases.py") for name in ("live_capture", "any", "interfaces")]
+FILES = [Path(__file__).with_name(f"{name}_cases.py") for name in ("live_capture", "any", "interfaces", "libpcap")]
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Outcome]]:
-    return {cases.stem: run_cases(cases, tmp_path_factory.mktemp(cases.stem), AS_ROOT) for cases in FILES}
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    return run_cases(request.param, tmp_path_factory.mktemp("capture"), AS_ROOT)
 
 
-@pytest.mark.parametrize(("cases", "case"), [(cases.stem, name) for cases in FILES for name in case_names(cases)])
-def test_live_capture(cases: str, case: str, outcomes: dict[str, dict[str, Outcome]]) -> None:
-    outcome = outcomes[cases][case]
+@pytest.mark.parametrize(
+    ("outcomes", "case"),
+    [pytest.param(cases, name, id=name) for cases in FILES for name in case_names(cases)],
+    indirect=["outcomes"],
+)
+def test_live_capture(case: str, outcomes: dict[str, Outcome]) -> None:
+    outcome = outcomes[case]
     if outcome.kind == "skipped":
         pytest.skip(outcome.text)
     assert outcome.kind == "passed", outcome.text

@@ -72,10 +72,12 @@ def interfaces_seen(hub: EmbeddedHub, session: str) -> list[str]:
     return [str(name) for name in table.column("iface").to_pylist()]
 
 
-def test_an_agent_outlives_its_interfaces_and_says_what_is_wrong(hub: EmbeddedHub) -> None:
+@pytest.mark.parametrize("source", ["kernel", "libpcap"])
+def test_an_agent_outlives_its_interfaces_and_says_what_is_wrong(hub: EmbeddedHub, source: str) -> None:
     for number in (0, 1):
         make_wire(number)
-    with agent(hub, "outlived", "-i", "far0", "-i", "far1", "-f", "udp port 9999") as session:
+    options = ("-i", "far0", "-i", "far1", "-f", "udp port 9999", "--source", source)
+    with agent(hub, f"outlived {source}", *options) as session:
         send(0)
         stats_when(hub, session, lambda s: s["packets"] == 1, "the first packet")
         ip("link", "delete", "near0")
@@ -91,6 +93,8 @@ def test_an_agent_outlives_its_interfaces_and_says_what_is_wrong(hub: EmbeddedHu
         assert stats["agents"][0]["counters"]["gaps"] == 1
         assert [i["name"] for i in stats["agents"][0]["interfaces"]] == ["far0", "far1"]
         assert all(stage["difference"] == 0 for stage in ask(hub, lambda c: c.ledger(session))["agents"][0]["stages"])
+    for number in (0, 1):
+        ip("link", "delete", f"near{number}")
 
 
 def test_an_agent_on_any_tags_packets_by_interface_those_that_come_later_too(hub: EmbeddedHub) -> None:
