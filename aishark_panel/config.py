@@ -25,6 +25,7 @@ from aishark_panel.errors import ConfigError
 __all__ = [
     "AgentOptions",
     "AgentSection",
+    "AllowSection",
     "Given",
     "PerformanceSection",
     "ServerSection",
@@ -174,6 +175,10 @@ class AgentSection:
     """kernel ring of each interface, bytes"""
     promiscuous: bool = _option(_flag, "true", "--promiscuous")
     """capture frames for other hosts too"""
+    status: str = _option(_text, "", "--status-dir")
+    """folder of the file that `aishark agent --status` reads; empty: one in the runtime directory"""
+    metrics: int = _option(_integer(0, 65_535), "0", "--metrics")
+    """port on 127.0.0.1 for Prometheus; 0: none"""
     profile: str = _option(_text, "", "--profile")
     """profile in use"""
 
@@ -221,18 +226,38 @@ class PerformanceSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllowSection:
+    """`allow:` the most that the hub may ask for, by the word of the host's owner."""
+
+    remote_control: bool = _option(_flag, "true")
+    """whether it may ask for anything but to pause and to go on"""
+    interfaces: tuple[str, ...] = _option(_texts, ())
+    """interfaces it may choose among, `any` for all; empty: agent.interfaces"""
+    snaplen: int = _option(_integer(0, 262_144), "0")
+    """most bytes of a frame; 0: agent.snaplen"""
+    max_packets_per_second: int = _option(_integer(0), "0")
+    """highest rate; 0: performance.max_packets_per_second"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentOptions:
     """All options of an agent."""
 
     agent: AgentSection = AgentSection()
     server: ServerSection = ServerSection()
     performance: PerformanceSection = PerformanceSection()
+    allow: AllowSection = AllowSection()
     given: Mapping[str, Given] = field(default_factory=dict, repr=False)
     """the texts behind them, by `section.key`; what is not in it has its default"""
     profiles: Mapping[str, Mapping[str, Given]] = field(default_factory=dict, repr=False)
 
 
-_SECTIONS: Final = {"agent": AgentSection, "server": ServerSection, "performance": PerformanceSection}
+_SECTIONS: Final = {
+    "agent": AgentSection,
+    "server": ServerSection,
+    "performance": PerformanceSection,
+    "allow": AllowSection,
+}
 _OPTIONS: Final[dict[str, Field[Any]]] = {
     f"{section}.{each.name}": each for section, kind in _SECTIONS.items() for each in fields(kind)
 }
@@ -272,7 +297,10 @@ def load_agent_options(path: str, environment: Mapping[str, str], arguments: Map
         section, _, key = name.partition(".")
         values[section][key] = _parse(name, each)
     if key_file := values["server"].get("api_key_file"):
-        values["server"]["api_key"] = _read_key(Path(key_file), given["server.api_key_file"].where)
+        # What systemd hands over as a credential is the service's alone, whatever its mode (systemd.exec(5)).
+        ours = environment.get("CREDENTIALS_DIRECTORY")
+        safe = bool(ours) and Path(key_file).parent == Path(str(ours))
+        values["server"]["api_key"] = _read_key(Path(key_file), given["server.api_key_file"].where, safe=safe)
     sections: dict[str, Any] = {section: kind(**values[section]) for section, kind in _SECTIONS.items()}
     return AgentOptions(**sections, given=given, profiles=profiles)
 
@@ -343,10 +371,11 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
     return next(iter(difflib.get_close_matches(name, known, 1)), "")
 
 
-def _read_key(path: Path, where: str) -> str:
-    """The secret a file holds, which only its owner may read."""
+def _read_key(path: Path, where: str, *, safe: bool) -> str:
+    """The secret a file holds, which only its owner may read, unless it is known to be safe."""
     text = _read_text(path, where, _MAX_KEY_BYTES)
-    _refuse_if_shared(path, where)
+    if not safe:
+        _refuse_if_shared(path, where)
     key = str(_parse("server.api_key", Given(text.strip(), f"{where}: the key in {path}")))
     if not key:
         raise ConfigError(f"{where}: {path} is empty; the key must stand in it.")
