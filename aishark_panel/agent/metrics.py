@@ -3,12 +3,12 @@
 Counters carry the names of the ledger as the label `term`.
 """
 
+import socket
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
-from tornado.netutil import bind_sockets
 
 from aishark_panel.agent.status import Status
 from aishark_panel.errors import ConfigError
@@ -57,9 +57,11 @@ class MetricsServer:
         self._read = read
         self._server = HTTPServer(self._answer)
         try:
-            self._server.add_sockets(bind_sockets(port, "127.0.0.1"))
+            listening = socket.create_server(("127.0.0.1", port))
         except OSError as error:
             raise ConfigError(f"agent.metrics: port {port} cannot be listened on: {error.strerror}.") from error
+        listening.setblocking(False)
+        self._server.add_socket(listening)
 
     def close(self) -> None:
         self._server.stop()
