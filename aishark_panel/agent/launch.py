@@ -9,8 +9,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
+
+import pyarrow as pa
 
 from aishark_panel.agent.bounds import Bounds
 from aishark_panel.agent.bpf import Endpoint
@@ -26,7 +28,7 @@ from aishark_panel.compiling import told
 from aishark_panel.config import AgentOptions, AgentSection
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
-from aishark_panel.memory import reuse_freed_memory
+from aishark_panel.memory import let_go_of_code, reuse_freed_memory
 from aishark_panel.wire.messages import CodecName
 
 if TYPE_CHECKING:
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
     from aishark_panel.agent.libpcap import LibpcapCapture
 
 __all__ = ["SourceChoice", "agent_config", "hub_endpoints", "run_agent", "source_maker", "trial_maker"]
+
+_KEPT_BYTES: Final = 8 * 2**20
+"""Memory that the C heap keeps at most of what was freed: some batches."""
+_SETTLED_S: Final = 10.0
+"""By then the kernels of a capture are loaded, and what loads them is not needed."""
 
 
 def hub_endpoints(hub: str, exclude_ports: tuple[int, ...] = ()) -> list[Endpoint]:
@@ -194,7 +201,9 @@ def _capture_class(source: str) -> "type[LiveCapture] | type[LibpcapCapture]":
 
 def run_agent(options: AgentOptions, choice: SourceChoice, *, with_parent: bool = False) -> str:
     """Run an agent until its source ends or it is told to stop; returns why it ended. Its status is told meanwhile."""
-    reuse_freed_memory()
+    reuse_freed_memory(_KEPT_BYTES)
+    # Arrow's own allocator keeps 10 MB more for batches that come and go (docs/design.md).
+    pa.set_memory_pool(pa.system_memory_pool())
     reporter = Reporter(
         options.agent.name or platform.node(),
         options.server.url,
@@ -225,6 +234,7 @@ async def _run(
 ) -> str:
     with told(reporter.compiling):
         agent = Agent(config, make_source, open_trial)
+    asyncio.get_running_loop().call_later(_SETTLED_S, let_go_of_code)
     run = asyncio.create_task(agent.run(), name="agent")
     stop = asyncio.create_task(until_told_to_stop(with_parent=with_parent), name="stop")
     report = asyncio.create_task(reporter.follow(agent), name="report")
