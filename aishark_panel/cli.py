@@ -199,34 +199,7 @@ def agent(
 
     if context.invoked_subcommand:
         return
-    options = load_agent_options(
-        config,
-        os.environ,
-        {
-            "agent.name": name,
-            "agent.interfaces": tuple(interface) if interface else None,
-            "agent.source": source,
-            "agent.filter": capture_filter,
-            "agent.snaplen": snaplen,
-            "agent.buffer_size": buffer_size,
-            "agent.promiscuous": promiscuous,
-            "agent.profile": profile,
-            "agent.metrics": metrics,
-            "agent.status": status_dir,
-            "server.url": hub_url,
-            "server.session": session,
-            "server.api_key_file": api_key_file,
-            "server.ca": ca,
-            "server.max_retries": max_retries,
-            "performance.max_packets_per_second": max_packets_per_second,
-            "performance.max_bandwidth": max_bandwidth,
-            "performance.batch_size": batch_size,
-            "performance.batch_age": batch_age,
-            "performance.compression": compression,
-            "performance.sampling": sampling,
-            "performance.outbox": outbox,
-        },
-    )
+    options = load_agent_options(config, os.environ, _given(context))
     if print_config:
         print(print_options(options))
         return
@@ -236,6 +209,19 @@ def agent(
     choice = SourceChoice(file=file, speed=speed, follow=follow, ssh=ssh, synthetic_rate=made_up, exclude_ports=exclude)
     logs.configure(_log_level(), log_format, secrets=[options.server.api_key])
     logs.say(run_agent(options, choice, with_parent=with_parent))
+
+
+def _given(context: typer.Context) -> dict[str, str | tuple[str, ...] | None]:
+    """The options of the configuration that a command line may give, by their names there."""
+    from aishark_panel.config import option_flags
+
+    names = option_flags()
+    given = {}
+    for parameter in context.command.params:
+        for flag in names.keys() & set(parameter.opts):
+            value = context.params[parameter.name or ""]
+            given[names[flag]] = tuple(value) if isinstance(value, list) else value
+    return given
 
 
 @agent_app.command()

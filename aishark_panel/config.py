@@ -30,6 +30,7 @@ __all__ = [
     "PerformanceSection",
     "ServerSection",
     "load_agent_options",
+    "option_flags",
     "print_options",
 ]
 
@@ -303,6 +304,11 @@ def load_agent_options(path: str, environment: Mapping[str, str], arguments: Map
         values["server"]["api_key"] = _read_key(Path(key_file), given["server.api_key_file"].where, safe=safe)
     sections: dict[str, Any] = {section: kind(**values[section]) for section, kind in _SECTIONS.items()}
     return AgentOptions(**sections, given=given, profiles=profiles)
+
+
+def option_flags() -> dict[str, str]:
+    """The options that a command line may give: name by flag."""
+    return {flag: name for name, about in _OPTIONS.items() if (flag := about.metadata["flag"])}
 
 
 def print_options(options: AgentOptions) -> str:
