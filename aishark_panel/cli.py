@@ -220,7 +220,7 @@ def _given(context: typer.Context) -> dict[str, str | tuple[str, ...] | None]:
     for parameter in context.command.params:
         for flag in names.keys() & set(parameter.opts):
             value = context.params[parameter.name or ""]
-            given[names[flag]] = tuple(value) if isinstance(value, list) else value
+            given[names[flag]] = tuple(value) or None if isinstance(value, list | tuple) else value
     return given
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 
-from aishark_panel.agent.status import Status
+from aishark_panel.agent.status import Status, packet_counters
 from aishark_panel.errors import ConfigError
 
 __all__ = ["MetricsServer", "metrics_text"]
@@ -23,11 +23,14 @@ _PREFIX: Final = "aishark_agent"
 def metrics_text(status: Status) -> str:
     """The status in Prometheus' text exposition format 0.0.4."""
     report = status.agent
-    counted = {term: n for term, n in report.counters.items() if term not in _HELD}
-    held = {term: n for term, n in report.counters.items() if term in _HELD}
+    packets = packet_counters(report)
+    counted = {term: n for term, n in packets.items() if term not in _HELD}
+    held = {term: n for term, n in packets.items() if term in _HELD}
     lines = [
         *_family("packets_total", "counter", "Packets of this run, by the terms of the ledger.", counted),
         *_family("packets_held", "gauge", "Packets on their way, by the terms of the ledger.", held),
+        *_single("gaps_total", "Times without capture.", report.counters.get("gaps", 0), "counter"),
+        *_single("gap_seconds_total", "How long they were.", report.counters.get("gap_ms", 0) / 1e3, "counter"),
         *_single("outbox_bytes", "Memory of what the hub has not acknowledged.", report.outbox_bytes),
         *_single("capturing", "Whether packets are captured.", int(report.state == "capturing")),
         *_single("connected", "Whether the hub is connected.", int(report.hub.connected)),
@@ -44,9 +47,9 @@ def _family(name: str, kind: str, about: str, values: dict[str, int]) -> Iterato
         yield f'{_PREFIX}_{name}{{term="{term}"}} {value}'
 
 
-def _single(name: str, about: str, value: float) -> Iterator[str]:
+def _single(name: str, about: str, value: float, kind: str = "gauge") -> Iterator[str]:
     yield f"# HELP {_PREFIX}_{name} {about}"
-    yield f"# TYPE {_PREFIX}_{name} gauge"
+    yield f"# TYPE {_PREFIX}_{name} {kind}"
     yield f"{_PREFIX}_{name} {value}"
 
 

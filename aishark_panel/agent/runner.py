@@ -134,9 +134,14 @@ class Agent:
     def report(self) -> Report:
         """How this agent is now. Safe from any thread."""
         refused = self._refused.reason if self._refused else "The hub has not asked for packets yet."
+        if self._capturing:
+            interrupted = isinstance(self._source, Adjustable) and self._source.interrupted
+            state, reason = "interrupted" if interrupted else "capturing", self._said
+        else:
+            state, reason = "paused" if self._paused else "waiting", self._paused or refused
         return Report(
-            state="capturing" if self._capturing else "paused" if self._paused else "waiting",
-            reason="" if self._capturing else self._paused or refused,
+            state=state,
+            reason=reason,
             run=self._run_id,
             source=self._source.kind,
             interfaces=tuple(i for i in self._places.infos() if i.captured),

@@ -163,6 +163,11 @@ class SeveralCaptures:
         """What is wrong with which interface, in words; '' while all is well."""
         return "; ".join(filter(None, (member.condition for member in self._members)))
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether packets of some interface are missed now."""
+        return any(member.capture is None or member.capture.interrupted for member in self._members)
+
     def read(self, timeout_s: float) -> Frames | None:
         """Wait up to `timeout_s` for packets of one interface. The memory is valid until the next read."""
         now_s = time.monotonic()

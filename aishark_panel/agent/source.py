@@ -74,6 +74,10 @@ class Adjustable(Protocol):
     def condition(self) -> str:
         """What keeps it from capturing somewhere, in words; '' while all is well."""
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether packets are missed now for that reason."""
+
     def adjust(self, capture_filter: str, snaplen: int) -> None:
         """Another capture filter and snaplen from now on; FilterError or ConfigError, and nothing has changed."""
 

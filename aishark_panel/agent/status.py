@@ -24,6 +24,7 @@ __all__ = [
     "Status",
     "StatusFile",
     "is_well",
+    "packet_counters",
     "read_statuses",
     "status_folder",
     "status_folders",
@@ -76,7 +77,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     refused: Refusal | None = None
     """the last order that was refused"""
     counters: dict[str, int] = {}
-    """packets, by the names of the ledger (docs/protocol.md)"""
+    """by the names of the ledger (docs/protocol.md)"""
     outbox_bytes: int = 0
     """memory held by what the hub has not acknowledged"""
 
@@ -183,6 +184,11 @@ def _is_there(pid: int) -> bool:
     return True
 
 
+def packet_counters(report: Report) -> dict[str, int]:
+    """The counters that count packets: those of the times without capture are left out."""
+    return {name: count for name, count in report.counters.items() if name not in ("gaps", "gap_ms")}
+
+
 def is_well(status: Status, now_ns: int) -> bool:
     """Whether that agent runs, captures what it is asked for, and is connected."""
     return status.agent.state in ("capturing", "paused") and status.agent.hub.connected and not _trouble(status, now_ns)
@@ -208,8 +214,10 @@ def status_text(status: Status, now_ns: int) -> str:
         f"  capture   {', '.join([f'{agent.source} {interfaces}'.strip(), *limits])}",
         f"  rates     {status.captured_per_s:,.0f} packets/s captured, {status.delivered_per_s:,.0f} delivered",
         f"  memory    {agent.outbox_bytes:,} bytes wait for the hub",
-        f"  packets   {', '.join(f'{name} {count:,}' for name, count in agent.counters.items()) or 'none'}",
+        f"  packets   {', '.join(f'{name} {count:,}' for name, count in packet_counters(agent).items()) or 'none'}",
     ]
+    if gaps := agent.counters.get("gaps"):
+        lines.append(f"  gaps      {gaps:,}, together {agent.counters.get('gap_ms', 0) / 1e3:,.1f} s")
     if agent.refused:
         lines.append(f"  refused   {_span((now_ns - agent.refused.at_ns) / 1e9)} ago: {agent.refused.reason}")
     return "\n".join(re.sub(r"[^\x20-\x7e\u00a0-\U0010ffff]", "?", line) for line in lines)

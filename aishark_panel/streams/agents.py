@@ -23,7 +23,7 @@ from aishark_panel.streams.store import Order, RegisteredAgent, Store
 from aishark_panel.wire.inquiries import FilterTrial, HostInterfaces, ListInterfaces, TryFilter
 from aishark_panel.wire.messages import CaptureSettings, Hello, StartCapture, State, StopCapture, encode_control
 
-__all__ = ["TRIAL_FIGURES", "Agents", "Link", "Socket"]
+__all__ = ["MAX_INQUIRIES", "TRIAL_FIGURES", "Agents", "Link", "Socket"]
 
 log = logging.getLogger(__name__)
 

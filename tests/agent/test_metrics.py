@@ -20,7 +20,7 @@ STATUS = Status(
     agent=Report(
         state="capturing",
         hub=LinkReport(url="http://h", connected=False, round_trip_ms=2.5),
-        counters={"matched": 7, "dropped_outbox_full": 2, "outbox": 5, "in_encoder": 1},
+        counters={"matched": 7, "dropped_outbox_full": 2, "outbox": 5, "in_encoder": 1, "gaps": 2, "gap_ms": 1_500},
         outbox_bytes=99,
     ),
 )
@@ -29,6 +29,8 @@ FIGURES = {
     'aishark_agent_packets_total{term="dropped_outbox_full"}': 2,
     'aishark_agent_packets_held{term="outbox"}': 5,
     'aishark_agent_packets_held{term="in_encoder"}': 1,
+    "aishark_agent_gaps_total": 2,
+    "aishark_agent_gap_seconds_total": 1.5,
     "aishark_agent_outbox_bytes": 99,
     "aishark_agent_capturing": 1,
     "aishark_agent_connected": 0,

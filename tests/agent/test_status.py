@@ -33,7 +33,7 @@ REPORT = Report(
     max_packets_per_second=5_000,
     hub=LinkReport(url="https://hub:8765", connected=True, round_trip_ms=1.25),
     refused=Refusal(reason="The owner of this host allows ...", at_ns=NOW_NS - 90 * 10**9),
-    counters={"matched": 1_200, "kernel_dropped": 3},
+    counters={"matched": 1_200, "kernel_dropped": 3, "gaps": 2, "gap_ms": 1_500},
     outbox_bytes=4_096,
 )
 STATUS = Status(
@@ -64,6 +64,7 @@ def test_people_read_all_of_it() -> None:
         "  rates     1,234 packets/s captured, 1,200 delivered",
         "  memory    4,096 bytes wait for the hub",
         "  packets   matched 1,200, kernel_dropped 3",
+        "  gaps      2, together 1.5 s",
         "  refused   90 s ago: The owner of this host allows ...",
     ]
 

@@ -64,11 +64,13 @@ def edge_agent(hub: EmbeddedHub, folder: Path, name: str, text: str = FILE) -> I
         [sys.executable, "-m", "aishark_panel", "agent", "--config", str(path), "--hub", hub.url, "--session", name],
         env={**os.environ, "THE_KEY": hub.token},
     )
-    session = session_of(hub, name)
-    stats_when(hub, session, lambda s: s["agents"] and s["agents"][0]["capturing"], "the agent's capture")
-    yield session
-    process.terminate()
-    assert process.wait(10) == 0
+    try:
+        session = session_of(hub, name)
+        stats_when(hub, session, lambda s: s["agents"] and s["agents"][0]["capturing"], "the agent's capture")
+        yield session
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
 
 
 def agent_of(hub: EmbeddedHub, session: str) -> str:

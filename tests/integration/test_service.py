@@ -20,9 +20,24 @@ from aishark_panel.agent.synthetic import SyntheticSource
 from aishark_panel.client import EmbeddedHub
 from aishark_panel.errors import ConflictError
 from aishark_panel.wire.frames import Frames
+from tests.agent.own_network import AS_ROOT, Outcome, case_names, run_cases
 from tests.integration.conftest import ask, wait_for
 
 Process = subprocess.Popen[str]
+CASES = Path(__file__).with_name("status_cases.py")
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    return run_cases(CASES, tmp_path_factory.mktemp("status"), AS_ROOT)
+
+
+@pytest.mark.parametrize("case", case_names(CASES))
+def test_the_status_of_a_live_agent(case: str, outcomes: dict[str, Outcome]) -> None:
+    outcome = outcomes[case]
+    if outcome.kind == "skipped":
+        pytest.skip(outcome.text)
+    assert outcome.kind == "passed", outcome.text
 
 
 @pytest.fixture
