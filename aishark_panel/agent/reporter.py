@@ -60,6 +60,7 @@ class Reporter:
         self._metrics_port = metrics_port
         self._clock = clock
         self._samples: deque[tuple[float, int, int]] = deque()
+        self._compiling = False
         self._turns = -1
         self._moved_s = clock()
         self.status = Status(
@@ -116,7 +117,8 @@ class Reporter:
         self._manager.starting(_COMPILING_S)
         if what:
             self._manager.status(what)
-            log.info("%s", what)
+            log.log(logging.DEBUG if self._compiling else logging.INFO, "%s", what)
+        self._compiling = bool(what)
 
     def ended(self, reason: str) -> None:
         """The agent ended as it was to; nothing is left of its status."""
