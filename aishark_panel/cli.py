@@ -249,7 +249,7 @@ def _print_statuses(folder: str, name: str) -> int:
     from aishark_panel.agent.status import is_well, read_statuses, status_folders, status_text
 
     try:
-        statuses = list(read_statuses(status_folders(folder, os.environ), name))
+        statuses = read_statuses(status_folders(folder, os.environ), name)
     except PermissionError as error:
         raise ConfigError(f"{error.filename} cannot be read: it belongs to another user; ask as root.") from error
     now_ns = time.time_ns()

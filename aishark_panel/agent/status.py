@@ -8,7 +8,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -146,13 +146,22 @@ class StatusFile:
         self.path.unlink(missing_ok=True)
 
 
-def read_statuses(folders: list[Path], name: str = "") -> Iterator[Status]:
-    """The statuses found there, of the agents of that name if one is given. PermissionError where they are others'."""
+def read_statuses(folders: list[Path], name: str = "") -> list[Status]:
+    """The statuses found there, of the agents of that name if one is given; PermissionError if all are others'."""
+    found: list[Status] = []
+    refused: PermissionError | None = None
     for folder in folders:
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-            status = _read(path)
+            try:
+                status = _read(path)
+            except PermissionError as error:
+                refused = error
+                continue
             if status and name in ("", status.name):
-                yield status
+                found.append(status)
+    if refused and not found:
+        raise refused
+    return found
 
 
 def _read(path: Path) -> Status | None:

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -102,7 +103,7 @@ def test_what_is_written_is_read_again_by_name(tmp_path: Path) -> None:
     for name in ("edge", "../other name"):
         StatusFile(tmp_path / "made", name).write(msgspec.structs.replace(STATUS, name=name))
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["_other_name.json", "edge.json"]
-    assert list(read_statuses([tmp_path / "made", tmp_path / "not there"], "edge")) == [STATUS]
+    assert read_statuses([tmp_path / "made", tmp_path / "not there"], "edge") == [STATUS]
     assert {s.name for s in read_statuses([tmp_path / "made"])} == {"edge", "../other name"}
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "made").iterdir()} == {0o600}
 
@@ -110,8 +111,26 @@ def test_what_is_written_is_read_again_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"name": "edge"'])
 def test_what_is_no_status_is_passed_over(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "edge.json").write_bytes(content)
-    assert list(read_statuses([tmp_path])) == []
+    assert read_statuses([tmp_path]) == []
     assert StatusFile(tmp_path, "edge").path.name == "edge.json"
+
+
+def test_those_of_others_are_left_out_unless_there_is_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ours", "others"):
+        StatusFile(tmp_path, name).write(msgspec.structs.replace(STATUS, name=name))
+    really_open = Path.open
+
+    def guarded(path: Path, *arguments: Any) -> Any:  # root may read everything
+        if path.name == "others.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return really_open(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    assert [s.name for s in read_statuses([tmp_path])] == ["ours"]
+    with pytest.raises(PermissionError):
+        read_statuses([tmp_path], "others")
 
 
 def test_a_second_agent_of_a_name_has_a_file_of_its_own_and_a_later_one_takes_the_place(tmp_path: Path) -> None:
@@ -163,7 +182,7 @@ def test_an_agent_that_failed_leaves_its_reason_and_one_that_ended_leaves_nothin
     (status,) = read_statuses([tmp_path])
     assert (status.agent.state, status.agent.reason, status.agent.hub.connected) == ("ended", "disk on fire", False)
     reporter.ended("stopped: SIGTERM")
-    assert list(read_statuses([tmp_path])) == []
+    assert read_statuses([tmp_path]) == []
 
 
 def test_a_folder_that_cannot_be_used_is_said_and_stops_nothing(
@@ -196,7 +215,7 @@ def test_nobody_reads_half_a_status(tmp_path: Path) -> None:
     try:
         deadline_s = time.monotonic() + 0.5
         while time.monotonic() < deadline_s:
-            assert list(read_statuses([tmp_path])) == [status]
+            assert read_statuses([tmp_path]) == [status]
     finally:
         stop.set()
         writer.join()
