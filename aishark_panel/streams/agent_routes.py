@@ -168,7 +168,7 @@ class Start(Change, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body that asks what a capture filter would keep."""
 
-    filter: Annotated[str, msgspec.Meta(max_length=8_000)]
+    filter: Annotated[str, msgspec.Meta(max_length=8_000)] = ""
     seconds: Annotated[float, msgspec.Meta(ge=0.1, le=MAX_TRIAL_S)] = 2.0
 
 
