@@ -21,7 +21,7 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AISHARK_")]:
             patch.delenv(name)
-        patch.setenv("AISHARK_AGENT__STATUS", str(tmp_path_factory.mktemp("status")))
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         yield
 
 
