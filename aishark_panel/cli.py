@@ -9,19 +9,18 @@ import logging
 import os
 import secrets
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from aishark_panel import __version__
+from aishark_panel import __version__, logs
 from aishark_panel.alerts.commands import rules_app
 from aishark_panel.errors import AisharkError, ConfigError, ExpressionError
 from aishark_panel.hub_commands import (
-    DEFAULT_HUB,
     DEFAULT_HUB_PORT,
-    HubUrl,
-    hub_client,
+    agents_app,
     pointed_at,
     record_app,
     token_app,
@@ -49,6 +48,9 @@ WebhookUrl = Annotated[
     str,
     typer.Option(help="Address to tell of alerts by POST; AISHARK_WEBHOOK keeps it secret.", envvar="AISHARK_WEBHOOK"),
 ]
+LogForm = Annotated[
+    logs.LogFormat, typer.Option("--log-format", help="Log lines for people or programs.", envvar="AISHARK_LOG_FORMAT")
+]
 RingMemory = Annotated[int, typer.Option(help="Memory for packets of a session, MiB.", min=48)]
 
 
@@ -64,17 +66,21 @@ def main() -> None:
 
 
 def _check_environment() -> None:
-    level = os.environ.get("AISHARK_LOG", "WARNING").upper()
-    if level not in logging.getLevelNamesMapping():
-        raise ConfigError(f"AISHARK_LOG is {level!r:.40}; it takes DEBUG, INFO, WARNING or ERROR.")
-    logging.basicConfig(level=level, format="%(levelname)s %(message)s")
+    logs.configure(_log_level())
     token = os.environ.get("AISHARK_TOKEN", "")
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise ConfigError("AISHARK_TOKEN holds characters that no token has: a line break, say. Copy it again.")
 
 
+def _log_level() -> str:
+    level = os.environ.get("AISHARK_LOG", "WARNING").upper()
+    if level not in logging.getLevelNamesMapping():
+        raise ConfigError(f"AISHARK_LOG is {level!r:.40}; it takes DEBUG, INFO, WARNING or ERROR.")
+    return level
+
+
 def _say(error: AisharkError) -> int:
-    print(f"aishark: {error}", file=sys.stderr)
+    logs.say(f"aishark: {error}", logging.ERROR)
     return 2
 
 
@@ -111,6 +117,7 @@ def hub(
     rules: RuleFiles = None,
     builtin_rules: Annotated[bool, typer.Option(help="Watch by the rules that come with aishark, too.")] = True,
     webhook: WebhookUrl = "",
+    log_format: LogForm = "text",
     embedded: Annotated[bool, typer.Option("--embedded", hidden=True)] = False,
 ) -> None:
     """Run a hub: agents send it packets, dashboards and notebooks ask it.
@@ -130,6 +137,7 @@ def hub(
         journal = default_journal_dir()
 
     token = os.environ.get("AISHARK_TOKEN") or secrets.token_urlsafe(24)
+    logs.configure(_log_level(), log_format, secrets=[token])
     config = HubConfig(
         token=token,
         host=host,
@@ -152,8 +160,13 @@ def hub(
     asyncio.run(serve_hub(config))
 
 
-@app.command()
+agent_app = typer.Typer(invoke_without_command=True)
+app.add_typer(agent_app, name="agent")
+
+
+@agent_app.callback()
 def agent(
+    context: typer.Context,
     interface: Annotated[list[str] | None, typer.Option("-i", "--interface", help="Interface; repeatable.")] = None,
     capture_filter: Annotated[str | None, typer.Option("-f", "--filter", help="Capture filter (BPF).")] = None,
     file: Annotated[str, typer.Option("-r", "--read", help="Replay this capture file; - is standard input.")] = "",
@@ -175,6 +188,7 @@ def agent(
     payload: Annotated[
         str | None, typer.Option(help="What is sent of packets: none, headers, full, or so many bytes of payload.")
     ] = None,
+    source: Annotated[str | None, typer.Option(help="auto, kernel (Linux) or libpcap.")] = None,
     buffer_size: Annotated[str | None, typer.Option(help="Kernel ring of each interface: 64MiB.")] = None,
     promiscuous: Annotated[str | None, typer.Option(help="Capture frames for other hosts too: true or false.")] = None,
     sampling: Annotated[str | None, typer.Option(help="Send every n-th packet.")] = None,
@@ -187,6 +201,10 @@ def agent(
     outbox: Annotated[str | None, typer.Option(help="Memory for what the hub has not acknowledged: 64MiB.")] = None,
     max_retries: Annotated[str | None, typer.Option(help="Tries to reach the hub at the start; -1: endless.")] = None,
     exclude_port: Annotated[list[int] | None, typer.Option(help="Never capture this local TCP port.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Port on 127.0.0.1 for Prometheus.")] = None,
+    status_dir: Annotated[str | None, typer.Option(help="Folder of the status file.")] = None,
+    log_format: LogForm = "text",
+    status: Annotated[bool, typer.Option("--status", help="Say how the agents of this host are, and end.")] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the options in force and end.")] = False,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
@@ -196,43 +214,70 @@ def agent(
     there: `--ssh user@host -i eth0`. Made up: `--synthetic`. Options may also stand in a file (`--config`) or in the
     environment (AISHARK_AGENT__SNAPLEN); the command line comes first.
     """
-    from aishark_panel.agent.launch import SourceChoice, agent_config, launch, source_maker
+    from aishark_panel.agent.launch import SourceChoice, run_agent
     from aishark_panel.config import load_agent_options, print_options
 
-    options = load_agent_options(
-        config,
-        os.environ,
-        {
-            "agent.name": name,
-            "agent.interfaces": tuple(interface) if interface else None,
-            "agent.filter": capture_filter,
-            "agent.snaplen": snaplen,
-            "agent.payload": payload,
-            "agent.buffer_size": buffer_size,
-            "agent.promiscuous": promiscuous,
-            "agent.profile": profile,
-            "server.url": hub_url,
-            "server.session": session,
-            "server.api_key_file": api_key_file,
-            "server.ca": ca,
-            "server.max_retries": max_retries,
-            "performance.max_packets_per_second": max_packets_per_second,
-            "performance.max_bandwidth": max_bandwidth,
-            "performance.batch_size": batch_size,
-            "performance.batch_age": batch_age,
-            "performance.compression": compression,
-            "performance.sampling": sampling,
-            "performance.sampling_by": sampling_by,
-            "performance.outbox": outbox,
-        },
-    )
+    if context.invoked_subcommand:
+        return
+    options = load_agent_options(config, os.environ, _given(context))
     if print_config:
         print(print_options(options))
         return
+    if status:
+        raise typer.Exit(_print_statuses(options.agent.status, name or ""))
     made_up, exclude = rate if synthetic else 0, tuple(exclude_port or ())
     choice = SourceChoice(file=file, speed=speed, follow=follow, ssh=ssh, synthetic_rate=made_up, exclude_ports=exclude)
-    told = agent_config(options), source_maker(options, choice)
-    print(asyncio.run(launch(*told, with_parent=with_parent)), file=sys.stderr)
+    logs.configure(_log_level(), log_format, secrets=[options.server.api_key])
+    logs.say(run_agent(options, choice, with_parent=with_parent))
+
+
+def _given(context: typer.Context) -> dict[str, str | tuple[str, ...] | None]:
+    """The options of the configuration that a command line may give, by their names there."""
+    from aishark_panel.config import option_flags
+
+    names = option_flags()
+    given = {}
+    for parameter in context.command.params:
+        for flag in names.keys() & set(parameter.opts):
+            value = context.params[parameter.name or ""]
+            given[names[flag]] = tuple(value) or None if isinstance(value, list | tuple) else value
+    return given
+
+
+@agent_app.command()
+def install(
+    service: Annotated[str, typer.Option(help="Name of the service.")] = "aishark-agent",
+    config: Annotated[Path, typer.Option(help="Its configuration.")] = Path("/etc/aishark/agent.yaml"),
+    key: Annotated[Path, typer.Option(help="File that holds its key.")] = Path("/etc/aishark/key"),
+    write: Annotated[bool, typer.Option("--write", help="Write it into /etc/systemd/system.")] = False,
+) -> None:
+    """Print the systemd unit that runs an agent with this installation, hardened; docs/agent.md has the rest."""
+    from aishark_panel.agent import unit
+
+    text = unit.unit_text(service, config, key)
+    if not write:
+        typer.echo(text, nl=False)
+        if warning := unit.warning():
+            logs.say(f"aishark: {warning}", logging.WARNING)
+        return
+    typer.echo(f"{unit.install(text, service)} is written; now: systemctl daemon-reload, then")
+    typer.echo(f"systemctl enable --now {service}")
+
+
+def _print_statuses(folder: str, name: str) -> int:
+    """Print how the agents of that name, or all, are; 0 if all are well."""
+    from aishark_panel.agent.status import is_well, read_statuses, status_folders, status_text
+
+    try:
+        statuses = read_statuses(status_folders(folder, os.environ), name)
+    except PermissionError as error:
+        raise ConfigError(f"{error.filename} cannot be read: it belongs to another user; ask as root.") from error
+    now_ns = time.time_ns()
+    for status in statuses:
+        typer.echo(status_text(status, now_ns))
+    if not statuses:
+        raise ConfigError(f"No agent{name and f' {name!r}'} has left a status here; is it running, as which user?")
+    return 0 if all(is_well(status, now_ns) for status in statuses) else 1
 
 
 @app.command()
@@ -378,36 +423,7 @@ app.command()(upload)
 app.add_typer(record_app, name="record")
 app.add_typer(rules_app, name="rules")
 app.add_typer(token_app, name="token")
-
-agents_app = typer.Typer(no_args_is_help=True, help="Agents of a hub: their keys, and what they do.")
 app.add_typer(agents_app, name="agents")
-AgentId = Annotated[str, typer.Argument(help="Agent, by its id; 'aishark agents list' shows it.")]
-
-
-@agents_app.command("list")
-def agents_list(hub_url: HubUrl = DEFAULT_HUB) -> None:
-    """List the agents that have a key or are connected."""
-    for agent in asyncio.run(hub_client(hub_url).agents()):
-        interfaces = ",".join(i["name"] for i in agent["interfaces"]) or "-"
-        typer.echo(f"{agent['id']}  {agent['name']}  {agent['state']}  {interfaces}  {agent['reason']}".rstrip())
-
-
-@agents_app.command("register")
-def agents_register(
-    name: Annotated[str, typer.Argument(help="Name of the agent.")],
-    owner: Annotated[str, typer.Option(help="Person it belongs to; default: you.")] = "",
-    hub_url: HubUrl = DEFAULT_HUB,
-) -> None:
-    """Give an agent a key of its own, which lets it send packets and nothing else. The key is shown this once."""
-    agent = asyncio.run(hub_client(hub_url).agent_register(name, owner))
-    print(f"agent {agent['name']} is {agent['id']}; its key, for its AISHARK_TOKEN:", file=sys.stderr)
-    typer.echo(agent["key"])
-
-
-@agents_app.command("delete")
-def agents_delete(agent: AgentId, hub_url: HubUrl = DEFAULT_HUB) -> None:
-    """Revoke an agent's key and end its connection."""
-    asyncio.run(hub_client(hub_url).agent_delete(agent))
 
 
 def _alert_options(rules: list[str] | None, webhook: str) -> list[str]:

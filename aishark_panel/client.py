@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import quote, urlencode
 
 import pyarrow as pa
@@ -26,11 +26,23 @@ from aishark_panel.errors import HubError, HubUnreachableError
 from aishark_panel.transport import CONNECT_TIMEOUT_S, Transport
 from aishark_panel.upload import UploadProgress, upload_file
 
-__all__ = ["EmbeddedHub", "HubClient", "Missed", "embedded_hub", "start_hub"]
+__all__ = ["AgentSettings", "EmbeddedHub", "HubClient", "Missed", "embedded_hub", "start_hub"]
 
 _START_TIMEOUT_S: Final = 60.0
 _POLICY_VIOLATION: Final = 1008
 """Close code with which a hub refuses what a WebSocket asks (RFC 6455, section 7.4.1); the reason says why."""
+
+
+class AgentSettings(TypedDict, total=False):
+    """What can be asked of an agent's capture; see wire.messages.CaptureSettings."""
+
+    interfaces: Sequence[str] | None
+    filter: str | None
+    snaplen: int | None
+    sampling: int | None
+    sampling_by: str | None
+    payload: str | int | None
+    max_packets_per_second: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,44 +246,43 @@ class HubClient(Transport):
         await self._http("DELETE", f"/api/agents/{quote(agent, '')}")
 
     async def agent_start(
-        self,
-        agent: str,
-        *,
-        session: str = "",
-        profile: str = "",
-        filter: str | None = None,
-        snaplen: int | None = None,
-        sampling: int | None = None,
-        sampling_by: str | None = None,
-        payload: str | int | None = None,
-        max_packets_per_second: int | None = None,
+        self, agent: str, *, session: str = "", profile: str = "", **settings: Unpack[AgentSettings]
     ) -> dict[str, Any]:
         """Make an agent capture, into another session if one is named (by id or name); its line once it does.
 
-        Settings go over those of the profile, if one is named; else None leaves a setting as it is. ConflictError with
-        the agent's own words if it cannot; then what it did before goes on.
+        Settings go over those of the profile, if one is named; else what is left out or None stays as it is.
+        ConflictError with the agent's own words if it cannot; then what it did before goes on.
         """
-        settings = {
-            "filter": filter,
-            "snaplen": snaplen,
-            "sampling": sampling,
-            "sampling_by": sampling_by,
-            "payload": payload,
-            "max_packets_per_second": max_packets_per_second,
-        }
         body = {"session": session, "profile": profile, **settings}
         return await self._http("POST", f"/api/agents/{quote(agent, '')}/start", body)
+
+    async def agent_change(self, agent: str, *, profile: str = "", **settings: Unpack[AgentSettings]) -> dict[str, Any]:
+        """Other settings for an agent that captures; as `agent_start`, and ConflictError if it does not capture."""
+        return await self._http("PATCH", f"/api/agents/{quote(agent, '')}", {"profile": profile, **settings})
+
+    async def agent_interfaces(self, agent: str) -> list[dict[str, Any]]:
+        """The interfaces of an agent's host, with what passes them (measured for a second): name, up, addresses,
+        packets_per_s, bits_per_s, captured, allowed. ConflictError if it cannot or may not tell."""
+        answer = await self._http("GET", f"/api/agents/{quote(agent, '')}/interfaces")
+        interfaces: list[dict[str, Any]] = answer["interfaces"]
+        return interfaces
+
+    async def agent_try(self, agent: str, filter: str, seconds: float = 2.0) -> dict[str, Any]:
+        """What of an agent's traffic a capture filter would keep, found out by looking for so long: seconds, packets,
+        bytes, passed_packets, passed_bytes, missed_packets. ConflictError with the agent's own words if it cannot."""
+        body = {"filter": filter, "seconds": seconds}
+        return await self._http("POST", f"/api/agents/{quote(agent, '')}/dry-run", body)
 
     async def agent_stop(self, agent: str) -> dict[str, Any]:
         """Make an agent pause until it is started again; its line once it does. ConflictError if it cannot."""
         return await self._http("POST", f"/api/agents/{quote(agent, '')}/stop", {})
 
     async def profiles(self) -> list[dict[str, Any]]:
-        """Named settings for `agent_start`: name, and filter, snaplen and the others it takes."""
+        """Named settings for `agent_start`: name, and what AgentSettings has."""
         profiles: list[dict[str, Any]] = (await self._http("GET", "/api/profiles"))["profiles"]
         return profiles
 
-    async def profile_save(self, name: str, **settings: str | int | None) -> None:
+    async def profile_save(self, name: str, **settings: Unpack[AgentSettings]) -> None:
         """Make or change a profile; what it leaves open is as the agent's own configuration has it."""
         await self._http("POST", "/api/profiles", {"name": name, **settings})
 

@@ -11,8 +11,7 @@ Every error says where: the file's line, the variable or the option. Secrets are
 
 import difflib
 import re
-import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,21 +19,22 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from aishark_panel.configfile import ConfigFile, Text, read_text, refuse_if_shared
 from aishark_panel.errors import ConfigError
 
 __all__ = [
     "AgentOptions",
     "AgentSection",
+    "AllowSection",
     "Given",
     "PerformanceSection",
     "ServerSection",
     "load_agent_options",
+    "option_flags",
     "parse_size",
     "print_options",
 ]
 
-Text = str | tuple[str, ...]
-_MAX_FILE_BYTES: Final = 1 << 20
 _MAX_KEY_BYTES: Final = 1 << 16
 _MASK: Final = "********"
 
@@ -181,7 +181,9 @@ class AgentSection:
     name: str = _option(_text, "", "--name")
     """what the agent calls itself; empty: the host's name"""
     interfaces: tuple[str, ...] = _option(_texts, (), "--interface")
-    """network interfaces to capture on"""
+    """network interfaces to capture on; any: all of them"""
+    source: str = _option(_choice("auto", "kernel", "libpcap"), "auto", "--source")
+    """what captures there; auto: the kernel's ring on Linux, libpcap on other systems"""
     filter: str = _option(_text, "", "--filter")
     """capture filter (BPF)"""
     snaplen: int = _option(_integer(14, 262_144), "262144", "--snaplen")
@@ -192,6 +194,10 @@ class AgentSection:
     """kernel ring of each interface, bytes"""
     promiscuous: bool = _option(_flag, "true", "--promiscuous")
     """capture frames for other hosts too"""
+    status: str = _option(_text, "", "--status-dir")
+    """folder of the file that `aishark agent --status` reads; empty: one in the runtime directory"""
+    metrics: int = _option(_integer(0, 65_535), "0", "--metrics")
+    """port on 127.0.0.1 for Prometheus; 0: none"""
     profile: str = _option(_text, "", "--profile")
     """profile in use"""
 
@@ -241,18 +247,40 @@ class PerformanceSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllowSection:
+    """`allow:` the most that the hub may ask for, by the word of the host's owner."""
+
+    remote_control: bool = _option(_flag, "true")
+    """whether it may ask for anything but to pause and to go on"""
+    interfaces: tuple[str, ...] = _option(_texts, ())
+    """interfaces it may choose among, `any` for all; empty: agent.interfaces"""
+    snaplen: int = _option(_integer(0, 262_144), "0")
+    """most bytes of a frame; 0: agent.snaplen"""
+    payload: str | int = _option(lambda value: value and _payload(value), "")
+    """most that is sent of packets; empty: agent.payload"""
+    max_packets_per_second: int = _option(_integer(0), "0")
+    """highest rate; 0: performance.max_packets_per_second"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentOptions:
     """All options of an agent."""
 
     agent: AgentSection = AgentSection()
     server: ServerSection = ServerSection()
     performance: PerformanceSection = PerformanceSection()
+    allow: AllowSection = AllowSection()
     given: Mapping[str, Given] = field(default_factory=dict, repr=False)
     """the texts behind them, by `section.key`; what is not in it has its default"""
     profiles: Mapping[str, Mapping[str, Given]] = field(default_factory=dict, repr=False)
 
 
-_SECTIONS: Final = {"agent": AgentSection, "server": ServerSection, "performance": PerformanceSection}
+_SECTIONS: Final = {
+    "agent": AgentSection,
+    "server": ServerSection,
+    "performance": PerformanceSection,
+    "allow": AllowSection,
+}
 _OPTIONS: Final[dict[str, Field[Any]]] = {
     f"{section}.{each.name}": each for section, kind in _SECTIONS.items() for each in fields(kind)
 }
@@ -294,9 +322,17 @@ def load_agent_options(path: str, environment: Mapping[str, str], arguments: Map
         section, _, key = name.partition(".")
         values[section][key] = _parse(name, each)
     if key_file := values["server"].get("api_key_file"):
-        values["server"]["api_key"] = _read_key(Path(key_file), given["server.api_key_file"].where)
+        # What systemd hands over as a credential is the service's alone, whatever its mode (systemd.exec(5)).
+        ours = environment.get("CREDENTIALS_DIRECTORY")
+        safe = bool(ours) and Path(key_file).parent == Path(str(ours))
+        values["server"]["api_key"] = _read_key(Path(key_file), given["server.api_key_file"].where, safe=safe)
     sections: dict[str, Any] = {section: kind(**values[section]) for section, kind in _SECTIONS.items()}
     return AgentOptions(**sections, given=given, profiles=profiles)
+
+
+def option_flags() -> dict[str, str]:
+    """The options that a command line may give: name by flag."""
+    return {flag: name for name, about in _OPTIONS.items() if (flag := about.metadata["flag"])}
 
 
 def print_options(options: AgentOptions) -> str:
@@ -365,50 +401,29 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
     return next(iter(difflib.get_close_matches(name, known, 1)), "")
 
 
-def _read_key(path: Path, where: str) -> str:
-    """The secret a file holds, which only its owner may read."""
-    text = _read_text(path, where, _MAX_KEY_BYTES)
-    _refuse_if_shared(path, where)
+def _read_key(path: Path, where: str, *, safe: bool) -> str:
+    """The secret a file holds, which only its owner may read, unless it is known to be safe."""
+    text = read_text(path, where, _MAX_KEY_BYTES)
+    if not safe:
+        refuse_if_shared(path, where)
     key = str(_parse("server.api_key", Given(text.strip(), f"{where}: the key in {path}")))
     if not key:
         raise ConfigError(f"{where}: {path} is empty; the key must stand in it.")
     return key
 
 
-def _read_text(path: Path, where: str, limit_bytes: int) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(limit_bytes + 1)
-        if len(content) > limit_bytes:
-            raise ConfigError(f"{where}: {path} has more than {limit_bytes:,} bytes; is it the right file?")
-        return content.decode()
-    except OSError as error:
-        raise ConfigError(f"{where}: {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{where}: {path} is not UTF-8 text.") from error
-
-
-def _refuse_if_shared(path: Path, where: str) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise ConfigError(f"{where}: others may read {path}, which holds a secret (mode {mode:04o}): chmod 600 {path}")
-
-
-# The file. Read as YAML nodes, which know their line; what a plain scalar means in YAML does not matter here.
-
-
 def _read_file(path: str, environment: Mapping[str, str]) -> tuple[dict[str, Given], dict[str, dict[str, Given]]]:
     """Options and profiles of a YAML file, ${NAME}s replaced."""
-    file = _File(path, environment)
+    file = ConfigFile(path, environment)
     options: dict[str, Given] = {}
     profiles: dict[str, dict[str, Given]] = {}
     for section, where, node in file.entries(file.root, "the file"):
         if section == "profiles":
             for name, _, keys in file.entries(node, section):
-                profiles[name] = file.options(keys, name, _PROFILE_KEYS)
+                profiles[name] = _options(file, keys, name, _PROFILE_KEYS)
         elif section in _SECTIONS:
             known = {each.name: f"{section}.{each.name}" for each in fields(_SECTIONS[section])}
-            found = file.options(node, section, known)
+            found = _options(file, node, section, known)
             options |= {f"{section}.{key}": given for key, given in found.items()}
         else:
             near = _nearest(section, {**_SECTIONS, "profiles": None})
@@ -416,62 +431,16 @@ def _read_file(path: str, environment: Mapping[str, str]) -> tuple[dict[str, Giv
     return options, profiles
 
 
-class _File:
-    """One YAML file."""
-
-    def __init__(self, path: str, environment: Mapping[str, str]) -> None:
-        self._path = Path(path)
-        self._environment = environment
-        try:
-            self.root = yaml.compose(_read_text(self._path, "--config", _MAX_FILE_BYTES), yaml.SafeLoader)
-        except (yaml.YAMLError, RecursionError) as error:
-            mark = getattr(error, "problem_mark", None)
-            place = f"{path}, line {mark.line + 1}" if mark else path
-            raise ConfigError(f"{place}: not YAML: {getattr(error, 'problem', None) or error}") from error
-
-    def entries(self, node: yaml.Node | None, what: str) -> Iterator[tuple[str, str, yaml.Node]]:
-        """(key, place, value) of a mapping; an absent or empty one has none."""
-        if node is None or (isinstance(node, yaml.ScalarNode) and not node.value):
-            return
-        if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{self._place(node)}: {what} must hold 'key: value' lines.")
-        seen = set()
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.value in seen:
-                raise ConfigError(f"{self._place(key)}: each key must be a name, and stand there once.")
-            seen.add(key.value)
-            yield key.value, self._place(key), value
-
-    def options(self, node: yaml.Node, what: str, known: Mapping[str, str]) -> dict[str, Given]:
-        """The options of a section or profile, checked; `known` gives the option of each key."""
-        found = {}
-        for key, place, value in self.entries(node, what):
-            if key not in known:
-                elsewhere = (name for name in _OPTIONS if name.endswith(f".{key}"))
-                near = next(elsewhere, "") or _nearest(key, known)
-                raise ConfigError(f"{place}: {what} has no key {key!r:.60}{near and f'; did you mean {near}?'}")
-            found[key] = Given(self._value(value, known[key]), f"{place}: {key}")
-            _parse(known[key], found[key])
-        return found
-
-    def _value(self, node: yaml.Node, name: str) -> Text:
-        if isinstance(node, yaml.ScalarNode):
-            text = self._expanded(node.value, node)
-            if _OPTIONS[name].metadata["secret"] and text == node.value and text:
-                _refuse_if_shared(self._path, self._place(node))
-            return text
-        if isinstance(node, yaml.SequenceNode) and all(isinstance(each, yaml.ScalarNode) for each in node.value):
-            return tuple(self._expanded(each.value, each) for each in node.value)
-        raise ConfigError(f"{self._place(node)}: {name} must be one value, or a list of names.")
-
-    def _expanded(self, text: str, node: yaml.Node) -> str:
-        def look_up(match: re.Match[str]) -> str:
-            value = self._environment.get(match[1])
-            if value is None:
-                raise ConfigError(f"{self._place(node)}: the environment has no variable {match[1]}.")
-            return value
-
-        return re.sub(r"\$\{(\w+)\}", look_up, text)
-
-    def _place(self, node: yaml.Node) -> str:
-        return f"{self._path}, line {node.start_mark.line + 1}"
+def _options(file: ConfigFile, node: yaml.Node, what: str, known: Mapping[str, str]) -> dict[str, Given]:
+    """The options of a section or profile, checked; `known` gives the option of each key."""
+    found = {}
+    for key, place, value in file.entries(node, what):
+        if key not in known:
+            elsewhere = (name for name in _OPTIONS if name.endswith(f".{key}"))
+            near = next(elsewhere, "") or _nearest(key, known)
+            raise ConfigError(f"{place}: {what} has no key {key!r:.60}{near and f'; did you mean {near}?'}")
+        found[key] = Given(
+            file.value(value, known[key], secret=_OPTIONS[known[key]].metadata["secret"]), f"{place}: {key}"
+        )
+        _parse(known[key], found[key])
+    return found

@@ -1,4 +1,4 @@
-"""Commands that ask a hub: upload a capture file, record sessions, give tokens.
+"""Commands that ask a hub: upload a capture file, record sessions, give tokens, drive agents.
 
 Each makes its client, asks, and prints the answer.
 
@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from aishark_panel.errors import AisharkError, ConfigError, ExpressionError, NotFoundError
+from aishark_panel.wire.inquiries import trial_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from aishark_panel.client import HubClient
 
 __all__ = [
     "DEFAULT_HUB",
     "DEFAULT_HUB_PORT",
     "HubUrl",
+    "agents_app",
     "hub_client",
     "pointed_at",
     "record_app",
@@ -176,6 +180,144 @@ def token_revoke(
 ) -> None:
     """Take a token back; what is open with it ends."""
     asyncio.run(hub_client(hub_url).token_revoke(token))
+
+
+agents_app = typer.Typer(no_args_is_help=True, help="Agents of a hub: their keys, and what they do.")
+AgentId = Annotated[str, typer.Argument(help="Agent, by its id; 'aishark agents list' shows it.")]
+
+
+@agents_app.command("list")
+def agents_list(hub_url: HubUrl = DEFAULT_HUB) -> None:
+    """List the agents that have a key or are connected."""
+    for agent in asyncio.run(hub_client(hub_url).agents()):
+        typer.echo(_agent_line(agent))
+
+
+@agents_app.command("register")
+def agents_register(
+    name: Annotated[str, typer.Argument(help="Name of the agent.")],
+    owner: Annotated[str, typer.Option(help="Person it belongs to; default: you.")] = "",
+    hub_url: HubUrl = DEFAULT_HUB,
+) -> None:
+    """Give an agent a key of its own, which lets it send packets and nothing else. The key is shown this once."""
+    agent = asyncio.run(hub_client(hub_url).agent_register(name, owner))
+    typer.echo(f"agent {agent['name']} is {agent['id']}; its key, for its AISHARK_TOKEN:", err=True)
+    typer.echo(agent["key"])
+
+
+@agents_app.command("delete")
+def agents_delete(agent: AgentId, hub_url: HubUrl = DEFAULT_HUB) -> None:
+    """Revoke an agent's key and end its connection."""
+    asyncio.run(hub_client(hub_url).agent_delete(agent))
+
+
+AgentName = Annotated[str, typer.Argument(help="Agent, by name or id.")]
+CaptureFilter = Annotated[str | None, typer.Option("-f", "--filter", help="Capture filter (BPF); '' for none.")]
+
+
+@agents_app.command("start")
+def agents_start(
+    agent: AgentName,
+    session: Annotated[str, typer.Option(help="Session to feed, by name or id; default: the one it feeds.")] = "",
+    hub_url: HubUrl = DEFAULT_HUB,
+) -> None:
+    """Make an agent capture; 'aishark agents change' says what."""
+    _order(hub_url, agent, lambda client, agent_id: client.agent_start(agent_id, session=session))
+
+
+@agents_app.command("stop")
+def agents_stop(agent: AgentName, hub_url: HubUrl = DEFAULT_HUB) -> None:
+    """Make an agent pause until it is started again."""
+    _order(hub_url, agent, lambda client, agent_id: client.agent_stop(agent_id))
+
+
+@agents_app.command("change")
+def agents_change(
+    agent: AgentName,
+    interface: Annotated[list[str] | None, typer.Option("-i", "--interface", help="Interface; repeatable.")] = None,
+    capture_filter: CaptureFilter = None,
+    snaplen: Annotated[int | None, typer.Option("-s", "--snaplen", help="Bytes kept of each frame.")] = None,
+    sampling: Annotated[int | None, typer.Option(help="Send every n-th packet.")] = None,
+    max_packets_per_second: Annotated[int | None, typer.Option(help="Leave out what goes beyond.")] = None,
+    profile: Annotated[str, typer.Option(help="Profile of the hub.")] = "",
+    hub_url: HubUrl = DEFAULT_HUB,
+) -> None:
+    """Change what an agent captures while it does. Its own configuration bounds what it accepts."""
+    _order(
+        hub_url,
+        agent,
+        lambda client, agent_id: client.agent_change(
+            agent_id,
+            profile=profile,
+            interfaces=interface,
+            filter=capture_filter,
+            snaplen=snaplen,
+            sampling=sampling,
+            max_packets_per_second=max_packets_per_second,
+        ),
+    )
+
+
+@agents_app.command("interfaces")
+def agents_interfaces(agent: AgentName, hub_url: HubUrl = DEFAULT_HUB) -> None:
+    """List the interfaces of an agent's host, with what passes them now."""
+
+    async def ask() -> list[dict[str, Any]]:
+        client = hub_client(hub_url)
+        return await client.agent_interfaces(await _agent_id(client, agent))
+
+    for interface in asyncio.run(ask()):
+        rates = f"{interface['packets_per_s']:,.0f} packets/s  {interface['bits_per_s'] / 1e6:,.2f} Mbit/s"
+        notes = [
+            "up" if interface["up"] else "down",
+            "captured" if interface["captured"] else "" if interface["allowed"] else "not allowed",
+            " ".join(interface["addresses"]),
+        ]
+        typer.echo(f"{interface['name']}  {rates}  {'  '.join(filter(None, notes))}")
+
+
+@agents_app.command("try")
+def agents_try(
+    agent: AgentName,
+    capture_filter: Annotated[str, typer.Argument(metavar="FILTER", help="Capture filter (BPF).")],
+    seconds: Annotated[float, typer.Option(help="How long to look.", min=0.1, max=10)] = 2.0,
+    hub_url: HubUrl = DEFAULT_HUB,
+) -> None:
+    """Say what share of an agent's traffic a capture filter would keep, without changing anything."""
+
+    async def ask() -> dict[str, Any]:
+        client = hub_client(hub_url)
+        return await client.agent_try(await _agent_id(client, agent), capture_filter, seconds)
+
+    typer.echo(trial_line(asyncio.run(ask())))
+
+
+def _order(hub_url: str, agent: str, order: "Callable[[HubClient, str], Coroutine[Any, Any, dict[str, Any]]]") -> None:
+    """Give an agent an order, and print its line once it has obeyed."""
+
+    async def give() -> dict[str, Any]:
+        client = hub_client(hub_url)
+        return await order(client, await _agent_id(client, agent))
+
+    typer.echo(_agent_line(asyncio.run(give())))
+
+
+async def _agent_id(client: "HubClient", wanted: str) -> str:
+    """The id of the agent of that id or name. Raises NotFoundError, or ConfigError where a name is not enough."""
+    agents = await client.agents()
+    for key in ("id", "name"):
+        found = [str(agent["id"]) for agent in agents if agent[key] == wanted]
+        if len(found) > 1:
+            raise ConfigError(f"{len(found)} agents are named {wanted!r}; say which by its id: {', '.join(found)}")
+        if found:
+            return found[0]
+    names = ", ".join(agent["name"] for agent in agents) or "none"
+    raise NotFoundError(f"no agent {wanted!r:.60}; there are {names}")
+
+
+def _agent_line(agent: dict[str, Any]) -> str:
+    interfaces = ",".join(i["name"] for i in agent["interfaces"]) or "-"
+    return f"{agent['id']}  {agent['name']}  {agent['state']}  {interfaces}  {agent['reason']}".rstrip()
 
 
 def _moment(unix_s: int) -> str:

@@ -16,11 +16,12 @@ REQUIRE_ALL = os.environ.get("AISHARK_REQUIRE_ALL") == "1"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def clean_environment() -> Iterator[None]:
-    """No AISHARK_* variable of the shell reaches a test or a process it starts."""
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No AISHARK_* variable of the shell reaches a test or a process it starts, and no agent's status the user's."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AISHARK_")]:
             patch.delenv(name)
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         yield
 
 

@@ -284,6 +284,15 @@ def test_the_command_prints_what_is_in_force() -> None:
     assert "  interfaces: [a0, b0]  # --interface\n" in done.stdout
 
 
+def test_what_the_command_line_leaves_out_is_left_to_the_file(write: Write) -> None:
+    path = write("agent: {interfaces: [eth7], snaplen: 77, filter: udp}\nserver: {max_retries: 3}")
+    command = [sys.executable, "-m", "aishark_panel", "agent", "--config", path, "--filter", "", "--print-config"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert re.search(r"interfaces: \[eth7\]  # .*agent\.yaml, line 1", done.stdout)
+    assert re.search(r"snaplen: 77  # .*agent\.yaml, line 1", done.stdout)
+    assert "filter: ''  # --filter\n" in done.stdout
+
+
 def test_the_page_on_the_configuration_lists_every_option_with_its_default() -> None:
     page = (ROOT / "docs" / "agent.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+\.\w+)` \| *(.*?) *\| *(?:`(.*?)`)? *\|", page, re.MULTILINE)

@@ -10,6 +10,7 @@ from typing import Final
 
 import cypcap
 
+from aishark_panel.agent.cooked import COOKED, COOKED_BYTES, for_the_kernel
 from aishark_panel.errors import CaptureError, CapturePermissionError, FilterError
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RAW_IP",
     "Endpoint",
     "compile_filter",
+    "compile_on",
     "join_filters",
     "own_traffic_filter",
 ]
@@ -76,31 +78,49 @@ def compile_filter(expression: str, *, interface: str, link_type: int, snaplen: 
     only there does libpcap look for VLAN tags where the kernel puts them, beside the frame. Raises FilterError with
     libpcap's reason, CapturePermissionError or CaptureError.
     """
-    if not expression:
-        return _pack([(_RETURN, 0, 0, snaplen)])
-    _check_text(expression)
+    if link_type == COOKED:  # the kernel cuts what comes without the header
+        snaplen = max(snaplen - COOKED_BYTES, 1)
+    program = _compile(expression, interface, link_type, snaplen) if expression else [(_RETURN, 0, 0, snaplen)]
+    if link_type == COOKED:
+        try:
+            program = for_the_kernel(program)
+        except ValueError as error:
+            raise FilterError(f"capture filter {expression!r} on {interface}: {error}; name an interface") from error
+    if len(program) > _MAX_INSTRUCTIONS:
+        raise FilterError(f"the capture filter on {interface} is too long for the kernel; {_SHORTER}")
+    return _pack(program)
+
+
+def _compile(expression: str, interface: str, link_type: int, snaplen: int) -> list[tuple[int, int, int, int]]:
     try:
         handle = _open_handle(interface, link_type, snaplen)
     except cypcap.Error as error:
         kind = CapturePermissionError if error.code == cypcap.ErrorCode.PERM_DENIED else CaptureError
         raise kind(f"cannot open {interface} to compile the capture filter: {error.msg}") from error
     try:
-        # The netmask only serves `ip broadcast`; finding it out, cypcap 0.6 prints it to standard output.
-        program = list(handle.compile(expression, False, cypcap.NETMASK_UNKNOWN))
-        if len(program) <= _MAX_UNOPTIMIZED:
-            program = list(handle.compile(expression, True, cypcap.NETMASK_UNKNOWN))
-    except cypcap.Error as error:
-        raise FilterError(f"capture filter {expression!r} on {interface}: {error.msg}") from error
+        return list(compile_on(handle, expression, interface))
     finally:
         handle.close()
-    if len(program) > _MAX_INSTRUCTIONS:
-        raise FilterError(f"the capture filter on {interface} is too long for the kernel; {_SHORTER}")
-    return _pack(program)
+
+
+def compile_on(handle: cypcap.Pcap, expression: str, interface: str) -> cypcap.BpfProgram:
+    """libpcap's program for `expression` on an activated handle; FilterError with its reason."""
+    _check_text(expression)
+    try:
+        # The netmask only serves `ip broadcast`; finding it out, cypcap 0.6 prints it to standard output.
+        program = handle.compile(expression, False, cypcap.NETMASK_UNKNOWN)
+        if len(list(program)) <= _MAX_UNOPTIMIZED:
+            program = handle.compile(expression, True, cypcap.NETMASK_UNKNOWN)
+    except cypcap.Error as error:
+        raise FilterError(f"capture filter {expression!r} on {interface}: {error.msg}") from error
+    return program
 
 
 def _open_handle(interface: str, link_type: int, snaplen: int) -> cypcap.Pcap:
     if link_type == RAW_IP:
         return cypcap.open_dead(cypcap.DatalinkType.RAW, snaplen)
+    if link_type == COOKED:
+        return cypcap.open_dead(COOKED, snaplen)
     handle = cypcap.create(interface)
     handle.set_snaplen(snaplen)
     handle.set_promisc(False)

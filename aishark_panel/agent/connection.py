@@ -19,7 +19,9 @@ from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 from aishark_panel.agent.outbox import Outbox
+from aishark_panel.agent.status import LinkReport
 from aishark_panel.errors import ConfigError, HubUnreachableError, NotAuthorizedError, ProtocolError
+from aishark_panel.wire.inquiries import ListInterfaces, TryFilter
 from aishark_panel.wire.messages import (
     Ack,
     AgentMessage,
@@ -65,8 +67,9 @@ def websocket_url(hub: str, path: str) -> str:
 class Connection:
     """Keeps one agent connected: sends its outbox within the credit, frees what is durable.
 
-    `on_order(order)` is called on the event loop when the hub wants packets, or no longer does. ConfigError where the
-    options' `ca` cannot be used.
+    `on_order(order)` is called on the event loop when the hub wants packets, or no longer does, `before_batch()` before
+    each batch is sent, `on_inquiry(inquiry)` when the hub asks something. ConfigError where the options' `ca` cannot be
+    used.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class Connection:
         make_hello: Callable[[], Hello],
         counters: Callable[[], dict[str, int]],
         on_order: Callable[[StartCapture | StopCapture], None],
+        before_batch: Callable[[], None],
+        on_inquiry: Callable[[ListInterfaces | TryFilter], None],
         options: LinkOptions,
     ) -> None:
         self._hub = hub
@@ -87,6 +92,8 @@ class Connection:
         self._make_hello = make_hello
         self._counters = counters
         self._on_order = on_order
+        self._before_batch = before_batch
+        self._on_inquiry = on_inquiry
         self._options = options
         self._tls = _trusted(options.ca) if hub.startswith("https:") else None
         self._new_batch = asyncio.Event()
@@ -95,6 +102,18 @@ class Connection:
         self._end: AgentEnd | None = None
         self._heard_s = 0.0
         self._round_trip_ns = 0
+        self._trouble = "not reached yet"
+
+    def report(self) -> LinkReport:
+        """How the connection is."""
+        welcome = self._end.welcome if self._end else None
+        return LinkReport(
+            url=self._hub,
+            connected=welcome is not None,
+            reason="" if welcome else self._trouble,
+            session=welcome.session if welcome else "",
+            round_trip_ms=self._round_trip_ns / 1e6,
+        )
 
     def batch_added(self) -> None:
         """There is a new batch in the outbox (call on the event loop)."""
@@ -135,7 +154,8 @@ class Connection:
                         f"The certificate of the hub at {self._hub} is not trusted: {error.verify_message}. "
                         "Name the file of the CA that signed it with --ca."
                     ) from error
-                log.info("connection to %s: %s", self._hub, error)
+                self._trouble = str(error) or type(error).__name__
+                log.debug("connection to %s: %s", self._hub, self._trouble)
             welcomed = self._end is not None and self._end.welcome is not None
             ever_welcomed |= welcomed
             failures = 0 if welcomed else failures + 1
@@ -192,6 +212,8 @@ class Connection:
                     self._round_trip_ns = max(0, time.time_ns() - event.sent_ns)
                 case StartCapture() | StopCapture():
                     self._on_order(event)
+                case ListInterfaces() | TryFilter():
+                    self._on_inquiry(event)
         if self._socket.close_code == 1008:
             raise ProtocolError(f"The hub closed the connection: {self._socket.close_reason}")
         raise WebSocketClosedError("the hub closed the connection")
@@ -207,6 +229,7 @@ class Connection:
             await self._new_batch.wait()
             self._new_batch.clear()
             while (packed := self._outbox.get(self._end.sent + 1)) and self._end.may_send(len(packed)):
+                self._before_batch()
                 self._end.batch_sent(self._end.sent + 1, len(packed))
                 await self._socket.write_message(packed, binary=True)
 

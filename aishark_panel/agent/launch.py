@@ -2,27 +2,45 @@
 
 import asyncio
 import ipaddress
+import os
 import platform
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+
+from aishark_panel.agent.bounds import Bounds
 from aishark_panel.agent.bpf import Endpoint
 from aishark_panel.agent.connection import LinkOptions
 from aishark_panel.agent.encode import BatchLimits
+from aishark_panel.agent.manager import ServiceManager
+from aishark_panel.agent.reporter import Reporter
 from aishark_panel.agent.runner import Agent, AgentConfig
 from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.agent.source import Source
+from aishark_panel.agent.status import status_folder
+from aishark_panel.compiling import told
 from aishark_panel.config import AgentOptions, AgentSection
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
-from aishark_panel.memory import reuse_freed_memory
+from aishark_panel.memory import let_go_of_code, reuse_freed_memory
 from aishark_panel.wire.messages import CodecName, PayloadPolicy, SamplingBy
 
-__all__ = ["SourceChoice", "agent_config", "hub_endpoints", "launch", "source_maker"]
+if TYPE_CHECKING:
+    from aishark_panel.agent.capture import LiveCapture
+    from aishark_panel.agent.libpcap import LibpcapCapture
+
+__all__ = ["SourceChoice", "agent_config", "hub_endpoints", "run_agent", "source_maker", "trial_maker"]
+
+_KEPT_BYTES: Final = 8 * 2**20
+"""Memory that the C heap keeps at most of what was freed: some batches."""
+_SETTLED_S: Final = 10.0
+"""By then the kernels of a capture are loaded, and what loads them is not needed."""
 
 
 def hub_endpoints(hub: str, exclude_ports: tuple[int, ...] = ()) -> list[Endpoint]:
@@ -69,6 +87,7 @@ def agent_config(options: AgentOptions) -> AgentConfig:
         name=options.agent.name or platform.node(),
         session=server.session,
         scope=CaptureScope(
+            interfaces=options.agent.interfaces,
             filter=options.agent.filter,
             snaplen=options.agent.snaplen,
             sampling=performance.sampling,
@@ -76,6 +95,13 @@ def agent_config(options: AgentOptions) -> AgentConfig:
             payload=cast("PayloadPolicy", options.agent.payload),
             max_packets_per_second=performance.max_packets_per_second,
             max_bits_per_s=performance.max_bandwidth,
+        ),
+        bounds=Bounds(
+            remote_control=options.allow.remote_control,
+            interfaces=options.allow.interfaces,
+            snaplen=options.allow.snaplen,
+            max_packets_per_second=options.allow.max_packets_per_second,
+            payload=cast("PayloadPolicy | None", options.allow.payload or None),
         ),
         codec=_codec(performance.compression, server.url),
         limits=BatchLimits(max_rows=performance.batch_size, max_age_s=performance.batch_age),
@@ -128,19 +154,24 @@ def source_maker(options: AgentOptions, choice: SourceChoice) -> Callable[[Captu
     return _live_maker(options.agent, hub_endpoints(options.server.url, choice.exclude_ports))
 
 
+def trial_maker(options: AgentOptions, choice: SourceChoice) -> Callable[[CaptureScope], Source] | None:
+    """What opens a second, small capture for a while; None where packets do not come from interfaces of this host."""
+    if choice.ssh or not options.agent.interfaces:
+        return None
+    from aishark_panel.agent.trial import BUFFER_BYTES
+
+    return source_maker(replace(options, agent=replace(options.agent, buffer_size=BUFFER_BYTES)), choice)
+
+
 def _live_maker(agent: AgentSection, exclude: list[Endpoint]) -> Callable[[CaptureScope], Source]:
-    from aishark_panel.agent.capture import LiveCapture
-    from aishark_panel.agent.several import SeveralCaptures
+    from aishark_panel.agent.cooked import ANY
+    from aishark_panel.agent.several import InterfaceCapture, SeveralCaptures
 
-    twice = [name for name, count in Counter(agent.interfaces).items() if count > 1]
-    if twice:
-        raise ConfigError(f"Interface {twice[0]} is named twice.")
-
-    def opener(interface: str, scope: CaptureScope) -> Callable[[int], LiveCapture]:
-        return lambda index: LiveCapture(
+    def opener(interface: str, capture_filter: str, snaplen: int, index: int) -> InterfaceCapture:
+        return _capture_class(agent.source)(
             interface,
-            scope.filter,
-            snaplen=scope.snaplen,
+            capture_filter,
+            snaplen=snaplen,
             buffer_bytes=agent.buffer_size,
             promiscuous=agent.promiscuous,
             exclude=exclude,
@@ -148,22 +179,76 @@ def _live_maker(agent: AgentSection, exclude: list[Endpoint]) -> Callable[[Captu
         )
 
     def make(scope: CaptureScope) -> Source:
-        openers = [opener(interface, scope) for interface in agent.interfaces]
-        return openers[0](0) if len(openers) == 1 else SeveralCaptures(openers)
+        names = scope.interfaces
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ConfigError(f"Interface {twice[0]} is named twice.")
+        if ANY in names and len(names) > 1:
+            raise ConfigError("`any` stands for all interfaces: name no other beside it.")
+        return SeveralCaptures(names, opener, scope.filter, scope.snaplen)
 
     return make
 
 
-async def launch(config: AgentConfig, make_source: Callable[[CaptureScope], Source], *, with_parent: bool) -> str:
-    """Run an agent until its source ends or it is told to stop; returns why it ended."""
-    reuse_freed_memory()
-    agent = Agent(config, make_source)
+def _capture_class(source: str) -> "type[LiveCapture] | type[LibpcapCapture]":
+    if source == "libpcap" or (source == "auto" and sys.platform != "linux"):
+        from aishark_panel.agent.libpcap import LibpcapCapture
+
+        return LibpcapCapture
+    if sys.platform != "linux":
+        raise ConfigError("The kernel's packet ring is Linux's; here use --source libpcap.")
+    from aishark_panel.agent.capture import LiveCapture
+
+    return LiveCapture
+
+
+def run_agent(options: AgentOptions, choice: SourceChoice, *, with_parent: bool = False) -> str:
+    """Run an agent until its source ends or it is told to stop; returns why it ended. Its status is told meanwhile."""
+    reuse_freed_memory(_KEPT_BYTES)
+    # Arrow's own allocator keeps 10 MB more for batches that come and go (docs/design.md).
+    pa.set_memory_pool(pa.system_memory_pool())
+    reporter = Reporter(
+        options.agent.name or platform.node(),
+        options.server.url,
+        folder=status_folder(options.agent.status, os.environ),
+        manager=ServiceManager(os.environ),
+        metrics_port=options.agent.metrics,
+    )
+    try:
+        sources = source_maker(options, choice), trial_maker(options, choice)
+        ended = asyncio.run(_run(agent_config(options), *sources, reporter, with_parent=with_parent))
+    except KeyboardInterrupt:
+        reporter.ended("interrupted")
+        raise
+    except BaseException as error:
+        reporter.failed(str(error) or type(error).__name__)
+        raise
+    reporter.ended(ended)
+    return ended
+
+
+async def _run(
+    config: AgentConfig,
+    make_source: Callable[[CaptureScope], Source],
+    open_trial: Callable[[CaptureScope], Source] | None,
+    reporter: Reporter,
+    *,
+    with_parent: bool,
+) -> str:
+    with told(reporter.compiling):
+        agent = Agent(config, make_source, open_trial)
+    asyncio.get_running_loop().call_later(_SETTLED_S, let_go_of_code)
     run = asyncio.create_task(agent.run(), name="agent")
     stop = asyncio.create_task(until_told_to_stop(with_parent=with_parent), name="stop")
-    done, _ = await asyncio.wait([run, stop], return_when=asyncio.FIRST_COMPLETED)
+    report = asyncio.create_task(reporter.follow(agent), name="report")
+    tasks = [run, stop, report]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    reporter.beat(agent)
     if run in done:
-        stop.cancel()
         return run.result()
-    run.cancel()
-    await asyncio.gather(run, return_exceptions=True)
+    if report in done:
+        report.result()
     return f"stopped: {stop.result()}"

@@ -62,11 +62,8 @@ class Limiter:
         self._full = np.maximum(self._rates * BURST_NS / 1e9, 1.0)
         self._tokens = self._full.copy()
         self._marks = np.zeros(2, np.int64)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether every packet passes."""
-        return self._sampling == 1 and not self._rates.any()
+        self.is_idle = sampling == 1 and not packets_per_s and not bits_per_s
+        """whether every packet passes"""
 
     def take(self, frames: Frames, link_types: npt.NDArray[np.int32] = _UNKNOWN) -> Frames:
         """The frames that pass, in order; their memory is valid until the next call and while that of `frames` is.

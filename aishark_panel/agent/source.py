@@ -46,7 +46,8 @@ class Source(Protocol):
         """Wait up to `timeout_s` for packets; None when nothing arrived. The memory is valid until the next read."""
 
     def counters(self) -> dict[str, int]:
-        """Totals since the start: `matched` packets and, of a live source, `kernel_dropped` ones."""
+        """Totals since the start: `matched` packets and, of a live source, `kernel_dropped` ones; how many are
+        `in_kernel_ring`; `gaps` in the capture and their `gap_ms`, milliseconds."""
 
     def wake(self) -> None:
         """Make a blocked read return soon. Safe from any thread, also after close."""
@@ -66,7 +67,16 @@ class Warns(Protocol):
 
 @runtime_checkable
 class Adjustable(Protocol):
-    """What a live source of this host can besides: change while it runs, and stop without losing what it holds."""
+    """What a live source of this host can besides: change while it runs, stop without losing what it holds, and
+    outlive its interfaces."""
+
+    @property
+    def condition(self) -> str:
+        """What keeps it from capturing somewhere, in words; '' while all is well."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether packets are missed now for that reason."""
 
     def adjust(self, capture_filter: str, snaplen: int) -> None:
         """Another capture filter and snaplen from now on; FilterError or ConfigError, and nothing has changed."""

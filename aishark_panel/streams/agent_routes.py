@@ -17,6 +17,7 @@ from aishark_panel.streams.people import Person, check_name
 from aishark_panel.streams.session import AgentRun
 from aishark_panel.streams.store import RegisteredAgent
 from aishark_panel.wire.frames import MAX_FRAME_BYTES
+from aishark_panel.wire.inquiries import MAX_TRIAL_S, FilterTrial, HostInterfaces
 from aishark_panel.wire.messages import (
     Batch,
     CaptureSettings,
@@ -33,13 +34,21 @@ __all__ = ["ROUTES"]
 
 log = logging.getLogger(__name__)
 
+Event = Batch | Heartbeat | State | HostInterfaces | FilterTrial | End
+"""What an agent sends after its hello."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 UNLIMITED: Final = CaptureSettings(
-    filter="", snaplen=MAX_FRAME_BYTES, sampling=1, sampling_by="", payload="full", max_packets_per_second=0
+    interfaces=(),
+    filter="",
+    snaplen=MAX_FRAME_BYTES,
+    sampling=1,
+    sampling_by="",
+    payload="full",
+    max_packets_per_second=0,
 )
-"""What a profile means by a setting that it leaves open: no limit beside those of the agent's own configuration."""
+"""What a profile means by a setting that it leaves open: as the agent's own configuration has it."""
 
 
 class AgentSocket(GuardedSocket):
@@ -90,7 +99,7 @@ class AgentSocket(GuardedSocket):
         self.send(self._end.open(self._link.session.id, next_sequence=next_sequence, capture=capture, journal=journal))
         self.hub.agents.welcomed(self._link)
 
-    def _handle(self, run: AgentRun, event: Batch | Heartbeat | State | End) -> None:
+    def _handle(self, run: AgentRun, event: Event) -> None:
         assert self._link is not None
         assert self._ingest is not None
         match event:
@@ -108,6 +117,8 @@ class AgentSocket(GuardedSocket):
                 run.follow(event)
                 if event.interfaces is not None:
                     self._link.session.set_interfaces(run, event.interfaces)
+            case HostInterfaces() | FilterTrial():
+                self.hub.agents.told(self._link, event)
             case End():
                 run.ended, run.reason = True, event.reason
                 run.counters = event.counters
@@ -158,12 +169,24 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """person it is to belong to; empty: whoever registers it"""
 
 
-class Start(CaptureSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body that starts an agent: settings, over those of the profile if one is named."""
+class Change(CaptureSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body that changes what an agent captures: settings, over those of the profile if one is named."""
+
+    profile: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class Start(Change, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body that starts an agent."""
 
     session: Annotated[str, msgspec.Meta(max_length=200)] = ""
     """session to feed, by id or name; empty: the one it feeds"""
-    profile: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body that asks what a capture filter would keep."""
+
+    filter: Annotated[str, msgspec.Meta(max_length=8_000)] = ""
+    seconds: Annotated[float, msgspec.Meta(ge=0.1, le=MAX_TRIAL_S)] = 2.0
 
 
 class Profile(CaptureSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -190,7 +213,13 @@ class AgentsHandler(Guarded):
 
 
 class AgentHandler(Guarded):
-    """`DELETE /api/agents/:id`: its key is good no longer, its connection ends."""
+    """`PATCH /api/agents/:id`: change what it captures; answers when it does, or with its reason (409).
+    `DELETE`: its key is good no longer, its connection ends."""
+
+    async def patch(self, agent_id: str) -> None:
+        wanted = self.body(Change)
+        self.audit("agent.change", agent_id, **msgspec.to_builtins(wanted))
+        self.finish(await self.hub.agents.change(agent_id, self.person, _settings(self, wanted)))
 
     def delete(self, agent_id: str) -> None:
         name = self.hub.agents.delete(agent_id, self.person)
@@ -203,9 +232,7 @@ class AgentStart(Guarded):
 
     async def post(self, agent_id: str) -> None:
         wanted = self.body(Start)
-        settings: CaptureSettings = wanted
-        if wanted.profile:
-            settings = wanted.over(self.hub.store.profile(wanted.profile, self.person.name).over(UNLIMITED))
+        settings = _settings(self, wanted)
         self.audit("agent.start", agent_id, **msgspec.to_builtins(wanted))
         self.finish(await self.hub.agents.start(agent_id, self.person, wanted.session, settings))
 
@@ -216,6 +243,30 @@ class AgentStop(Guarded):
     async def post(self, agent_id: str) -> None:
         self.audit("agent.stop", agent_id)
         self.finish(await self.hub.agents.stop(agent_id, self.person))
+
+
+class AgentInterfaces(Guarded):
+    """`GET /api/agents/:id/interfaces`: those of its host, with what passes them now."""
+
+    needs: ClassVar = {"GET": "capture"}
+
+    async def get(self, agent_id: str) -> None:
+        self.finish({"interfaces": await self.hub.agents.interfaces(agent_id, self.person)})
+
+
+class AgentDryRun(Guarded):
+    """`POST /api/agents/:id/dry-run`: what share of its traffic a capture filter would keep; changes nothing."""
+
+    async def post(self, agent_id: str) -> None:
+        wanted = self.body(Trial)
+        self.finish(await self.hub.agents.try_filter(agent_id, self.person, wanted.filter, wanted.seconds))
+
+
+def _settings(handler: Guarded, wanted: Change) -> CaptureSettings:
+    """The settings that are wanted, over those of the profile."""
+    if not wanted.profile:
+        return wanted
+    return wanted.over(handler.hub.store.profile(wanted.profile, handler.person.name).over(UNLIMITED))
 
 
 class Profiles(Guarded):
@@ -248,6 +299,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/agents/([0-9a-f]+)", AgentHandler),
     (r"/api/agents/([0-9a-f]+)/start", AgentStart),
     (r"/api/agents/([0-9a-f]+)/stop", AgentStop),
+    (r"/api/agents/([0-9a-f]+)/interfaces", AgentInterfaces),
+    (r"/api/agents/([0-9a-f]+)/dry-run", AgentDryRun),
     (r"/api/profiles", Profiles),
     (r"/api/profiles/([^/]+)", ProfileHandler),
 )

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -20,16 +20,21 @@ from aishark_panel.errors import ConflictError, NotFoundError
 from aishark_panel.streams.people import Person
 from aishark_panel.streams.session import AgentRun, Session
 from aishark_panel.streams.store import Order, RegisteredAgent, Store
+from aishark_panel.wire.inquiries import FilterTrial, HostInterfaces, ListInterfaces, TryFilter
 from aishark_panel.wire.messages import CaptureSettings, Hello, StartCapture, State, StopCapture, encode_control
 
-__all__ = ["Agents", "Link", "Socket"]
+__all__ = ["MAX_INQUIRIES", "TRIAL_FIGURES", "Agents", "Link", "Socket"]
 
 log = logging.getLogger(__name__)
 
 ANSWER_S: Final = 10.0
 """How long an agent may take to do what it is asked, in seconds."""
+MAX_INQUIRIES: Final = 4
+"""Most inquiries to one agent that may wait for their answers."""
 MAX_GONE: Final = 100
 """Most agents without a key that are remembered after they left."""
+TRIAL_FIGURES: Final = ("seconds", "packets", "bytes", "passed_packets", "passed_bytes", "missed_packets")
+"""What is told of a filter's trial."""
 _GO_ON: Final = 1012
 _REVOKED: Final = 1008
 """Close codes (RFC 6455, section 7.4): after the first an agent connects again, after the second it ends."""
@@ -66,6 +71,8 @@ class Link:
     order_number: int = 0
     answer: asyncio.Future[State] | None = None
     """number of the order that waits for its answer, and the answer"""
+    inquiries: dict[int, asyncio.Future[HostInterfaces | FilterTrial]] = field(default_factory=dict)
+    """answers that are waited for, by the inquiry's number"""
 
     @property
     def connected(self) -> bool:
@@ -152,8 +159,9 @@ class Agents:
         if current is link or current is None or current.run is not link.run:
             link.run.connected = False
             link.run.reason = link.run.reason if link.run.ended else reason
-        if link.answer and not link.answer.done():
-            link.answer.set_exception(ConflictError(f"Agent {link.hello.agent} left. {reason}".strip()))
+        for answer in (link.answer, *link.inquiries.values()):
+            if answer and not answer.done():
+                answer.set_exception(ConflictError(f"Agent {link.hello.agent} left. {reason}".strip()))
         if current is link and link.id != link.hello.run:
             self._store.seen(link.id)
 
@@ -168,6 +176,12 @@ class Agents:
             return False
         link.answer.set_result(state)
         return True
+
+    def told(self, link: Link, answer: HostInterfaces | FilterTrial) -> None:
+        """The agent answered an inquiry; one that nobody waits for any more is left alone."""
+        waiting = link.inquiries.get(answer.answers)
+        if waiting and not waiting.done():
+            waiting.set_result(answer)
 
     def set_capture(self, session: Session, wanted: bool) -> None:
         """Start or stop a session: its agents are told, new ones find out in their welcome."""
@@ -204,6 +218,27 @@ class Agents:
         if not link.session.wanted:
             self.set_capture(link.session, True)
         return self._line(link)
+
+    async def change(self, agent_id: str, person: Person, settings: CaptureSettings) -> dict[str, Any]:
+        """Other settings for an agent that captures; returns its line in `list`. Errors as of `start`."""
+        link = self._connected(agent_id, person)
+        if not link.run.capturing:
+            raise ConflictError(f"Agent {link.hello.agent} does not capture now; start it with these settings.")
+        return await self.start(agent_id, person, "", settings)
+
+    async def interfaces(self, agent_id: str, person: Person) -> list[dict[str, Any]]:
+        """The interfaces of an agent's host with what passes them; errors as of `start`."""
+        answer = await self._inquire(agent_id, person, ListInterfaces(number=next(self._numbers)))
+        assert isinstance(answer, HostInterfaces)
+        return [msgspec.to_builtins(interface) for interface in answer.interfaces]
+
+    async def try_filter(self, agent_id: str, person: Person, capture_filter: str, seconds: float) -> dict[str, Any]:
+        """What an agent's traffic is in so many seconds and what a filter would keep of it; errors as of `start`."""
+        question = TryFilter(number=next(self._numbers), filter=capture_filter, seconds=seconds)
+        answer = await self._inquire(agent_id, person, question, patience_s=seconds)
+        assert isinstance(answer, FilterTrial)
+        told: dict[str, Any] = msgspec.to_builtins(answer)
+        return {name: told[name] for name in TRIAL_FIGURES}
 
     async def stop(self, agent_id: str, person: Person) -> dict[str, Any]:
         """Make an agent pause, and stay so whatever is restarted; returns its line in `list`. Errors as of `start`."""
@@ -248,7 +283,7 @@ class Agents:
             "source": link.hello.source,
             "host": link.hello.host,
             "version": link.hello.version,
-            "interfaces": [msgspec.to_builtins(interface) for interface in run.interfaces],
+            "interfaces": [msgspec.to_builtins(interface) for interface in run.interfaces if interface.captured],
             "settings": msgspec.to_builtins(link.settings),
             "counters": dict(run.counters),
             "packets": run.packets,
@@ -269,13 +304,34 @@ class Agents:
         raise ConflictError(f"Agent {known.name} is not connected. {link.run.reason if link else ''}".strip())
 
     @asynccontextmanager
-    async def _answering(self, link: Link) -> AsyncIterator[None]:
-        """Bound the time an agent may take."""
+    async def _answering(self, link: Link, patience_s: float = 0.0) -> AsyncIterator[None]:
+        """Bound the time an agent may take: ANSWER_S beyond what the work itself takes."""
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(ANSWER_S + patience_s):
                 yield
         except TimeoutError as error:
-            raise ConflictError(f"Agent {link.hello.agent} did not answer for {ANSWER_S:.0f} s.") from error
+            raise ConflictError(
+                f"Agent {link.hello.agent} did not answer for {ANSWER_S + patience_s:.0f} s."
+            ) from error
+
+    async def _inquire(
+        self, agent_id: str, person: Person, inquiry: ListInterfaces | TryFilter, patience_s: float = 0.0
+    ) -> HostInterfaces | FilterTrial:
+        """Ask an agent; ConflictError with its reason if it cannot answer."""
+        link = self._connected(agent_id, person)
+        if len(link.inquiries) >= MAX_INQUIRIES:
+            raise ConflictError(f"Agent {link.hello.agent} is busy with other requests; try again.")
+        waiting: asyncio.Future[HostInterfaces | FilterTrial] = asyncio.get_running_loop().create_future()
+        link.inquiries[inquiry.number] = waiting
+        try:
+            async with self._answering(link, patience_s):
+                link.socket.send(encode_control(inquiry))
+                answer = await waiting
+        finally:
+            del link.inquiries[inquiry.number]
+        if answer.reason:
+            raise ConflictError(f"Agent {link.hello.agent}: {answer.reason}")
+        return answer
 
     async def _ask(self, link: Link, message: StartCapture | StopCapture) -> State:
         if link.answer is not None:

@@ -477,6 +477,7 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
         "interfaces": [
             {"name": i.name, "link_type": i.link_type, "filter": i.filter, "note": link_type_note(i.link_type)}
             for i in run.interfaces
+            if i.captured
         ],
         "sampling": run.sampling,
         "sampling_by": run.sampling_by,

@@ -1,4 +1,5 @@
 // Agents. state: {agents: [{id, name, state, reason, origin, here, session, interfaces: [{name, filter}], filter, packets,
+// live, choice: null or {order, interfaces: [{name, up, addresses, packets_per_s, bits_per_s, captured, allowed}]},
 // packets_per_s, lost, left_out, round_trip_ms, answer: {order, kind, text}}], profiles: [{name, text}], problem, hub}
 
 export function render({ model }) {
@@ -24,18 +25,40 @@ export function render({ model }) {
     const profile = h("select", { "aria-label": `Profile for ${name}`, onchange: () => {
       profile.title = profile.selectedOptions[0].dataset.text ?? "";
     } });
+    const boxes = h("div", { class: "boxes" });
+    const choice = h("fieldset", { class: "choice", hidden: true, oninput: () => { choice.dataset.edited = true; } },
+      h("legend", { class: "muted" }, "interfaces; none: as its own configuration says"), boxes);
+    const chosen = () => choice.dataset.edited === "true"
+      ? [...boxes.querySelectorAll("input")].filter((box) => box.checked).map((box) => box.value) : null;
     const send = (here) => {
       // A filter that was not touched leaves the word to the profile, if one is chosen.
       const wanted = profile.value && filter.dataset.edited !== "true" ? null : filter.value.trim();
       sent = known;
-      model.send_msg({ start: id, filter: wanted, profile: profile.value, here });
+      model.send_msg({ start: id, filter: wanted, profile: profile.value, here, interfaces: chosen() });
     };
+    const attempt = h("button", { type: "button", class: "try", title: `Say what share of the traffic on ${name} this filter would keep; changes nothing`,
+      onclick: () => model.send_msg({ try: id, filter: filter.value.trim() }) }, "Try");
+    const choose = h("button", { type: "button", class: "choose", title: `List the interfaces of ${name}, with what passes them`,
+      onclick: () => model.send_msg({ interfaces: id }) }, "Interfaces …");
     const start = h("button", { class: "start", type: "submit" });
     const stop = h("button", { type: "button", title: `Stop ${name}`, onclick: () => model.send_msg({ stop: id }) }, icon("stop"), "Stop");
     const here = h("button", { type: "button", title: `Let ${name} capture into the session that is shown`, onclick: () => send(true) }, "Capture here");
     const form = h("form", { class: "controls", onsubmit: (event) => { event.preventDefault(); send(false); } },
-      h("label", { class: "filter" }, h("span", { class: "muted" }, "capture filter"), filter), profile, start, stop, here);
-    return { form, fill(item) {
+      h("label", { class: "filter" }, h("span", { class: "muted" }, "capture filter"), filter), attempt, choose, profile, start, stop, here);
+    function fillChoice(given) {
+      choice.hidden = !given;
+      if ((given?.order ?? "") === choice.dataset.order) return;
+      choice.dataset.order = given?.order ?? "";
+      choice.dataset.edited = false;
+      boxes.replaceChildren(...(given?.interfaces ?? []).map((each) => {
+        const box = h("input", { type: "checkbox", value: each.name, checked: each.captured, disabled: !each.allowed });
+        const rate = each.up ? `${si(each.packets_per_s, "")} packets/s, ${si(each.bits_per_s, "bit/s")}` : "down";
+        return h("label", { title: each.allowed ? each.addresses.join(" ") : "The owner of the host does not allow it." },
+          box, h("span", { class: "mono" }, each.name), h("span", { class: "muted" }, rate));
+      }));
+    }
+    return { form, choice, fill(item) {
+      fillChoice(item.choice);
       const connected = item.state !== "offline";
       const capturing = item.state === "capturing";
       const waiting = item.answer?.kind === "waiting";
@@ -68,7 +91,9 @@ export function render({ model }) {
       stop.setAttribute("aria-label", stop.title);
       stop.hidden = !capturing;
       here.hidden = item.here || !connected;
-      for (const control of [filter, profile, start, stop, here]) control.disabled = !connected || waiting;
+      attempt.hidden = choose.hidden = !item.live;
+      choice.disabled = !connected || waiting;
+      for (const control of [filter, attempt, choose, profile, start, stop, here]) control.disabled = !connected || waiting;
     } };
   }
 
@@ -83,7 +108,7 @@ export function render({ model }) {
     const answer = h("p", { class: "answer", role: "status" });
     const element = h("li", { class: "agent" },
       h("div", { class: "line" }, h("i", { class: "lamp" }), h("b", {}, first.name), state, origin, reason),
-      h("div", { class: "line figures" }, rate, packets, lost, left, trip, interfaces), form.form, answer);
+      h("div", { class: "line figures" }, rate, packets, lost, left, trip, interfaces), form.form, form.choice, answer);
     return { element, fill(item) {
       element.dataset.state = item.state;
       put(state, item.state === "capturing" && !item.here ? `capturing into ${item.session}` : item.state);
@@ -108,7 +133,7 @@ export function render({ model }) {
             h("span", {}, "capture filter"), h("code", { title: each.filter }, each.filter || "none")))));
       }
       form.fill(item);
-      answer.hidden = !item.answer;
+      answer.hidden = !item.answer?.text;
       answer.className = `answer ${item.answer?.kind ?? ""}`;
       put(answer, item.answer?.text ?? "");
     } };

@@ -1,4 +1,5 @@
-"""Agents: who captures what on which host, and starting and stopping them with a capture filter or a profile."""
+"""Agents: who captures what on which host, and starting, changing and stopping them with a capture filter, a profile or
+other interfaces."""
 
 import time
 from collections import deque
@@ -9,6 +10,7 @@ from aishark_panel.errors import AisharkError
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.theme import script
+from aishark_panel.wire.inquiries import trial_line
 
 __all__ = ["Agents"]
 
@@ -25,7 +27,10 @@ class AgentsElement(Element):
 
 
 class Agents(View):
-    """All agents of the hub. An order's answer, or why it failed, stays beside its agent until the next order."""
+    """All agents of the hub. An order's answer, or why it failed, stays beside its agent until the next order.
+
+    The interfaces of an agent's host are asked for when somebody wants to choose among them.
+    """
 
     root: AgentsElement
     every: ClassVar[int] = 2
@@ -38,6 +43,8 @@ class Agents(View):
         self._samples: dict[str, deque[_Sample]] = {}
         self._answers: dict[str, dict[str, Any]] = {}
         self._orders = 0
+        self._choices: dict[str, dict[str, Any]] = {}
+        """interfaces to choose among, by the agent's id: the number of the order that asked, and they"""
         self._problem = ""
         self.root = AgentsElement(
             self._receive, "agents.css", css_classes=["agents"], sizing_mode="stretch_both", margin=0
@@ -79,6 +86,8 @@ class Agents(View):
             "name": agent["name"],
             "state": agent["state"],
             "reason": agent["reason"],
+            "live": agent["source"] == "live",
+            "choice": self._choices.get(agent["id"]),
             "origin": " · ".join(filter(None, (agent["host"], agent["source"], agent["version"]))),
             "here": agent["session"] == self.feed.session,
             "session": agent["session_name"],
@@ -97,20 +106,51 @@ class Agents(View):
         match message:
             case {"start": str(agent), "filter": str() | None as wanted, "profile": str(profile), "here": bool(here)}:
                 session = self.feed.session if here else ""
-                await self._order(agent, client.agent_start(agent, session=session, profile=profile, filter=wanted))
+                chosen = _names(message.get("interfaces"))
+                start = client.agent_start(agent, session=session, profile=profile, filter=wanted, interfaces=chosen)
+                await self._order(agent, self._started(agent, start))
             case {"stop": str(agent)}:
-                await self._order(agent, client.agent_stop(agent))
+                await self._order(agent, _stopped(client.agent_stop(agent)))
+            case {"try": str(agent), "filter": str(wanted)}:
+                await self._order(agent, _tried(client.agent_try(agent, wanted)), "Looking at its traffic …")
+            case {"interfaces": str(agent)}:
+                await self._order(agent, self._listed(agent), "Counting for a second …")
 
-    async def _order(self, agent: str, order: Awaitable[dict[str, Any]]) -> None:
+    async def _started(self, agent: str, order: Awaitable[dict[str, Any]]) -> str:
+        text = _obeyed(await order)
+        self._choices.pop(agent, None)
+        return text
+
+    async def _listed(self, agent: str) -> str:
+        order = self._orders
+        interfaces = await self.feed.client.agent_interfaces(agent)
+        self._choices[agent] = {"order": order, "interfaces": interfaces}
+        return ""
+
+    async def _order(self, agent: str, order: Awaitable[str], waiting: str = "Waiting for its answer …") -> None:
+        """Await an order's answer in words, and show it."""
         self._orders += 1
-        answer = self._answers[agent] = {"order": self._orders, "kind": "waiting", "text": "Waiting for its answer …"}
+        answer = self._answers[agent] = {"order": self._orders, "kind": "waiting", "text": waiting}
         self.paint()
         try:
-            self._answers[agent] = {**answer, "kind": "good", "text": _obeyed(await order)}
+            self._answers[agent] = {**answer, "kind": "good", "text": await order}
         except AisharkError as error:
             self._answers[agent] = {**answer, "kind": "bad", "text": str(error)}
         await self.pull()
         self.paint()
+
+
+async def _stopped(order: Awaitable[dict[str, Any]]) -> str:
+    return _obeyed(await order)
+
+
+async def _tried(trial: Awaitable[dict[str, Any]]) -> str:
+    return trial_line(await trial)
+
+
+def _names(chosen: object) -> list[str] | None:
+    """The interfaces a page chose; None where it left them."""
+    return [name for name in chosen if isinstance(name, str)] if isinstance(chosen, list) else None
 
 
 def _obeyed(agent: dict[str, Any]) -> str:

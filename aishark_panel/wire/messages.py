@@ -15,6 +15,7 @@ import pyarrow as pa
 from aishark_panel.errors import ProtocolError
 from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.inquiries import FilterTrial, HostInterfaces, ListInterfaces, TryFilter
 
 __all__ = [
     "CODECS",
@@ -89,6 +90,8 @@ class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     snaplen: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 262_144
     filter: Annotated[str, msgspec.Meta(max_length=8_000)] = ""
     """capture filter (BPF) in force"""
+    captured: bool = True
+    """whether it is captured now; those that were keep their place"""
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
@@ -151,7 +154,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     counters: Counters = {}
 
 
-AgentMessage = Hello | Heartbeat | State | End
+AgentMessage = Hello | Heartbeat | State | End | HostInterfaces | FilterTrial
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
@@ -187,10 +190,12 @@ class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat_r
 
 
 class CaptureSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a hub may ask of a capture, within the limits of the agent's own configuration; None leaves a setting as it
-    is. "" for the filter and for `sampling_by`, 0 for the rate, 1 for sampling, "full" for the payload: as the agent's
-    own configuration has it."""
+    """What a hub may ask of a capture, within the bounds of the agent's own configuration; None leaves a setting as it
+    is. "" for the filter and for `sampling_by`, 0 for the rate, 1 for sampling, 262,144 for the snaplen, "full" for the
+    payload, no interfaces: as the agent's own configuration has it."""
 
+    interfaces: Annotated[tuple[Name, ...], msgspec.Meta(max_length=1_000)] | None = None
+    """interfaces to capture on"""
     filter: Annotated[str, msgspec.Meta(max_length=8_000)] | None = None
     """capture filter (BPF)"""
     snaplen: Annotated[int, msgspec.Meta(ge=14, le=262_144)] | None = None
@@ -226,7 +231,7 @@ class StopCapture(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     """names this order in the answer"""
 
 
-HubMessage = Welcome | Ack | HeartbeatReply | StartCapture | StopCapture
+HubMessage = Welcome | Ack | HeartbeatReply | StartCapture | StopCapture | ListInterfaces | TryFilter
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

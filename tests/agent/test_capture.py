@@ -1,4 +1,4 @@
-"""Live capture. The cases are in live_capture_cases.py and run in a network of their own; no privilege is needed."""
+"""Live capture. The cases are in *_cases.py and run in a network of their own; no privilege is needed."""
 
 import subprocess
 import sys
@@ -8,15 +8,19 @@ import pytest
 
 from tests.agent.own_network import AS_ROOT, ROOT, Outcome, case_names, run_cases
 
-CASES = Path(__file__).with_name("live_capture_cases.py")
+FILES = [Path(__file__).with_name(f"{name}_cases.py") for name in ("live_capture", "any", "interfaces", "libpcap")]
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    return run_cases(CASES, tmp_path_factory.mktemp("capture"), AS_ROOT)
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    return run_cases(request.param, tmp_path_factory.mktemp("capture"), AS_ROOT)
 
 
-@pytest.mark.parametrize("case", case_names(CASES))
+@pytest.mark.parametrize(
+    ("outcomes", "case"),
+    [pytest.param(cases, name, id=name) for cases in FILES for name in case_names(cases)],
+    indirect=["outcomes"],
+)
 def test_live_capture(case: str, outcomes: dict[str, Outcome]) -> None:
     outcome = outcomes[case]
     if outcome.kind == "skipped":

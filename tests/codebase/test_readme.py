@@ -33,7 +33,7 @@ def options_by_command() -> dict[str, set[str]]:
     used: dict[str, set[str]] = {}
     for words in commands("aishark"):
         options = {word.split("=")[0] for word in words[2:] if re.match(r"--?[a-z]", word)}
-        in_group = "COMMAND [ARGS]" in help_text(words[1])
+        in_group = "COMMAND [ARGS]" in help_text(words[1]) and words[2:] and not words[2].startswith("-")
         used.setdefault(" ".join(words[1 : 3 if in_group else 2]), set()).update(options)
     return used
 

@@ -241,7 +241,7 @@ def test_starting_an_agent_starts_its_session_and_only_that_agent_was_stopped(hu
 def test_profiles_are_made_changed_and_forgotten(hub: EmbeddedHub) -> None:
     ask(hub, lambda c: c.profile_save("web & more/less", filter="tcp port 443", snaplen=128))
     ask(hub, lambda c: c.profile_save("web & more/less", filter="tcp port 80"))
-    empty = {"snaplen": None, "sampling": None, "max_packets_per_second": None}
+    empty = {"interfaces": None, "snaplen": None, "sampling": None, "max_packets_per_second": None}
     assert {"name": "web & more/less", "filter": "tcp port 80", **empty} in ask(hub, lambda c: c.profiles())
     ask(hub, lambda c: c.profile_delete("web & more/less"))
     assert ask(hub, lambda c: c.profiles()) == []

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from aishark_panel.errors import ConflictError
-from aishark_panel.streams.agents import Agents, Link
+from aishark_panel.streams.agents import MAX_INQUIRIES, Agents, Link
 from aishark_panel.streams.people import OWNER
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.store import Store
+from aishark_panel.wire.inquiries import FilterTrial, HostInterface, HostInterfaces, ListInterfaces, TryFilter
 from aishark_panel.wire.messages import (
     CaptureSettings,
     HubMessage,
@@ -119,7 +120,71 @@ def test_what_is_left_open_stays_as_it_was(desk: Desk) -> None:
     asyncio.run(run())
 
 
-def test_a_run_that_connects_again_replaces_its_connection(desk: Desk) -> None:
+def test_an_inquiry_is_answered_by_its_number_beside_an_order(desk: Desk) -> None:
+    async def run() -> None:
+        link, said = desk.attach()
+        listing = asyncio.create_task(desk.agents.interfaces(RUN, OWNER))
+        trying = asyncio.create_task(desk.agents.try_filter(RUN, OWNER, "udp", 0.5))
+        starting = asyncio.create_task(desk.agents.start(RUN, OWNER, "", CaptureSettings()))
+        await asyncio.sleep(0)
+        list_them, try_it, order = said.messages
+        assert isinstance(list_them, ListInterfaces)
+        assert isinstance(try_it, TryFilter)
+        assert isinstance(order, StartCapture)
+        assert (try_it.filter, try_it.seconds) == ("udp", 0.5)
+        desk.agents.told(link, FilterTrial(answers=10**6))
+        desk.agents.told(link, FilterTrial(answers=try_it.number, packets=9, passed_packets=4))
+        desk.agents.told(link, FilterTrial(answers=try_it.number, packets=8))
+        desk.agents.told(
+            link, HostInterfaces(answers=list_them.number, interfaces=(HostInterface(name="eth0", up=True),))
+        )
+        desk.agents.answered(link, State(capturing=True, answers=order.number))
+        trial = await trying
+        assert (trial["packets"], trial["passed_packets"]) == (9, 4)
+        assert [i["name"] for i in await listing] == ["eth0"]
+        await starting
+        assert link.inquiries == {}
+
+    asyncio.run(run())
+
+
+def test_an_inquiry_ends_with_the_agents_reason_its_leave_or_its_silence(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        link, said = desk.attach()
+        waiting = [asyncio.create_task(desk.agents.try_filter(RUN, OWNER, "udp", 0.1)) for _ in range(MAX_INQUIRIES)]
+        await asyncio.sleep(0)
+        with pytest.raises(ConflictError, match="busy with other requests"):
+            await desk.agents.interfaces(RUN, OWNER)
+        first = said.messages[0]
+        assert isinstance(first, TryFilter)
+        desk.agents.told(link, FilterTrial(answers=first.number, reason="no filter"))
+        with pytest.raises(ConflictError, match="Agent edge: no filter"):
+            await waiting[0]
+        monkeypatch.setattr("aishark_panel.streams.agents.ANSWER_S", 0.01)
+        with pytest.raises(ConflictError, match="did not answer"):
+            await desk.agents.interfaces(RUN, OWNER)
+        desk.agents.detach(link, "gone")
+        for each in waiting[1:]:
+            with pytest.raises(ConflictError, match=r"Agent edge left\. gone"):
+                await each
+
+    asyncio.run(run())
+
+
+def test_only_a_running_capture_is_changed(desk: Desk) -> None:
+    async def run() -> None:
+        link, said = desk.attach()
+        link.run.capturing = False
+        with pytest.raises(ConflictError, match="does not capture now"):
+            await desk.agents.change(RUN, OWNER, CaptureSettings(snaplen=64))
+        assert said.messages == []
+
+    asyncio.run(run())
+
+
+def test_a_run_that_connects_again_replaces_its_connection_and_goes_on_where_it_was(desk: Desk) -> None:
     first, said = desk.attach()
     second, _ = desk.attach(session="another")
     assert said.dismissed == (1012, "the agent connected again")

@@ -147,6 +147,18 @@ class MemoryHub:
         settings = {"filter": "tcp port 80", "snaplen": 128, "sampling": None, "max_packets_per_second": None}
         return [{"name": "web", **settings}]
 
+    async def agent_interfaces(self, agent: str) -> list[dict[str, Any]]:
+        if self.refusal:
+            raise ConflictError(self.refusal)
+        return [{"name": "eth0", "captured": True}, {"name": "eth1", "captured": False}]
+
+    async def agent_try(self, agent: str, filter: str) -> dict[str, Any]:
+        self.orders.append(("try", {"filter": filter}))
+        if self.refusal:
+            raise ConflictError(self.refusal)
+        figures = {"packets": 8, "bytes": 800, "passed_packets": 2, "passed_bytes": 400, "missed_packets": 0}
+        return {"seconds": 2.0, **figures}
+
     async def agent_start(self, agent: str, **settings: object) -> dict[str, Any]:
         return self._obey(agent, "capturing", settings)
 

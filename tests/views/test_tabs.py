@@ -172,7 +172,7 @@ def test_an_order_to_an_agent_is_answered_beside_it(hub: MemoryHub, feed: Feed) 
     wait(view.refresh())
     press = view.root._handle_msg
     wait(press({"start": "a1", "filter": None, "profile": "web", "here": True}))
-    assert hub.orders == [("capturing", {"session": "5e55", "profile": "web", "filter": None})]
+    assert hub.orders == [("capturing", {"session": "5e55", "profile": "web", "filter": None, "interfaces": None})]
     answer = view.root.state["agents"][0]["answer"]
     assert (answer["kind"], answer["text"]) == ("good", "It captures with the filter 'not port 22'.")
     wait(press({"stop": "a1"}))
@@ -181,6 +181,39 @@ def test_an_order_to_an_agent_is_answered_beside_it(hub: MemoryHub, feed: Feed) 
     wait(press({"start": "a1", "filter": "tcp prt", "profile": "", "here": False}))
     answer = view.root.state["agents"][0]["answer"]
     assert (answer["kind"], answer["text"]) == ("bad", hub.refusal)
+
+
+def test_what_a_filter_would_keep_is_said_beside_the_agent(hub: MemoryHub, feed: Feed) -> None:
+    view = Agents(feed, clock=lambda: 0.0)
+    hub.agent_lines = [agent_line()]
+    wait(view.refresh())
+    wait(view.root._handle_msg({"try": "a1", "filter": "port 53"}))
+    assert hub.orders == [("try", {"filter": "port 53"})]
+    answer = view.root.state["agents"][0]["answer"]
+    assert answer["kind"] == "good"
+    assert answer["text"].startswith("It would keep 25.0 % of the packets (2 of 8) and 50.0 % of the bytes")
+    hub.refusal = "Agent edge: no."
+    wait(view.root._handle_msg({"try": "a1", "filter": "port"}))
+    assert view.root.state["agents"][0]["answer"]["text"] == hub.refusal
+
+
+def test_interfaces_are_listed_chosen_and_then_put_away(hub: MemoryHub, feed: Feed) -> None:
+    view = Agents(feed, clock=lambda: 0.0)
+    hub.agent_lines = [agent_line()]
+    wait(view.refresh())
+    assert view.root.state["agents"][0]["choice"] is None
+    wait(view.root._handle_msg({"interfaces": "a1"}))
+    line = view.root.state["agents"][0]
+    assert [i["name"] for i in line["choice"]["interfaces"]] == ["eth0", "eth1"]
+    assert line["answer"]["text"] == ""
+    start = {"start": "a1", "filter": "", "profile": "", "here": False, "interfaces": ["eth1", 7]}
+    wait(view.root._handle_msg(start))
+    assert hub.orders[-1][1]["interfaces"] == ["eth1"]
+    assert view.root.state["agents"][0]["choice"] is None
+    hub.refusal = "Agent edge: no."
+    wait(view.root._handle_msg({"interfaces": "a1"}))
+    line = view.root.state["agents"][0]
+    assert (line["choice"], line["answer"]["text"]) == (None, hub.refusal)
 
 
 def test_agents_that_cannot_be_asked_for_say_why(hub: MemoryHub, feed: Feed) -> None:

@@ -8,6 +8,14 @@ from hypothesis import strategies as st
 
 from aishark_panel.errors import ProtocolError
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.inquiries import (
+    FilterTrial,
+    HostInterface,
+    HostInterfaces,
+    ListInterfaces,
+    TryFilter,
+    trial_line,
+)
 from aishark_panel.wire.messages import (
     CODECS,
     MAX_CONTROL_BYTES,
@@ -39,7 +47,15 @@ HELLO = hello()
 
 
 @pytest.mark.parametrize(
-    "message", [HELLO, Heartbeat(sent_ns=5, counters={"a": 1}), State(capturing=False), End(reason="over")]
+    "message",
+    [
+        HELLO,
+        Heartbeat(sent_ns=5, counters={"a": 1}),
+        State(capturing=False),
+        End(reason="over"),
+        HostInterfaces(answers=3, interfaces=(HostInterface(name="eth0", up=True, packets_per_s=1.5),)),
+        FilterTrial(answers=4, packets=7, passed_packets=5),
+    ],
 )
 def test_agent_messages_round_trip(message: AgentMessage) -> None:
     assert decode_agent_message(encode_control(message)) == message
@@ -51,8 +67,10 @@ def test_agent_messages_round_trip(message: AgentMessage) -> None:
         Welcome(protocol=1, session="s", next_sequence=3, window_bytes=9),
         Ack(taken=2, durable=1),
         HeartbeatReply(sent_ns=1, hub_ns=2),
-        StartCapture(),
+        StartCapture(interfaces=("eth0",)),
         StopCapture(reason="r"),
+        ListInterfaces(number=3),
+        TryFilter(number=4, filter="udp", seconds=0.5),
     ],
 )
 def test_hub_messages_round_trip(message: HubMessage) -> None:
@@ -141,3 +159,11 @@ def test_random_bytes_are_no_batch(junk: bytes) -> None:
 def test_random_bytes_are_no_reply(junk: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_reply(junk)
+
+
+def test_a_trial_is_said_in_a_sentence() -> None:
+    seen = {"seconds": 2.0, "packets": 1_000, "bytes": 4_000, "passed_packets": 250, "passed_bytes": 3_000}
+    said = "It would keep 25.0 % of the packets (250 of 1,000) and 75.0 % of the bytes, as seen for 2 s."
+    assert trial_line({**seen, "missed_packets": 0}) == said
+    assert trial_line({**seen, "missed_packets": 7}) == f"{said} 7 packets came too fast to be looked at."
+    assert trial_line({**seen, "packets": 0, "missed_packets": 0}) == "No packet came within 2 s."

@@ -1,0 +1,179 @@
+"""What packets cost on the way from agent to hub: bytes, and CPU to encode and to decode them, in four forms.
+
+    python benchmarks/wire.py [FILE or FOLDER ...] [--packets 200000] [--rounds 3]
+
+The Ethernet frames of real captures, in batches of 8192 as an agent sends them under load; without a file a made-up
+trace, which compresses better than real traffic. Forms: JSON and MessagePack with an object for each packet (both by
+msgspec, typed, the fastest there is for Python), a gzipped pcap stream, and our envelopes by codec; each with full
+frames and with the first 54 bytes only, where headers of Ethernet, IPv4 and TCP end. Decoding ends with columns in
+memory for ours and pcap, with Python objects for the others. One thread, best of the rounds; shorter captures are
+taken several times. Prints a table and a JSON line.
+"""
+
+import argparse
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from aishark_panel.agent.synthetic import make_trace
+from aishark_panel.capturefile import open_capture
+from aishark_panel.errors import AisharkError
+from aishark_panel.memory import reuse_freed_memory
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import Batch, CodecName
+from aishark_panel.wire.pcapfile import CaptureReader
+from aishark_panel.wire.pcapwrite import PcapWriter
+
+BATCH_ROWS = 8_192
+HEADER_BYTES = 54
+
+
+class Packet(msgspec.Struct):
+    """One packet as an object."""
+
+    ts: int
+    orig_len: int
+    iface: int
+    frame: bytes
+
+
+class Form(NamedTuple):
+    """How a batch becomes bytes, and back."""
+
+    encode: Callable[[Frames], bytes]
+    decode: Callable[[bytes], Any]
+
+
+def objects(frames: Frames) -> list[Packet]:
+    rows = zip(frames.ts.tolist(), frames.orig_len.tolist(), frames.iface.tolist(), strict=True)
+    return [Packet(*row, frames.frame(i)) for i, row in enumerate(rows)]
+
+
+def by_object(encoder: Any, decoder: Any) -> Form:
+    return Form(lambda frames: encoder.encode(objects(frames)), decoder.decode)
+
+
+def ours(codec: CodecName) -> Form:
+    return Form(lambda frames: Batch.pack(1, frames, codec, {}), lambda data: Batch.unpack(data).frames())
+
+
+def gzip_pcap() -> Form:
+    def encode(frames: Frames) -> bytes:
+        writer = PcapWriter(link_type=1)
+        return zlib.compress(writer.header() + writer.frames(frames), 6, 31)
+
+    def decode(data: bytes) -> int:
+        reader = CaptureReader()
+        reader.feed(zlib.decompress(data, 31))
+        return sum(len(frames) for frames in iter(reader.frames, None))
+
+    return Form(encode, decode)
+
+
+FORMS = {
+    "JSON": by_object(msgspec.json.Encoder(), msgspec.json.Decoder(list[Packet])),
+    "MessagePack": by_object(msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[Packet])),
+    "pcap, gzip": gzip_pcap(),
+    "ours, none": ours("none"),
+    "ours, lz4": ours("lz4"),
+    "ours, zstd": ours("zstd"),
+}
+
+
+def ethernet_frames(paths: list[Path]) -> Iterator[Frames]:
+    """The Ethernet frames of capture files, also of all in a folder; what is no capture is left out."""
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if not file.is_file():
+                continue
+            try:
+                with open_capture(file) as capture:
+                    for frames in capture:
+                        if {capture.interfaces[i].link_type for i in np.unique(frames.iface).tolist()} == {1}:
+                            yield copy(frames, np.zeros(len(frames), np.uint16))
+            except AisharkError:
+                continue
+
+
+def copy(frames: Frames, iface: Any) -> Frames:
+    start, end = int(frames.offsets[0]), int(frames.offsets[-1])
+    return Frames(
+        frames.ts.copy(), frames.orig_len.copy(), iface, frames.offsets - np.int32(start), frames.data[start:end].copy()
+    )
+
+
+def joined(pieces: list[Frames]) -> Frames:
+    lengths = np.concatenate([np.diff(each.offsets) for each in pieces])
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return Frames(
+        np.concatenate([each.ts for each in pieces]),
+        np.concatenate([each.orig_len for each in pieces]),
+        np.concatenate([each.iface for each in pieces]),
+        offsets.astype(np.int32),
+        np.concatenate([each.data for each in pieces]),
+    )
+
+
+def batches_of(frames: Frames, snaplen: int) -> list[Frames]:
+    """The frames, cut, in batches of an agent's size."""
+    cut = [frames.frame(i)[:snaplen] for i in range(len(frames))]
+    whole = replace(Frames.from_list(cut, frames.ts.tolist()), orig_len=frames.orig_len)
+    starts = range(0, len(frames), BATCH_ROWS)
+    return [copy(part, part.iface) for part in (whole.slice(s, min(s + BATCH_ROWS, len(whole))) for s in starts)]
+
+
+def measure(form: Form, batches: list[Frames], packets: int, rounds: int) -> tuple[float, float, float]:
+    """(bytes, ns to encode, ns to decode) a packet; `packets`: how many to work on at least in a round."""
+    rows = sum(map(len, batches))
+    turns = -(-packets // rows)
+    encode_s, decode_s = [], []
+    for _ in range(rounds):
+        began = time.thread_time()
+        for _ in range(turns):
+            messages = [form.encode(batch) for batch in batches]
+        middle = time.thread_time()
+        for _ in range(turns):
+            for message in messages:
+                form.decode(message)
+        encode_s.append(middle - began)
+        decode_s.append(time.thread_time() - middle)
+    each = 1e9 / (turns * rows)
+    return sum(map(len, messages)) / rows, min(encode_s) * each, min(decode_s) * each
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="*", type=Path)
+    parser.add_argument("--packets", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    reuse_freed_memory()
+    pieces = list(ethernet_frames(options.paths)) if options.paths else make_trace(options.packets, seed=1)
+    if not pieces:
+        raise SystemExit("There are no Ethernet frames in what was given.")
+    frames = joined([copy(piece, np.zeros(len(piece), np.uint16)) for piece in pieces])
+    origin = "real captures" if options.paths else "a MADE-UP trace: name real captures for figures that mean something"
+    print(f"{len(frames):,} packets of {frames.captured_bytes / len(frames):.0f} bytes, from {origin}")
+    print(f"{'frames':<9}{'form':<13}{'bytes':>8}{'of them':>9}{'encode/s':>12}{'decode/s':>12}{'ns':>8}{'ns':>8}")
+    results = []
+    for kind, snaplen in (("full", 262_144), ("headers", HEADER_BYTES)):
+        batches = batches_of(frames, snaplen)
+        kept = sum(batch.captured_bytes for batch in batches) / len(frames)
+        for name, form in FORMS.items():
+            size, encode, decode = measure(form, batches, options.packets, options.rounds)
+            speeds = f"{1e9 / encode:>12,.0f}{1e9 / decode:>12,.0f}{encode:>8,.0f}{decode:>8,.0f}"
+            print(f"{kind:<9}{name:<13}{size:>8.1f}{size / kept:>9.2f}{speeds}", flush=True)
+            results.append({"frames": kind, "form": name, "bytes": size, "encode_ns": encode, "decode_ns": decode})
+    print(json.dumps({"benchmark": "wire", "packets": len(frames), "real": bool(options.paths), "results": results}))
+
+
+if __name__ == "__main__":
+    main()
