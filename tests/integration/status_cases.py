@@ -4,11 +4,13 @@ this in a network namespace of its own."""
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from aishark_panel.agent.status import read_statuses, status_folders, status_text
 from aishark_panel.client import EmbeddedHub, start_hub
 from tests.integration.conftest import ask, wait_for, wait_until_ready
 from tests.integration.edge import Wires, edge_agent, ip
@@ -36,7 +38,8 @@ def status_when(text: str) -> str:
     """The status of the agent `edge` once it has that text."""
 
     def look() -> str | None:
-        said = aishark("agent", "--status", "--name", "edge").stdout
+        now_ns = time.time_ns()
+        said = "\n".join(status_text(s, now_ns) for s in read_statuses(status_folders("", os.environ), "edge"))
         return said if text in said else None
 
     return wait_for(look, f"status {text!r}")
