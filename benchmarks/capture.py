@@ -1,7 +1,7 @@
 """Who captures how much on a live interface, and at what cost: our capture with encoding, tcpdump -w, dumpcap, cypcap
 and scapy, side by side.
 
-    python benchmarks/capture.py [--sizes 64 500] [--seconds 2] [--rounds 2] [--only ours tcpdump]
+    python benchmarks/capture.py [--sizes 64 500] [--seconds 2] [--rounds 2] [--rates N ...] [--only ours ...]
 
 Run as root it makes a network namespace with a veth pair; without, leave out tcpdump, which then cannot give up its
 rights. A sender sits on one core and sends equal UDP frames evenly, at rates that rise until it can send no more; a
@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -246,10 +247,10 @@ def count_packets(path: Path) -> int:
         return sum(map(len, file))
 
 
-def climb(name: str, size: int, seconds: float, rounds: int, folder: Path) -> list[Run]:
+def climb(name: str, size: int, rates: Sequence[int], seconds: float, rounds: int, folder: Path) -> list[Run]:
     """Runs at rising rates; the last has lost packets, or the sender could not send faster."""
     runs: list[Run] = []
-    for rate in RATES:
+    for rate in rates:
         if name != "scapy" and rate < COMMON:
             continue
         tries = []
@@ -265,7 +266,7 @@ def climb(name: str, size: int, seconds: float, rounds: int, folder: Path) -> li
     return runs
 
 
-def compare(sizes: list[int], seconds: float, rounds: int, names: list[str]) -> None:
+def compare(sizes: list[int], rates: Sequence[int], seconds: float, rounds: int, names: list[str]) -> None:
     for words in (
         ["link", "set", "lo", "up"],
         ["link", "add", "near0", "type", "veth", "peer", "name", "far0"],
@@ -282,7 +283,7 @@ def compare(sizes: list[int], seconds: float, rounds: int, names: list[str]) -> 
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as folder:
         for size in sizes:
-            climbs = {name: climb(name, size, seconds, rounds, Path(folder)) for name in names}
+            climbs = {name: climb(name, size, rates, seconds, rounds, Path(folder)) for name in names}
             base = {
                 name: next((r.cpu_ns for r in runs if r.packets_per_s > 0.85 * COMMON), 0)
                 for name, runs in climbs.items()
@@ -310,6 +311,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 500])
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
@@ -329,7 +331,7 @@ def main() -> None:
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         names = [name for name in options.only if name not in ("tcpdump", "dumpcap") or shutil.which(name)]
-        compare(options.sizes, options.seconds, options.rounds, names)
+        compare(options.sizes, options.rates, options.seconds, options.rounds, names)
     else:
         namespace = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net"]
         inside = [*namespace, sys.executable, __file__, "--inside", *sys.argv[1:]]

@@ -139,9 +139,10 @@ class LibpcapCapture:
     def counters(self) -> dict[str, int]:
         """`matched`: packets taken and `kernel_dropped`; libpcap does not tell how many wait in its buffer."""
         if not self._file.closed:
-            drop = self._handle.stats().drop
-            self._dropped += (drop - self._last_drop) & 0xFFFFFFFF  # an unsigned int of C
-            self._last_drop = drop
+            with contextlib.suppress(cypcap.Error):  # of an interface that is gone: the last known
+                drop = self._handle.stats().drop
+                self._dropped += (drop - self._last_drop) & 0xFFFFFFFF  # an unsigned int of C
+                self._last_drop = drop
         return {"matched": self._taken + self._dropped, "kernel_dropped": self._dropped}
 
     def close(self) -> None:
