@@ -185,9 +185,7 @@ def agent(
     name: Annotated[str | None, typer.Option(help="Name of this agent; default: the host's.")] = None,
     session: Annotated[str | None, typer.Option(help="Session to feed, by name; default: the hub's own.")] = None,
     snaplen: Annotated[str | None, typer.Option("-s", "--snaplen", help="Bytes kept of each frame.")] = None,
-    payload: Annotated[
-        str | None, typer.Option(help="What is sent of packets: none, headers, full, or so many bytes of payload.")
-    ] = None,
+    payload: Annotated[str | None, typer.Option(help="What is sent: full, headers, none, or bytes of payload.")] = None,
     source: Annotated[str | None, typer.Option(help="auto, kernel (Linux) or libpcap.")] = None,
     buffer_size: Annotated[str | None, typer.Option(help="Kernel ring of each interface: 64MiB.")] = None,
     promiscuous: Annotated[str | None, typer.Option(help="Capture frames for other hosts too: true or false.")] = None,
