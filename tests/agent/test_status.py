@@ -93,6 +93,7 @@ AWAY = LinkReport(url="http://h", connected=False, reason="[Errno 111] Connectio
         ),
         (changed("ended", "escape \x1b[31m\n"), False, "edge: ended 1 s ago: escape ?[31m?"),
     ],
+    ids=["well", "paused", "hung", "ended", "no hub", "stale", "gone", "escape"],
 )
 def test_what_is_wrong_comes_first(status: Status, well: bool, line: str) -> None:
     assert is_well(status, NOW_NS) is well
