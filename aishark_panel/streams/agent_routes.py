@@ -98,6 +98,7 @@ class AgentSocket(GuardedSocket):
             case Heartbeat() if self.require_admission():
                 run.counters = event.counters
                 run.round_trip_ns = event.round_trip_ns
+                run.offset_ns = event.offset_ns
                 self.send(encode_control(HeartbeatReply(sent_ns=event.sent_ns, hub_ns=time.time_ns())))
             case State():
                 asked = self.hub.agents.answered(self._link, event)

@@ -41,7 +41,9 @@ def _run_ledger(run: AgentRun) -> dict[str, Any]:
             throttled=told.get("throttled", 0),
             **dropped,
             in_encoder=told.get("in_encoder", 0),
+            lost_in_agent_crash=told.get("lost_in_agent_crash", 0),
             outbox=told.get("outbox", 0),
+            spooled=told.get("spooled", 0),
             # Acknowledged, but not by this session: by another one, or by a hub that was restarted since.
             taken_elsewhere=max(0, told.get("delivered", 0) - run.packets),
             taken=run.packets + run.rejected,

@@ -64,6 +64,8 @@ class AgentRun:
     rejected: int = 0
     """packets of those batches"""
     round_trip_ns: int = 0
+    offset_ns: int = 0
+    """hub's clock less the agent's"""
 
 
 class Session:
@@ -261,12 +263,12 @@ class Session:
 
     @property
     def lost(self) -> int:
-        """Packets that agents report as lost (kernel drops, full outbox)."""
+        """Packets that agents report as lost (by kernels, for want of room, in crashes)."""
         return sum(
             count
             for run in list(self.runs.values())
             for name, count in run.counters.items()
-            if name == "kernel_dropped" or name.startswith("dropped_")
+            if name in ("kernel_dropped", "lost_in_agent_crash") or name.startswith("dropped_")
         )
 
     @property
@@ -330,6 +332,9 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
         "packets": run.packets,
         "rejected_batches": run.rejected_batches,
         "round_trip_ms": run.round_trip_ns / 1e6,
+        "clock_offset_ms": run.offset_ns / 1e6,
+        "down_since_ns": run.hello.down_since_ns,
+        "down_until_ns": run.hello.down_until_ns,
     }
 
 

@@ -82,7 +82,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     protocol: int
     agent: Name
     run: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
-    """names this life of the agent: batches are numbered from 1 within it"""
+    """names this life of the agent, or its spool: batches are numbered within it"""
     version: Annotated[str, msgspec.Meta(max_length=50)]
     host: Annotated[str, msgspec.Meta(max_length=200)]
     os: Annotated[str, msgspec.Meta(max_length=200)] = ""
@@ -97,6 +97,11 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """every how many-th packet is sent; times this, counts are estimates of the traffic"""
     max_packets_per_second: Count = 0
     """what goes beyond it is not sent; 0: no limit"""
+    counters: dict[str, int] = {}
+    """as in a heartbeat; `delivered` tells a hub that does not know this run what an earlier one had taken of it"""
+    down_since_ns: Count = 0
+    down_until_ns: Count = 0
+    """when the agent was last known to live before this life of it, and when this began; 0: it is the run's first"""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
@@ -106,6 +111,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     counters: dict[str, int] = {}
     round_trip_ns: Count = 0
     """round-trip time of the heartbeat before, 0 when unknown"""
+    offset_ns: int = 0
+    """hub's clock less the agent's, from the heartbeats before; 0 when unknown"""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
@@ -145,6 +152,10 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
     """credit: envelope bytes that may be on their way, sent but not taken"""
     capture: bool = True
     """whether the session wants packets now"""
+    journal: bool = False
+    """whether the session is journalled: then a batch is to be kept until it is durable"""
+    taken: Count = 0
+    """last batch of this run that the hub has in memory, where that is more than it holds durably"""
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
