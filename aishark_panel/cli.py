@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -136,8 +137,42 @@ def hub(
     asyncio.run(serve_hub(config))
 
 
+def _given(value: str | Sequence[str] | None) -> str | tuple[str, ...] | None:
+    """A parameter of the command line; None where it was not given."""
+    return value if value is None or isinstance(value, str) else tuple(value) or None
+
+
+_AGENT_PARAMETERS: Final = {
+    "agent.name": "name",
+    "agent.interfaces": "interface",
+    "agent.filter": "capture_filter",
+    "agent.snaplen": "snaplen",
+    "agent.buffer_size": "buffer_size",
+    "agent.promiscuous": "promiscuous",
+    "agent.profile": "profile",
+    "server.url": "hub_url",
+    "server.session": "session",
+    "server.api_key_file": "api_key_file",
+    "server.ca": "ca",
+    "server.pin": "pin",
+    "server.max_retries": "max_retries",
+    "performance.max_packets_per_second": "max_packets_per_second",
+    "performance.max_bandwidth": "max_bandwidth",
+    "performance.batch_size": "batch_size",
+    "performance.batch_age": "batch_age",
+    "performance.compression": "compression",
+    "performance.sampling": "sampling",
+    "performance.outbox": "outbox",
+    "performance.spool": "spool",
+    "performance.spool_size": "spool_size",
+    "performance.on_overload": "on_overload",
+}
+"""The parameter that gives each option."""
+
+
 @app.command()
 def agent(
+    context: typer.Context,
     interface: Annotated[list[str] | None, typer.Option("-i", "--interface", help="Interface; repeatable.")] = None,
     capture_filter: Annotated[str | None, typer.Option("-f", "--filter", help="Capture filter (BPF).")] = None,
     file: Annotated[str, typer.Option("-r", "--read", help="Replay this capture file; - is standard input.")] = "",
@@ -153,6 +188,7 @@ def agent(
     hub_url: Annotated[str | None, typer.Option("--hub", help="Address of the hub (AISHARK_HUB).")] = None,
     api_key_file: Annotated[str | None, typer.Option(help="File with the token, in place of AISHARK_TOKEN.")] = None,
     ca: Annotated[str | None, typer.Option(help="PEM file of the CA that signed an https hub's certificate.")] = None,
+    pin: Annotated[str | None, typer.Option(help="SHA-256 of an https hub's certificate (docs/agent.md).")] = None,
     name: Annotated[str | None, typer.Option(help="Name of this agent; default: the host's.")] = None,
     session: Annotated[str | None, typer.Option(help="Session to feed, by name; default: the hub's own.")] = None,
     snaplen: Annotated[str | None, typer.Option("-s", "--snaplen", help="Bytes kept of each frame.")] = None,
@@ -165,6 +201,9 @@ def agent(
     batch_age: Annotated[str | None, typer.Option(help="Longest wait of a packet for its batch: 50ms.")] = None,
     compression: Annotated[str | None, typer.Option(help="auto, none, lz4, zstd or gzip.")] = None,
     outbox: Annotated[str | None, typer.Option(help="Memory for what the hub has not acknowledged: 64MiB.")] = None,
+    spool: Annotated[str | None, typer.Option(help="Folder for what the hub does not take in time.")] = None,
+    spool_size: Annotated[str | None, typer.Option(help="Most bytes there: 1GiB.")] = None,
+    on_overload: Annotated[str | None, typer.Option(help="When there is no room: auto, spool, sample or drop.")] = None,
     max_retries: Annotated[str | None, typer.Option(help="Tries to reach the hub at the start; -1: endless.")] = None,
     exclude_port: Annotated[list[int] | None, typer.Option(help="Never capture this local TCP port.")] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the options in force and end.")] = False,
@@ -180,29 +219,7 @@ def agent(
     from aishark_panel.config import load_agent_options, print_options
 
     options = load_agent_options(
-        config,
-        os.environ,
-        {
-            "agent.name": name,
-            "agent.interfaces": tuple(interface) if interface else None,
-            "agent.filter": capture_filter,
-            "agent.snaplen": snaplen,
-            "agent.buffer_size": buffer_size,
-            "agent.promiscuous": promiscuous,
-            "agent.profile": profile,
-            "server.url": hub_url,
-            "server.session": session,
-            "server.api_key_file": api_key_file,
-            "server.ca": ca,
-            "server.max_retries": max_retries,
-            "performance.max_packets_per_second": max_packets_per_second,
-            "performance.max_bandwidth": max_bandwidth,
-            "performance.batch_size": batch_size,
-            "performance.batch_age": batch_age,
-            "performance.compression": compression,
-            "performance.sampling": sampling,
-            "performance.outbox": outbox,
-        },
+        config, os.environ, {key: _given(context.params[name]) for key, name in _AGENT_PARAMETERS.items()}
     )
     if print_config:
         print(print_options(options))

@@ -1,8 +1,10 @@
 """Runs one agent: a capture thread that reads the source and fills the outbox, an event loop that empties it.
 
-The capture thread never waits for the network. When the outbox is full, packets that cannot be asked for again (live,
-synthetic) are dropped and counted by reason; a file or pipe is simply not read until there is room. What the hub orders
-(start with these settings, stop) is done by the capture thread between two reads and answered with the agent's state.
+The capture thread never waits for the network or the disk. When the outbox is full, packets that cannot be asked for
+again (live, synthetic) are dropped and counted by reason; a file or pipe is simply not read until there is room. What
+the hub orders (start with these settings, stop) is done by the capture thread between two reads and answered with the
+agent's state. An agent that is told to stop takes what the source still holds, and keeps it in its spool; without one
+it gives the hub DRAIN_S to take it.
 """
 
 import asyncio
@@ -11,27 +13,29 @@ import platform
 import queue
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
 from aishark_panel import __version__
 from aishark_panel.agent.connection import Connection, LinkOptions
 from aishark_panel.agent.encode import BatchLimits, Encoder
 from aishark_panel.agent.limits import Limiter
 from aishark_panel.agent.outbox import DEFAULT_OUTBOX_BYTES, Outbox
+from aishark_panel.agent.places import Places
+from aishark_panel.agent.run import Run, open_run
 from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.agent.source import Adjustable, Source, Warns
+from aishark_panel.agent.spool import DEFAULT_SPOOL_BYTES
+from aishark_panel.agent.thinning import Thinning
 from aishark_panel.errors import AisharkError, CaptureError, ConfigError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import (
     PROTOCOL_VERSION,
-    CaptureSettings,
     CodecName,
     End,
     Hello,
-    InterfaceInfo,
     StartCapture,
     State,
     StopCapture,
@@ -43,8 +47,12 @@ log = logging.getLogger(__name__)
 
 _LOSSY: Final = ("live", "synthetic")
 _READ_S: Final = 0.2
+DRAIN_S: Final = 5.0
+"""How long an agent that is told to stop goes on sending what it has no spool for."""
 _MAX_REASON: Final = 1_000
 """characters that wire.messages.State allows"""
+_PARTING_S: Final = 0.2
+"""For the last message to leave before the socket closes."""
 _COMPRESS_FROM_ROWS: Final = 200
 """Smaller batches go uncompressed: they cost more time than they save (docs/design.md)."""
 
@@ -63,33 +71,46 @@ class AgentConfig:
     codec: CodecName = "none"
     limits: BatchLimits = BatchLimits()
     outbox_bytes: int = DEFAULT_OUTBOX_BYTES
+    spool: Path | None = None
+    """folder of the spool; None: none"""
+    spool_bytes: int = DEFAULT_SPOOL_BYTES
+    on_overload: Literal["spool", "sample", "drop"] = "drop"
+    """sample: packets are thinned out when there is less and less room; else they are dropped when there is none"""
     link: LinkOptions = LinkOptions()
 
 
 class Agent:
-    """One agent run. `make_source` opens the source, and opens it again when a stopped live capture is started."""
+    """One agent. `make_source` opens the source, and opens it again when a stopped live capture is started."""
 
     def __init__(self, config: AgentConfig, make_source: Callable[[CaptureScope], Source]) -> None:
         self._config = config
         self._make_source = make_source
         self._scope = config.scope
-        self._asked = CaptureSettings()
-        self._source = make_source(self._scope)
+        self._run = open_run(config.spool, config.hub, config.session, config.spool_bytes) if config.spool else Run()
+        try:
+            self._source = make_source(self._scope)
+        except BaseException:
+            self._run.close()
+            raise
         self._source_open = True
-        self._run_id = uuid.uuid4().hex
-        self._outbox = Outbox(config.codec, limit_bytes=config.outbox_bytes, compress_from_rows=_COMPRESS_FROM_ROWS)
+        self._tally = self._run.tally
+        self._asked = self._run.asked
+        self._places = Places(self._run.interfaces)
+        self._places.follow(self._source.interfaces)
+        self._down_until_ns = time.time_ns() if self._run.goes_on else 0
+        self._outbox = Outbox(
+            config.codec, self._run, limit_bytes=config.outbox_bytes, compress_from_rows=_COMPRESS_FROM_ROWS
+        )
         self._encoder = Encoder(config.limits)
         self._limiter = Limiter()
+        self._thinning = Thinning()
         self._limit()
         self._orders: queue.SimpleQueue[StartCapture | StopCapture | None] = queue.SimpleQueue()
-        self._capturing = False
+        self._capturing = self._run.capturing
         self._stopping = False
-        self._captured = 0
-        self._dropped = 0
-        self._in_encoder = 0
-        self._closed_counters: dict[str, int] = {}
-        self._totals: dict[str, int] = {}
-        self._sent_interfaces = 0
+        self._said_end = False
+        self._closed_counters = {name: self._tally[name] for name in ("matched", "kernel_dropped") if self._tally[name]}
+        self._totals = dict(self._closed_counters)
         self._finished: asyncio.Future[None] | None = None
         self._connection = Connection(
             config.hub,
@@ -99,22 +120,19 @@ class Agent:
             counters=self.counters,
             on_order=self._take_order,
             options=config.link,
+            known=self._run.goes_on,
         )
 
     def counters(self) -> dict[str, int]:
         """Totals of this run in packets; docs/protocol.md names them."""
-        return {**self._totals, "outbox": self._outbox.rows, "delivered": self._outbox.delivered}
+        return self._totals | self._tally.counters()
 
     def _count(self) -> None:
         # Only the capture thread asks the source: reading the kernel's counters zeroes them.
         totals = dict(self._closed_counters)
         for name, count in self._source.counters().items() if self._source_open else ():
             totals[name] = totals.get(name, 0) + count
-        totals["captured"] = self._captured
-        totals["sampled_out"] = self._limiter.sampled_out
-        totals["throttled"] = self._limiter.throttled
-        totals["dropped_outbox_full"] = self._dropped
-        totals["in_encoder"] = self._in_encoder
+        self._tally.saw(totals.get("matched", 0), totals.get("kernel_dropped", 0))
         self._totals = totals
 
     async def run(self) -> str:
@@ -124,9 +142,12 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
-        thread = threading.Thread(target=self._capture, args=(loop,), name="capture", daemon=True)
+        capture = threading.Thread(target=self._capture, args=(loop,), name="capture", daemon=True)
+        spooler = threading.Thread(target=self._outbox.keep_spooling, name="spool", daemon=True)
         link = asyncio.create_task(self._connection.run(), name="connection")
-        thread.start()
+        if self._run.spool:
+            spooler.start()
+        capture.start()
         try:
             await self._first_of(link, self._finished)
             failure = self._finished.exception()
@@ -134,8 +155,7 @@ class Agent:
             names = ", ".join(i.name for i in self._source.interfaces) or "no interface"
             warning = self._source.warning if isinstance(self._source, Warns) else None
             reason = str(failure) if failure else f"{names}: all packets sent" + (f"; {warning}" if warning else "")
-            self._connection.send(End(reason=reason, counters=self.counters()))
-            await asyncio.sleep(0.2)  # let the end message leave before the socket closes
+            self._say_end(reason)
             if failure:
                 raise failure
             return reason
@@ -143,10 +163,35 @@ class Agent:
             self._stopping = True
             self._orders.put(None)
             self._source.wake()
-            link.cancel()
-            await asyncio.gather(link, return_exceptions=True)
-            await asyncio.to_thread(thread.join, 5.0)
+            await asyncio.to_thread(capture.join, 5.0)
+            if self._run.spool:
+                self._outbox.stop_spooling()
+                await asyncio.to_thread(spooler.join)
+            await self._leave(link)
             self._source.close()
+            self._run.close()
+
+    async def _leave(self, link: asyncio.Task[None]) -> None:
+        """Bring what the hub has not acknowledged into safety, or count it, tell the hub, and end the connection."""
+        if self._run.spool:
+            unsafe = await asyncio.to_thread(self._outbox.spool_all)
+            if unsafe:
+                log.warning("%d packets found no room in the spool; they are lost unless the hub got them", unsafe)
+            if self._outbox.rows:
+                reason = f"The agent was stopped; {self._outbox.rows:,} packets wait in its spool."
+                self._connection.send(self._state(reason))
+            self._connection.send_heartbeat()
+        elif not self._said_end:
+            drained = asyncio.create_task(self._connection.drained(), name="drain")
+            await asyncio.wait([link, drained], timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            drained.cancel()
+            if dropped := self._outbox.drop_all():
+                log.warning("%d packets that the hub did not take in time are lost", dropped)
+            self._say_end("The agent was stopped.")
+        if self._connection.connected:
+            await asyncio.sleep(_PARTING_S)
+        link.cancel()
+        await asyncio.gather(link, return_exceptions=True)
 
     async def _first_of(self, link: asyncio.Task[None], other: asyncio.Future[None]) -> None:
         """Wait for `other`; a connection that gave up comes first and raises its error."""
@@ -155,28 +200,28 @@ class Agent:
             other.cancel()
             link.result()
 
+    def _say_end(self, reason: str) -> None:
+        self._said_end = True
+        self._connection.send(End(reason=reason, counters=self.counters()))
+
     def _hello(self) -> Hello:
-        self._sent_interfaces = len(self._source.interfaces)
         return Hello(
             protocol=PROTOCOL_VERSION,
             agent=self._config.name,
-            run=self._run_id,
+            run=self._run.id,
             version=__version__,
             host=platform.node(),
             os=f"{platform.system()} {platform.release()}",
             source=self._source.kind,
             session=self._config.session,
-            interfaces=self._interfaces(),
+            interfaces=self._places.infos(),
             capturing=self._capturing,
             first_sequence=self._outbox.first_sequence,
-            sampling=self._scope.sampling,
+            sampling=self._sampling,
             max_packets_per_second=self._scope.max_packets_per_second,
-        )
-
-    def _interfaces(self) -> tuple[InterfaceInfo, ...]:
-        return tuple(
-            InterfaceInfo(name=i.name, link_type=i.link_type, snaplen=i.snaplen, filter=i.filter)
-            for i in self._source.interfaces
+            counters=self.counters(),
+            down_since_ns=self._run.down_since_ns,
+            down_until_ns=self._down_until_ns,
         )
 
     def _take_order(self, order: StartCapture | StopCapture) -> None:
@@ -188,14 +233,16 @@ class Agent:
     def _capture(self, loop: asyncio.AbstractEventLoop) -> None:
         failure: AisharkError | None = None
         try:
+            self._go_on()
             while not self._stopping and not self._source.exhausted:
                 if not self._capturing or not self._orders.empty():
                     self._obey(self._orders.get(), loop)
                 else:
                     self._read_once(loop)
-            if not self._stopping:
-                self._flush(loop)
-                self._count()
+            if self._stopping and self._capturing:
+                self._stop(loop)
+            self._flush(loop)
+            self._count()
         except AisharkError as error:
             failure = error
         except Exception as error:
@@ -203,6 +250,19 @@ class Agent:
             failure = CaptureError(f"The capture failed: {error}")
         if not self._stopping:
             loop.call_soon_threadsafe(self._finish, failure)
+
+    def _go_on(self) -> None:
+        """Capture as an earlier life of this run did, whether or not the hub is there."""
+        self._remember()
+        if self._run.capturing:
+            try:
+                self._start(StartCapture())
+            except AisharkError as error:
+                self._capturing = False
+                log.warning("the capture does not go on before the hub is there: %s", error)
+
+    def _remember(self) -> None:
+        self._run.remember(self._places.infos(), capturing=self._capturing, asked=self._asked)
 
     def _obey(self, order: StartCapture | StopCapture | None, loop: asyncio.AbstractEventLoop) -> None:
         """Do what the hub wants and answer with the state that results; what cannot be done changes nothing."""
@@ -217,6 +277,7 @@ class Agent:
                 self._start(order)
             except AisharkError as error:
                 reason = str(error)
+        self._remember()
         self._say_state(loop, reason, answers=order.number)
 
     def _start(self, order: StartCapture) -> None:
@@ -225,6 +286,7 @@ class Agent:
         if not self._source_open:
             self._source = self._make_source(scope)
             self._source_open = True
+            self._places.follow(self._source.interfaces)
         elif (scope.filter, scope.snaplen) != (self._scope.filter, self._scope.snaplen):
             if not isinstance(self._source, Adjustable):
                 raise ConfigError(
@@ -232,15 +294,20 @@ class Agent:
                     "runs; use a display filter."
                 )
             self._source.adjust(scope.filter, scope.snaplen)
+            self._places.follow(self._source.interfaces)
         self._asked = asked
         if scope != self._scope:
             self._scope = scope
             self._limit()
         self._capturing = True
 
+    @property
+    def _sampling(self) -> int:
+        return self._scope.sampling * self._thinning.factor
+
     def _limit(self) -> None:
         self._limiter.set(
-            sampling=self._scope.sampling,
+            sampling=self._sampling,
             packets_per_s=self._scope.max_packets_per_second,
             bits_per_s=self._scope.max_bits_per_s,
         )
@@ -260,16 +327,17 @@ class Agent:
         self._count()
 
     def _say_state(self, loop: asyncio.AbstractEventLoop, reason: str = "", *, answers: int = 0) -> None:
-        self._sent_interfaces = len(self._source.interfaces)
-        state = State(
+        loop.call_soon_threadsafe(self._connection.send, self._state(reason, answers=answers))
+
+    def _state(self, reason: str, *, answers: int = 0) -> State:
+        return State(
             capturing=self._capturing,
             reason=reason[:_MAX_REASON],
             answers=answers,
-            interfaces=self._interfaces(),
-            sampling=self._scope.sampling,
+            interfaces=self._places.infos(),
+            sampling=self._sampling,
             max_packets_per_second=self._scope.max_packets_per_second,
         )
-        loop.call_soon_threadsafe(self._connection.send, state)
 
     def _finish(self, failure: AisharkError | None) -> None:
         assert self._finished is not None
@@ -291,11 +359,24 @@ class Agent:
             self._put(aged, loop)
         if frames is None:
             self._count()
+        if self._config.on_overload == "sample" and self._thinning.follow(self._outbox.fill, time.monotonic()):
+            self._limit()
+            self._say_state(loop)
 
     def _take(self, frames: Frames, loop: asyncio.AbstractEventLoop) -> None:
-        self._captured += len(frames)
-        passed = self._limiter.take(frames)
-        self._in_encoder += len(passed)
+        if len(self._source.interfaces) > len(self._places):
+            self._places.follow(self._source.interfaces)
+            self._remember()
+            self._say_state(loop)
+        self._count()
+        sampled_out, throttled = self._limiter.sampled_out, self._limiter.throttled
+        passed = self._limiter.take(self._places.renumber(frames))
+        self._tally.move(
+            captured=len(frames),
+            sampled_out=self._limiter.sampled_out - sampled_out,
+            throttled=self._limiter.throttled - throttled,
+            in_encoder=len(passed),
+        )
         for batch in self._encoder.add(passed, time.monotonic()):
             self._put(batch, loop)
 
@@ -304,12 +385,8 @@ class Agent:
             self._put(rest, loop)
 
     def _put(self, batch: Frames, loop: asyncio.AbstractEventLoop) -> None:
-        self._in_encoder -= len(batch)
         if self._outbox.is_full and self._source.kind in _LOSSY:
-            self._dropped += len(batch)
+            self._tally.move(in_encoder=-len(batch), dropped_outbox_full=len(batch))
             return
-        if len(self._source.interfaces) > self._sent_interfaces:
-            self._say_state(loop)
-        self._count()
-        self._outbox.put(batch, self.counters())
+        self._outbox.put(batch, self._totals)
         loop.call_soon_threadsafe(self._connection.batch_added)

@@ -1,0 +1,58 @@
+"""The places of a run's interfaces: numbers that stay true while the hub chooses other interfaces.
+
+Frames name their interface by its place in the list that the hub knows, and batches wait in the outbox while that list
+changes. So it only grows: an interface that is captured again has its old place.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from aishark_panel.agent.source import SourceInterface
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import InterfaceInfo
+
+__all__ = ["Places"]
+
+
+class Places:
+    """Every interface that a run captured so far, in the order of their places; `known`: those of an earlier life."""
+
+    def __init__(self, known: Iterable[InterfaceInfo] = ()) -> None:
+        self._known = [SourceInterface(i.name, i.link_type, i.snaplen, i.filter) for i in known]
+        self._of_source = np.empty(0, np.uint16)
+        """place of each of the source's interfaces"""
+        self._same = True
+
+    def follow(self, interfaces: list[SourceInterface]) -> None:
+        """These are the source's interfaces from now on."""
+        places: list[int] = []
+        for interface in interfaces:
+            place = self._place(interface, places)
+            self._known[place : place + 1] = [interface]
+            places.append(place)
+        self._of_source = np.array(places, np.uint16)
+        self._same = places == list(range(len(places)))
+
+    def _place(self, interface: SourceInterface, taken: list[int]) -> int:
+        """The first place of such an interface that is not taken; behind the last where there is none."""
+        for place, known in enumerate(self._known):
+            if (known.name, known.link_type) == (interface.name, interface.link_type) and place not in taken:
+                return place
+        return len(self._known)
+
+    def __len__(self) -> int:
+        """How many interfaces the source has now."""
+        return len(self._of_source)
+
+    def renumber(self, frames: Frames) -> Frames:
+        """The source's frames with the places of their interfaces."""
+        if self._same:
+            return frames
+        return Frames(frames.ts, frames.orig_len, self._of_source[frames.iface], frames.offsets, frames.data)
+
+    def infos(self) -> tuple[InterfaceInfo, ...]:
+        """What the hub is told of them."""
+        return tuple(
+            InterfaceInfo(name=i.name, link_type=i.link_type, snaplen=i.snaplen, filter=i.filter) for i in self._known
+        )
