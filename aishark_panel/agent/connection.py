@@ -130,7 +130,7 @@ class Connection:
         if self._socket and self._end and self._end.welcome:
             with contextlib.suppress(WebSocketClosedError):
                 sent = self._socket.write_message(encode_control(message))
-                sent.add_done_callback(lambda future: future.exception())
+                sent.add_done_callback(_look_at)
 
     async def drained(self) -> None:
         """Wait until the hub holds every batch."""
@@ -228,12 +228,17 @@ class Connection:
     async def _part(self) -> None:
         """Close the socket, and read what is left until the hub has said goodbye too; it gets a second for that."""
         assert self._socket is not None
+        protocol = self._socket.protocol
         self._socket.close()
-        if not self._closed:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                    while await self._socket.read_message() is not None:
-                        pass
+        if self._closed:
+            return
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                while await self._socket.read_message() is not None:
+                    pass
+        except TimeoutError:
+            if protocol and protocol.stream:
+                protocol.stream.close()
 
     async def _read(self) -> None:
         assert self._socket is not None
@@ -281,7 +286,9 @@ class Connection:
             self._new_batch.clear()
             while (packed := await self._next(self._end.sent + 1)) and self._end.may_send(len(packed)):
                 self._end.batch_sent(self._end.sent + 1, len(packed))
-                await self._socket.write_message(packed, binary=True)
+                sent = self._socket.write_message(packed, binary=True)
+                sent.add_done_callback(_look_at)
+                await asyncio.shield(sent)  # Tornado complains where a write is cancelled
 
     async def _next(self, sequence: int) -> bytes | None:
         """The batch to send next, if it is there; the spool's are read on another thread."""
@@ -313,3 +320,9 @@ class Connection:
                 offset_ns=self._clock.offset_ns(wall_ns, now_ns),
             )
         )
+
+
+def _look_at(future: "asyncio.Future[None]") -> None:
+    """See the error of a message that did not leave, if any: who reads the socket deals with it."""
+    if not future.cancelled():
+        future.exception()
