@@ -87,6 +87,14 @@ def _address(value: Text) -> str:
     return text
 
 
+def _pin(value: Text) -> str:
+    """64 lower-case hex digits; '' for none."""
+    digits = _text(value).replace(":", "").lower()
+    if digits and not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError("the SHA-256 of a certificate: 64 hex digits, with or without colons")
+    return digits
+
+
 def _choice(*names: str) -> Callable[[Text], str]:
     def parse(value: Text) -> str:
         if value not in names:
@@ -216,6 +224,8 @@ class ServerSection:
     """file that holds it, which nobody else may read"""
     ca: str = _option(_text, "", "--ca")
     """PEM file of the CA of an https hub; empty: those the system trusts"""
+    pin: str = _option(_pin, "", "--pin")
+    """SHA-256 of the hub's own certificate; empty: any that is signed by the CA"""
     reconnect_interval: float = _option(_duration("10ms", "1h"), "500ms")
     """first wait before connecting again, seconds; each further one is twice as long"""
     reconnect_max: float = _option(_duration("10ms", "24h"), "15s")
@@ -244,6 +254,12 @@ class PerformanceSection:
     """conversation: whole conversations are sent or left out"""
     outbox: int = _option(_size("1MiB", "64GiB"), "64MiB", "--outbox")
     """memory for what the hub has not acknowledged, bytes"""
+    spool: str = _option(_text, "", "--spool")
+    """folder on disk for what the hub does not take in time, and for what has to outlive the agent; empty: none"""
+    spool_size: int = _option(_size("16MiB", "1000GiB"), "1GiB", "--spool-size")
+    """most bytes there"""
+    on_overload: str = _option(_choice("auto", "spool", "sample", "drop"), "auto", "--on-overload")
+    """when outbox and spool are full: auto (spool where there is a folder, else drop), sample, drop"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, cast
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.agent.source import Source
 from aishark_panel.agent.status import status_folder
 from aishark_panel.compiling import told
-from aishark_panel.config import AgentOptions, AgentSection
+from aishark_panel.config import AgentOptions, AgentSection, PerformanceSection, ServerSection
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import let_go_of_code, reuse_freed_memory
@@ -106,13 +107,38 @@ def agent_config(options: AgentOptions) -> AgentConfig:
         codec=_codec(performance.compression, server.url),
         limits=BatchLimits(max_rows=performance.batch_size, max_age_s=performance.batch_age),
         outbox_bytes=performance.outbox,
+        spool=Path(performance.spool) if performance.spool else None,
+        spool_bytes=performance.spool_size,
+        on_overload=_on_overload(performance),
         link=LinkOptions(
             ca=server.ca,
+            pin=_checked_pin(server),
             reconnect_s=server.reconnect_interval,
             reconnect_max_s=server.reconnect_max,
             max_retries=server.max_retries,
+            persistent=bool(performance.spool),
         ),
     )
+
+
+def _on_overload(performance: PerformanceSection) -> Literal["spool", "sample", "drop"]:
+    wanted, has_spool = performance.on_overload, bool(performance.spool)
+    if wanted == "spool" and not has_spool:
+        raise ConfigError("performance.on_overload is spool, which needs a folder: give performance.spool (--spool).")
+    if wanted == "drop" and has_spool:
+        raise ConfigError(
+            "performance.on_overload is drop, but there is a spool folder: leave performance.spool out, or choose "
+            "spool (what it has no room for is dropped, too)."
+        )
+    if wanted == "auto":
+        return "spool" if has_spool else "drop"
+    return cast("Literal['spool', 'sample', 'drop']", wanted)
+
+
+def _checked_pin(server: ServerSection) -> str:
+    if server.pin and not server.url.startswith("https:"):
+        raise ConfigError(f"server.pin is for https hubs, which show a certificate; {server.url} is none.")
+    return server.pin
 
 
 def _codec(compression: str, hub: str) -> CodecName:

@@ -4,6 +4,8 @@ Frames name their interface by its place in the list that the hub knows, and bat
 changes. So it only grows: an interface that is captured again has its old place.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from aishark_panel.agent.source import SourceInterface
@@ -14,10 +16,10 @@ __all__ = ["Places"]
 
 
 class Places:
-    """Every interface that a run captured so far, in the order of their places."""
+    """Every interface that a run captured so far, in the order of their places; `known`: those of an earlier life."""
 
-    def __init__(self) -> None:
-        self._known: list[SourceInterface] = []
+    def __init__(self, known: Iterable[InterfaceInfo] = ()) -> None:
+        self._known = [SourceInterface(i.name, i.link_type, i.snaplen, i.filter) for i in known]
         self._of_source = np.empty(0, np.uint16)
         """place of each of the source's interfaces"""
         self._same = True

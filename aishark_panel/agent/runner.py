@@ -1,8 +1,10 @@
 """Runs one agent: a capture thread that reads the source and fills the outbox, an event loop that empties it.
 
-The capture thread never waits for the network. When the outbox is full, packets that cannot be asked for again (live,
-synthetic) are dropped and counted by reason; a file or pipe is simply not read until there is room. What the hub orders
-(start with these settings, stop) is done by the capture thread between two reads and answered with the agent's state.
+The capture thread never waits for the network or the disk. When the outbox is full, packets that cannot be asked for
+again (live, synthetic) are dropped and counted by reason; a file or pipe is simply not read until there is room. What
+the hub orders (start with these settings, stop) is done by the capture thread between two reads and answered with the
+agent's state. An agent that is told to stop takes what the source still holds, and keeps it in its spool; without one
+it gives the hub DRAIN_S to take it.
 """
 
 import asyncio
@@ -12,10 +14,10 @@ import platform
 import queue
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
 from aishark_panel import __version__
 from aishark_panel.agent.answers import Answers
@@ -26,14 +28,16 @@ from aishark_panel.agent.limits import Limiter
 from aishark_panel.agent.outbox import DEFAULT_OUTBOX_BYTES, Outbox
 from aishark_panel.agent.payload import Payload
 from aishark_panel.agent.places import Places
+from aishark_panel.agent.run import Run, open_run
 from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.agent.source import Adjustable, Source, Warns
+from aishark_panel.agent.spool import DEFAULT_SPOOL_BYTES
 from aishark_panel.agent.status import Refusal, Report
+from aishark_panel.agent.thinning import Thinning
 from aishark_panel.errors import AisharkError, CaptureError, ConfigError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import (
     PROTOCOL_VERSION,
-    CaptureSettings,
     CodecName,
     End,
     Hello,
@@ -48,8 +52,12 @@ log = logging.getLogger(__name__)
 
 _LOSSY: Final = ("live", "synthetic")
 _READ_S: Final = 0.2
+DRAIN_S: Final = 5.0
+"""How long an agent that is told to stop goes on sending what it has no spool for."""
 _MAX_REASON: Final = 1_000
 """characters that wire.messages.State allows"""
+_PARTING_S: Final = 0.2
+"""For the last message to leave before the socket closes."""
 _COMPRESS_FROM_ROWS: Final = 200
 """Smaller batches go uncompressed: they cost more time than they save (docs/design.md)."""
 
@@ -70,6 +78,11 @@ class AgentConfig:
     codec: CodecName = "none"
     limits: BatchLimits = BatchLimits()
     outbox_bytes: int = DEFAULT_OUTBOX_BYTES
+    spool: Path | None = None
+    """folder of the spool; None: none"""
+    spool_bytes: int = DEFAULT_SPOOL_BYTES
+    on_overload: Literal["spool", "sample", "drop"] = "drop"
+    """sample: packets are thinned out when there is less and less room; else they are dropped when there is none"""
     link: LinkOptions = LinkOptions()
 
 
@@ -88,24 +101,28 @@ class Agent:
         self._config = config
         self._make_source = make_source
         self._scope = config.scope
-        self._asked = CaptureSettings()
-        self._places = Places()
-        self._run_id = uuid.uuid4().hex
-        self._outbox = Outbox(config.codec, limit_bytes=config.outbox_bytes, compress_from_rows=_COMPRESS_FROM_ROWS)
+        self._run = open_run(config.spool, config.hub, config.session, config.spool_bytes) if config.spool else Run()
+        self._tally = self._run.tally
+        self._asked = self._run.asked
+        self._places = Places(self._run.interfaces)
+        self._down_until_ns = time.time_ns() if self._run.goes_on else 0
+        self._outbox = Outbox(
+            config.codec, self._run, limit_bytes=config.outbox_bytes, compress_from_rows=_COMPRESS_FROM_ROWS
+        )
         self._encoder = Encoder(config.limits)
         self._limiter = Limiter()
+        self._thinning = Thinning()
         self._limit()
         self._payload = self._make_payload(self._scope)
         # Last: what limits and payload policy need may have to be compiled first, and the source would overflow.
-        self._open(self._scope)
+        try:
+            self._open(self._scope)
+        except BaseException:
+            self._run.close()
+            raise
         self._orders: queue.SimpleQueue[StartCapture | StopCapture | None] = queue.SimpleQueue()
-        self._capturing = False
+        self._capturing = self._run.capturing
         self._stopping = False
-        self._captured = 0
-        self._dropped = 0
-        self._in_encoder = 0
-        self._closed_counters: dict[str, int] = {}
-        self._totals: dict[str, int] = {}
         self._sent_interfaces = 0
         self._said = ""
         """the source's condition, as the hub knows it"""
@@ -114,6 +131,9 @@ class Agent:
         self._paused = ""
         """why the hub wants no packets, in words; '' when it does, or has not said yet"""
         self._refused: Refusal | None = None
+        self._said_end = False
+        self._closed_counters = {name: self._tally[name] for name in ("matched", "kernel_dropped") if self._tally[name]}
+        self._totals = dict(self._closed_counters)
         self._finished: asyncio.Future[None] | None = None
         self._connection = Connection(
             config.hub,
@@ -125,6 +145,7 @@ class Agent:
             before_batch=self._announce,
             on_inquiry=lambda inquiry: self._answers.ask(inquiry),
             options=config.link,
+            known=self._run.goes_on,
         )
         self._answers = Answers(
             config.scope, config.bounds, lambda: self._scope, open_trial, send=self._connection.send
@@ -132,7 +153,7 @@ class Agent:
 
     def counters(self) -> dict[str, int]:
         """Totals of this run in packets; docs/protocol.md names them."""
-        return {**self._totals, "outbox": self._outbox.rows, "delivered": self._outbox.delivered}
+        return self._totals | self._tally.counters()
 
     def report(self) -> Report:
         """How this agent is now. Safe from any thread."""
@@ -145,7 +166,7 @@ class Agent:
         return Report(
             state=state,
             reason=reason,
-            run=self._run_id,
+            run=self._run.id,
             source=self._source.kind,
             interfaces=tuple(i for i in self._places.infos() if i.captured),
             sampling=self._scope.sampling,
@@ -161,11 +182,7 @@ class Agent:
         totals = dict(self._closed_counters)
         for name, count in self._source.counters().items() if self._source_open else ():
             totals[name] = totals.get(name, 0) + count
-        totals["captured"] = self._captured
-        totals["sampled_out"] = self._limiter.sampled_out
-        totals["throttled"] = self._limiter.throttled
-        totals["dropped_outbox_full"] = self._dropped
-        totals["in_encoder"] = self._in_encoder
+        self._tally.saw(totals.get("matched", 0), totals.get("kernel_dropped", 0))
         self._totals = totals
 
     async def run(self) -> str:
@@ -175,9 +192,12 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         self._finished = loop.create_future()
-        thread = threading.Thread(target=self._capture, args=(loop,), name="capture", daemon=True)
+        capture = threading.Thread(target=self._capture, args=(loop,), name="capture", daemon=True)
+        spooler = threading.Thread(target=self._outbox.keep_spooling, name="spool", daemon=True)
         link = asyncio.create_task(self._connection.run(), name="connection")
-        thread.start()
+        if self._run.spool:
+            spooler.start()
+        capture.start()
         try:
             await self._first_of(link, self._finished)
             failure = self._finished.exception()
@@ -185,8 +205,7 @@ class Agent:
             names = ", ".join(i.name for i in self._source.interfaces) or "no interface"
             warning = self._source.warning if isinstance(self._source, Warns) else None
             reason = str(failure) if failure else f"{names}: all packets sent" + (f"; {warning}" if warning else "")
-            self._connection.send(End(reason=reason, counters=self.counters()))
-            await asyncio.sleep(0.2)  # let the end message leave before the socket closes
+            self._say_end(reason)
             if failure:
                 raise failure
             return reason
@@ -194,11 +213,36 @@ class Agent:
             self._stopping = True
             self._orders.put(None)
             self._source.wake()
-            link.cancel()
-            await asyncio.gather(link, return_exceptions=True)
             await self._answers.close()
-            await asyncio.to_thread(thread.join, 5.0)
+            await asyncio.to_thread(capture.join, 5.0)
+            if self._run.spool:
+                self._outbox.stop_spooling()
+                await asyncio.to_thread(spooler.join)
+            await self._leave(link)
             self._source.close()
+            self._run.close()
+
+    async def _leave(self, link: asyncio.Task[None]) -> None:
+        """Bring what the hub has not acknowledged into safety, or count it, tell the hub, and end the connection."""
+        if self._run.spool:
+            unsafe = await asyncio.to_thread(self._outbox.spool_all)
+            if unsafe:
+                log.warning("%d packets found no room in the spool; they are lost unless the hub got them", unsafe)
+            if self._outbox.rows:
+                reason = f"The agent was stopped; {self._outbox.rows:,} packets wait in its spool."
+                self._connection.send(self._state(reason))
+            self._connection.send_heartbeat()
+        elif not self._said_end:
+            drained = asyncio.create_task(self._connection.drained(), name="drain")
+            await asyncio.wait([link, drained], timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            drained.cancel()
+            if dropped := self._outbox.drop_all():
+                log.warning("%d packets that the hub did not take in time are lost", dropped)
+            self._say_end("The agent was stopped.")
+        if self._connection.connected:
+            await asyncio.sleep(_PARTING_S)
+        link.cancel()
+        await asyncio.gather(link, return_exceptions=True)
 
     async def _first_of(self, link: asyncio.Task[None], other: asyncio.Future[None]) -> None:
         """Wait for `other`; a connection that gave up comes first and raises its error."""
@@ -207,13 +251,17 @@ class Agent:
             other.cancel()
             link.result()
 
+    def _say_end(self, reason: str) -> None:
+        self._said_end = True
+        self._connection.send(End(reason=reason, counters=self.counters()))
+
     def _hello(self) -> Hello:
         interfaces = self._places.infos()
         self._sent_interfaces = len(interfaces)
         return Hello(
             protocol=PROTOCOL_VERSION,
             agent=self._config.name,
-            run=self._run_id,
+            run=self._run.id,
             version=__version__,
             host=platform.node(),
             os=f"{platform.system()} {platform.release()}",
@@ -222,11 +270,13 @@ class Agent:
             interfaces=interfaces,
             capturing=self._capturing,
             first_sequence=self._outbox.first_sequence,
-            sampling=self._scope.sampling,
+            sampling=self._sampling,
             sampling_by=self._scope.sampling_by,
             payload=self._scope.payload,
             max_packets_per_second=self._scope.max_packets_per_second,
             counters=self.counters(),
+            down_since_ns=self._run.down_since_ns,
+            down_until_ns=self._down_until_ns,
         )
 
     def _announce(self) -> None:
@@ -245,6 +295,7 @@ class Agent:
     def _capture(self, loop: asyncio.AbstractEventLoop) -> None:
         failure: AisharkError | None = None
         try:
+            self._go_on(loop)
             while not self._stopping and not self._source.exhausted:
                 self.turns += 1
                 if not self._capturing or not self._orders.empty():
@@ -252,9 +303,10 @@ class Agent:
                         self._obey(self._orders.get(timeout=_READ_S), loop)
                 else:
                     self._read_once(loop)
-            if not self._stopping:
-                self._flush(loop)
-                self._count()
+            if self._stopping and self._capturing:
+                self._stop(loop)
+            self._flush(loop)
+            self._count()
         except AisharkError as error:
             failure = error
         except Exception as error:
@@ -262,6 +314,19 @@ class Agent:
             failure = CaptureError(f"The capture failed: {error}")
         if not self._stopping:
             loop.call_soon_threadsafe(self._finish, failure)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Capture as an earlier life of this run did, whether or not the hub is there."""
+        self._remember()
+        if self._run.capturing:
+            try:
+                self._start(StartCapture(), loop)
+            except AisharkError as error:
+                self._capturing = False
+                log.warning("the capture does not go on before the hub is there: %s", error)
+
+    def _remember(self) -> None:
+        self._run.remember(self._places.infos(), capturing=self._capturing, asked=self._asked)
 
     def _obey(self, order: StartCapture | StopCapture | None, loop: asyncio.AbstractEventLoop) -> None:
         """Do what the hub wants and answer with the state that results; what cannot be done changes nothing."""
@@ -279,6 +344,7 @@ class Agent:
                 reason = str(error)
                 self._refused = Refusal(reason=reason, at_ns=time.time_ns())
                 log.warning("the hub was refused: %s", reason)
+        self._remember()
         self._say_state(loop, reason, answers=order.number)
         self._said = ""
 
@@ -332,9 +398,13 @@ class Agent:
     def _make_payload(self, scope: CaptureScope) -> Payload:
         return Payload(scope.payload, batch_rows=self._config.limits.max_rows)
 
+    @property
+    def _sampling(self) -> int:
+        return self._scope.sampling * self._thinning.factor
+
     def _limit(self) -> None:
         self._limiter.set(
-            sampling=self._scope.sampling,
+            sampling=self._sampling,
             by_conversation=self._scope.sampling_by == "conversation",
             packets_per_s=self._scope.max_packets_per_second,
             bits_per_s=self._scope.max_bits_per_s,
@@ -368,7 +438,7 @@ class Agent:
             reason=reason[:_MAX_REASON],
             answers=answers,
             interfaces=self._places.infos(),
-            sampling=self._scope.sampling,
+            sampling=self._sampling,
             sampling_by=self._scope.sampling_by,
             payload=self._scope.payload,
             max_packets_per_second=self._scope.max_packets_per_second,
@@ -394,6 +464,9 @@ class Agent:
             self._put(aged, loop)
         if frames is None:
             self._count()
+        if self._config.on_overload == "sample" and self._thinning.follow(self._outbox.fill, time.monotonic()):
+            self._limit()
+            self._say_state(loop)
         if isinstance(self._source, Adjustable) and (condition := self._source.condition) != self._said:
             self._said = condition
             self._say_state(loop, condition)
@@ -401,10 +474,17 @@ class Agent:
     def _take(self, frames: Frames, loop: asyncio.AbstractEventLoop) -> None:
         if len(self._source.interfaces) > len(self._places):
             self._places.follow(self._source.interfaces)
-        self._captured += len(frames)
+            self._remember()
+        self._count()
         link_types = self._places.link_types
+        sampled_out, throttled = self._limiter.sampled_out, self._limiter.throttled
         passed = self._limiter.take(self._places.renumber(frames), link_types)
-        self._in_encoder += len(passed)
+        self._tally.move(
+            captured=len(frames),
+            sampled_out=self._limiter.sampled_out - sampled_out,
+            throttled=self._limiter.throttled - throttled,
+            in_encoder=len(passed),
+        )
         for batch in self._encoder.add(self._payload.cut(passed, link_types), time.monotonic()):
             self._put(batch, loop)
 
@@ -414,11 +494,8 @@ class Agent:
 
     def _put(self, batch: Frames, loop: asyncio.AbstractEventLoop) -> None:
         if self._outbox.is_full and self._source.kind in _LOSSY:
-            self._in_encoder -= len(batch)
-            self._dropped += len(batch)
+            self._tally.move(in_encoder=-len(batch), dropped_outbox_full=len(batch))
             return
         for content in self._payload.contents(batch, self._places.link_types):
-            self._in_encoder -= len(content)
-            self._count()
-            self._outbox.put(content, self.counters())
+            self._outbox.put(content, self._totals)
         loop.call_soon_threadsafe(self._connection.batch_added)

@@ -33,6 +33,7 @@ StartLimitIntervalSec=0
 Type=notify
 ExecStart={command} agent --config {config} --max-retries -1 --log-format json
 Environment=AISHARK_SERVER__API_KEY_FILE=%d/key AISHARK_LOG=INFO NUMBA_CACHE_DIR=%C/aishark/{service}
+Environment=AISHARK_PERFORMANCE__SPOOL=%S/aishark/{service}
 LoadCredential=key:{key}
 CacheDirectory=aishark/{service}
 StateDirectory=aishark/{service}

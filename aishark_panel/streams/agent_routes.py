@@ -96,7 +96,9 @@ class AgentSocket(GuardedSocket):
         journal = self._ingest.journal is not None
         # What is in memory, but not durable, comes again: the welcome frees at the agent all that is before it.
         next_sequence = max(hello.first_sequence, run.durable + 1)
-        self.send(self._end.open(self._link.session.id, next_sequence=next_sequence, capture=capture, journal=journal))
+        taken = run.received if run.received >= next_sequence else 0
+        session = self._link.session.id
+        self.send(self._end.open(session, next_sequence=next_sequence, capture=capture, journal=journal, taken=taken))
         self.hub.agents.welcomed(self._link)
 
     def _handle(self, run: AgentRun, event: Event) -> None:
@@ -108,6 +110,7 @@ class AgentSocket(GuardedSocket):
             case Heartbeat():
                 run.counters = event.counters
                 run.round_trip_ns = event.round_trip_ns
+                run.offset_ns = event.offset_ns
                 self.send(encode_control(HeartbeatReply(sent_ns=event.sent_ns, hub_ns=time.time_ns())))
             case State():
                 asked = self.hub.agents.answered(self._link, event)

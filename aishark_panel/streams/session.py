@@ -91,7 +91,11 @@ class AgentRun:
     """packets that an earlier hub acknowledged, and had in its memory only"""
     others: "list[AgentRun]" = field(default_factory=list)
     """the same run in other sessions, which it fed before"""
+    is_new_life: bool = False
+    """whether the agent was started again, and the time before that is not noted as a gap yet"""
     round_trip_ns: int = 0
+    offset_ns: int = 0
+    """hub's clock less the agent's"""
 
     def follow(self, told: Hello | State) -> None:
         """Note what the agent says it leaves out."""
@@ -182,6 +186,7 @@ class Session:
     def attach(self, hello: Hello) -> AgentRun:
         """Register an agent's run, or find it again after a reconnection; ProtocolError beyond MAX_INTERFACES."""
         run = self.runs.setdefault(hello.run, AgentRun(hello))
+        run.is_new_life |= hello.down_until_ns != run.hello.down_until_ns
         run.hello = hello
         run.follow(hello)
         self.set_interfaces(run, hello.interfaces)
@@ -195,6 +200,9 @@ class Session:
         A run that was away before `since_ns`, when this hub was started, has that in the hub's own gap.
         """
         left_ns, run.left_ns = run.left_ns, 0
+        if run.is_new_life:
+            run.is_new_life, hello = False, run.hello
+            return Gap(what="agent", agent=hello.agent, start_ns=hello.down_since_ns, end_ns=hello.down_until_ns)
         what: Literal["agent", "connection"] = "connection"
         if not left_ns:
             before = [r for r in self.runs.values() if r.left_ns and r.hello.agent == run.hello.agent]
@@ -488,4 +496,7 @@ def _agent_stats(run: AgentRun) -> dict[str, Any]:
         "rejected_batches": run.rejected_batches,
         "duplicate_batches": run.duplicates,
         "round_trip_ms": run.round_trip_ns / 1e6,
+        "clock_offset_ms": run.offset_ns / 1e6,
+        "down_since_ns": run.hello.down_since_ns,
+        "down_until_ns": run.hello.down_until_ns,
     }

@@ -100,7 +100,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     protocol: int
     agent: Name
     run: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
-    """names this life of the agent: batches are numbered from 1 within it"""
+    """names this life of the agent, or its spool: batches are numbered within it"""
     version: Annotated[str, msgspec.Meta(max_length=50)]
     host: Annotated[str, msgspec.Meta(max_length=200)]
     os: Annotated[str, msgspec.Meta(max_length=200)] = ""
@@ -119,6 +119,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """what goes beyond it is not sent; 0: no limit"""
     counters: dict[str, int] = {}
     """as in a heartbeat; `delivered` tells a hub that does not know this run what an earlier one had taken of it"""
+    down_since_ns: Count = 0
+    down_until_ns: Count = 0
+    """when the agent was last known to live before this life of it, and when this began; 0: it is the run's first"""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
@@ -128,6 +131,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     counters: Counters = {}
     round_trip_ns: Count = 0
     """round-trip time of the heartbeat before, 0 when unknown"""
+    offset_ns: int = 0
+    """hub's clock less the agent's, from the heartbeats before; 0 when unknown"""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
@@ -171,6 +176,8 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
     """whether the session wants packets now"""
     journal: bool = False
     """whether the session is journalled: then a batch is to be kept until it is durable"""
+    taken: Count = 0
+    """last batch of this run that the hub has in memory, where that is more than it holds durably"""
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):

@@ -154,7 +154,7 @@ class HubEnd:
         self.pending_bytes += len(message)
         return batch
 
-    def open(self, session: str, *, next_sequence: int, capture: bool, journal: bool = False) -> str:
+    def open(self, session: str, *, next_sequence: int, capture: bool, journal: bool = False, taken: int = 0) -> str:
         """The welcome to send after the hello."""
         self.received = self.taken = self.durable = next_sequence - 1
         return encode_control(
@@ -165,6 +165,7 @@ class HubEnd:
                 window_bytes=WINDOW_BYTES,
                 capture=capture,
                 journal=journal,
+                taken=taken,
             )
         )
 

@@ -1,10 +1,16 @@
-"""Outbox: numbering, bound, release."""
+"""Outbox: numbering, bound, release; what moves to the spool, and what is counted."""
 
+import errno
 import threading
+from pathlib import Path
 
-from aishark_panel.agent.outbox import Outbox
+import pytest
+
+from aishark_panel.agent.outbox import SPOOL_AFTER_S, Outbox
+from aishark_panel.agent.run import Run, open_run
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch
+from tests.integration.conftest import wait_for
 
 FRAMES = Frames.from_list([b"x" * 100] * 10, list(range(10)))
 
@@ -36,3 +42,94 @@ def test_small_batches_are_not_compressed() -> None:
     outbox = Outbox("zstd", compress_from_rows=11)
     outbox.put(FRAMES, {})
     assert Batch.unpack(outbox.get(1) or b"").codec == "none"
+
+
+def test_what_waits_moves_to_the_spool_and_comes_back_from_there(tmp_path: Path) -> None:
+    now_s = [0.0]
+    run = open_run(tmp_path / "spool", "http://hub", "s")
+    outbox = Outbox("none", run, clock=lambda: now_s[0])
+    spooler = threading.Thread(target=outbox.keep_spooling)
+    spooler.start()
+    try:
+        for _ in range(3):
+            outbox.put(FRAMES, {})
+        outbox.release(1)
+        assert run.spool is not None
+        assert run.spool.numbers() == []  # the hub keeps up: nothing is written
+        now_s[0] = SPOOL_AFTER_S + 0.1
+        wait_for(lambda: outbox.is_older(3), "the spool has it")
+    finally:
+        outbox.stop_spooling()
+        spooler.join()
+    assert (outbox.size_bytes, outbox.rows, run.tally["spooled"]) == (0, 20, 20)
+    assert (outbox.get(3), outbox.is_older(1), outbox.is_older(4)) == (None, False, False)
+    assert Batch.unpack(outbox.load(3, dict)).sequence == 3
+    outbox.release(3)
+    assert (run.spool.numbers(), outbox.rows, run.tally["delivered"]) == ([], 0, 30)
+
+
+def test_memory_that_fills_up_is_emptied_into_the_spool_at_once(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "spool", "http://hub", "s")
+    outbox = Outbox("none", run, limit_bytes=10_000, clock=lambda: 0.0)
+    spooler = threading.Thread(target=outbox.keep_spooling)
+    spooler.start()
+    try:
+        for _ in range(40):
+            assert outbox.wait_for_room(10)
+            outbox.put(FRAMES, {})
+    finally:
+        outbox.stop_spooling()
+        spooler.join()
+    assert run.tally["spooled"] >= 300
+    assert [Batch.unpack(outbox.get(n) or outbox.load(n, dict)).sequence for n in range(1, 41)] == list(range(1, 41))
+
+
+def test_a_batch_that_became_unreadable_is_counted_and_an_empty_one_sent(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "spool", "http://hub", "s")
+    outbox = Outbox("none", run)
+    for _ in range(2):
+        outbox.put(FRAMES, {})
+    assert outbox.spool_all() == 0
+    (path,) = (tmp_path / "spool").glob("*.segment")
+    path.write_bytes(path.read_bytes()[:-5])
+    assert [Batch.unpack(outbox.load(n, dict)).rows for n in (1, 2, 2)] == [10, 0, 0]
+    outbox.release(2)
+    counts = run.tally.counters()
+    assert (counts["delivered"], counts["dropped_spool_unreadable"], counts["spooled"]) == (10, 10, 0)
+
+
+def test_the_disk_is_full_while_batches_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = open_run(tmp_path / "spool", "http://hub", "s")
+    outbox = Outbox("none", run, limit_bytes=5_000)
+    outbox.put(FRAMES, {})
+    assert run.spool is not None
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run.spool, "append", full)
+    assert outbox.spool_all() == 10
+    assert outbox.trouble == "the spool cannot be written: No space left on device"
+    assert outbox.fill == outbox.size_bytes / 5_000
+    monkeypatch.undo()
+    assert outbox.spool_all() == 0
+    assert (outbox.trouble, outbox.fill) == ("", run.spool.fill)
+
+
+def test_what_is_given_up_at_the_end_is_counted() -> None:
+    run = Run()
+    outbox = Outbox("none", run)
+    run.tally.move(captured=10, in_encoder=10)
+    outbox.put(FRAMES, {})
+    assert (outbox.drop_all(), outbox.rows, run.tally["dropped_at_exit"]) == (10, 0, 10)
+
+
+def test_a_batch_carries_counters_that_count_it() -> None:
+    run = Run()
+    outbox = Outbox("none", run)
+    run.tally.move(captured=12, sampled_out=2, in_encoder=10)
+    outbox.put(FRAMES, {"matched": 13})
+    told = Batch.unpack(outbox.get(1) or b"").counters
+    assert {name: count for name, count in told.items() if count} == {
+        "matched": 13, "captured": 12, "sampled_out": 2, "outbox": 10,
+    }  # fmt: skip

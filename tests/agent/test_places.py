@@ -50,3 +50,12 @@ def test_an_interface_of_another_link_type_is_another_one() -> None:
     places.follow([SourceInterface(name="tun0", link_type=1, snaplen=9)])
     places.follow([SourceInterface(name="tun0", link_type=101, snaplen=9)])
     assert [(i.link_type, i.captured) for i in places.infos()] == [(1, False), (101, True)]
+
+
+def test_a_later_life_goes_on_with_the_places_of_the_one_before() -> None:
+    before = Places()
+    before.follow(interfaces("eth0", "eth1"))
+    places = Places(before.infos())
+    places.follow(interfaces("eth1"))
+    assert named(places, 0) == ["eth1"]
+    assert [i.name for i in places.infos()] == ["eth0", "eth1"]
