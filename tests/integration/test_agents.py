@@ -19,7 +19,7 @@ from tornado.websocket import websocket_connect
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.errors import ConfigError, ConflictError, HubError, NotAuthorizedError, NotFoundError
 from aishark_panel.streams.routes import ROUTES
-from aishark_panel.wire.messages import StartCapture, decode_hub_message
+from aishark_panel.wire.messages import CaptureSettings, StartCapture, decode_hub_message
 from aishark_panel.wire.protocol import AgentEnd
 from tests.integration.conftest import ask, session_of, stats_when, wait_for, wait_until_ready
 from tests.traffic import frames, hello
@@ -241,7 +241,7 @@ def test_starting_an_agent_starts_its_session_and_only_that_agent_was_stopped(hu
 def test_profiles_are_made_changed_and_forgotten(hub: EmbeddedHub) -> None:
     ask(hub, lambda c: c.profile_save("web & more/less", filter="tcp port 443", snaplen=128))
     ask(hub, lambda c: c.profile_save("web & more/less", filter="tcp port 80"))
-    empty = {"interfaces": None, "snaplen": None, "sampling": None, "max_packets_per_second": None}
+    empty = dict.fromkeys(set(CaptureSettings.__struct_fields__) - {"filter"})
     assert {"name": "web & more/less", "filter": "tcp port 80", **empty} in ask(hub, lambda c: c.profiles())
     ask(hub, lambda c: c.profile_delete("web & more/less"))
     assert ask(hub, lambda c: c.profiles()) == []

@@ -11,6 +11,7 @@ import pytest
 
 from aishark_panel.capturefile import open_capture
 from aishark_panel.client import EmbeddedHub
+from aishark_panel.errors import ConflictError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.dissect.samples import SAMPLES
@@ -172,7 +173,8 @@ def test_the_hub_may_ask_for_less_payload_and_for_no_more_than_the_host_allows(h
             return ask(hub, lambda c: c.stats(session))["agents"][0]["payload"]
 
         assert start(payload="full") == "headers"
-        assert start(payload=1_000) == "headers"
+        with pytest.raises(ConflictError, match="'headers' at most"):
+            start(payload=1_000)
         assert start(payload="none") == "none"
         seen = ask(hub, lambda c: c.stats(session))["end"]
         wait_for(lambda: table(hub, session, ["cap_len"], f"cap_len == 0 and number > {seen}").num_rows > 50, "columns")

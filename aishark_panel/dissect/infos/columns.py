@@ -88,9 +88,9 @@ def _tcp(view: View) -> Iterator[str]:
         yield f"Len={view.column('payload_len')}"
     if layers & Layer.TCP_MSS:
         yield f"MSS={view.column('tcp_mss')}"
-    if layers & Layer.TCP_WSCALE:
-        yield f"WS={1 << min(view.column('tcp_wscale'), 14)}"
     if layers & Layer.TCP_SACK and flags & _SYN:
         yield "SACK_PERM"
     if layers & Layer.TCP_TIMESTAMPS:
         yield f"TSval={view.column('tcp_tsval')} TSecr={view.column('tcp_tsecr')}"
+    if layers & Layer.TCP_WSCALE:
+        yield f"WS={1 << min(view.column('tcp_wscale'), 14)}"
