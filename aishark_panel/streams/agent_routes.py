@@ -10,11 +10,11 @@ from typing import Annotated, ClassVar, Final
 import msgspec
 
 from aishark_panel.errors import AisharkError
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Link
 from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.people import Person, check_name
-from aishark_panel.streams.session import AgentRun
 from aishark_panel.streams.store import RegisteredAgent
 from aishark_panel.wire.frames import MAX_FRAME_BYTES
 from aishark_panel.wire.inquiries import MAX_TRIAL_S, FilterTrial, HostInterfaces

@@ -17,8 +17,9 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from aishark_panel.errors import ConflictError, NotFoundError
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.people import Person
-from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.session import Session
 from aishark_panel.streams.store import Order, RegisteredAgent, Store
 from aishark_panel.wire.inquiries import FilterTrial, HostInterfaces, ListInterfaces, TryFilter
 from aishark_panel.wire.messages import CaptureSettings, Hello, StartCapture, State, StopCapture, encode_control

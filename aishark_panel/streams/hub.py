@@ -20,6 +20,7 @@ from aishark_panel.alerts.notify import Webhook
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect import warm_up
 from aishark_panel.errors import ConfigError, NotFoundError
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Agents, Link, Socket
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
@@ -29,7 +30,7 @@ from aishark_panel.streams.ratelimit import RateLimit
 from aishark_panel.streams.recorder import Recorder, default_folder
 from aishark_panel.streams.recovery import Recovery
 from aishark_panel.streams.rehearsal import rehearse
-from aishark_panel.streams.session import DEFAULT_RING_BYTES, AgentRun, Session
+from aishark_panel.streams.session import DEFAULT_RING_BYTES, Session
 from aishark_panel.streams.store import KeptSession, RegisteredAgent, Store
 from aishark_panel.streams.uploads import DEFAULT_MAX_UPLOAD_BYTES, Uploads
 from aishark_panel.wire.messages import Hello

@@ -18,9 +18,10 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from aishark_panel.errors import NotFoundError, ProtocolError
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.segments import Gap
-from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.session import Session
 from aishark_panel.streams.sessionjournal import SessionJournal
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.streams.session import Session
 
 __all__ = ["IN_PROGRESS", "ledger"]
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.errors import ProtocolError
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.segments import (
     ClearMark,
     Gap,
@@ -28,7 +29,7 @@ from aishark_panel.streams.segments import (
     read_segment,
     segments_of,
 )
-from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.session import Session
 from aishark_panel.wire.messages import Batch
 
 __all__ = ["Recovery"]

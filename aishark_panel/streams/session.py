@@ -7,7 +7,7 @@ time; all else may be called from other threads while it runs.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -15,20 +15,20 @@ import numpy.typing as npt
 
 from aishark_panel.alerts.log import AlertLog
 from aishark_panel.alerts.rule import Rule
-from aishark_panel.dissect import link_type_note
 from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.matches import Matches
 from aishark_panel.streams.ring import BlockView, Ring
 from aishark_panel.streams.rollups import Rollups
 from aishark_panel.streams.segments import Gap
 from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import Hello, InterfaceInfo, PayloadPolicy, SamplingBy, State
+from aishark_panel.wire.messages import Hello, InterfaceInfo
 from aishark_panel.wire.packets import Interface
 from aishark_panel.wire.pcapheaders import CaptureInterface, InterfaceCounters
 
-__all__ = ["DEFAULT_RING_BYTES", "AgentRun", "JournalState", "Session", "SessionState"]
+__all__ = ["DEFAULT_RING_BYTES", "JournalState", "Session", "SessionState"]
 
 DEFAULT_RING_BYTES: Final = 512 * 2**20
 MAX_INTERFACES: Final = 4_096
@@ -37,85 +37,6 @@ MAX_GAPS: Final = 1_000
 _RATE_SPAN_S: Final = 2.0
 
 SessionState = Literal["waiting", "capturing", "stopped", "ended"]
-
-
-@dataclass(slots=True)
-class AgentRun:
-    """One life of an agent inside a session; it survives reconnections."""
-
-    hello: Hello
-    interfaces: tuple[InterfaceInfo, ...] = ()
-    """as the agent last told them"""
-    iface_codes: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, np.uint16))
-    """session's interface code of each of them"""
-    link_types: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
-    connected: bool = True
-    left_ns: int = 0
-    """when it was last connected (Unix time), if it is not and has not ended"""
-    reason: str = ""
-    """why it is not connected or not capturing"""
-    ended: bool = False
-    capturing: bool = True
-    taken: int = 0
-    """sequence of the last batch in the ring"""
-    received: int = 0
-    """sequence of the last batch that came in, on its way to the ring or there"""
-    journalled: int = 0
-    """sequence of the last batch that the journal was given"""
-    unjournalled: int = 0
-    """packets of later batches that are in the ring; the journal had no room for them"""
-    durable: int = 0
-    """sequence of the last batch that survives a crash of the hub"""
-    duplicates: int = 0
-    """batches that came again"""
-    counters: dict[str, int] = field(default_factory=dict)
-    """the agent's own counters, as of its last message"""
-    sampling: int = 1
-    """every how many-th packet, or conversation, it sends"""
-    sampling_by: SamplingBy = "packet"
-    payload: PayloadPolicy = "full"
-    """what it sends of packets"""
-    max_packets_per_second: int = 0
-    """what goes beyond it is not sent; 0: no limit"""
-    packets: int = 0
-    """that came into the ring"""
-    arrived: int = 0
-    """packets of batches that came in, each once"""
-    queued: int = 0
-    unqueued: int = 0
-    """packets of batches that went into the queue, and that left it, whatever became of them"""
-    rejected_batches: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    """packets of those batches, by reason"""
-    lost_in_hub_crash: int = 0
-    """packets that an earlier hub acknowledged, and had in its memory only"""
-    others: "list[AgentRun]" = field(default_factory=list)
-    """the same run in other sessions, which it fed before"""
-    is_new_life: bool = False
-    """whether the agent was started again, and the time before that is not noted as a gap yet"""
-    round_trip_ns: int = 0
-    offset_ns: int = 0
-    """hub's clock less the agent's"""
-
-    def follow(self, told: Hello | State) -> None:
-        """Note what the agent says it leaves out."""
-        self.sampling, self.sampling_by, self.payload = told.sampling, told.sampling_by, told.payload
-        self.max_packets_per_second = told.max_packets_per_second
-
-    def reject(self, reason: str, packets: int) -> None:
-        """A batch was not taken."""
-        self.rejected_batches += 1
-        self.rejected[reason] = self.rejected.get(reason, 0) + packets
-
-    def go_on_after(self, sequence: int) -> None:
-        """Batches up to there are not expected any more: another session has them, or they are gone."""
-        if sequence > self.received:
-            self.received = self.taken = self.journalled = self.durable = sequence
-
-    @property
-    def taken_elsewhere(self) -> int:
-        """Packets of this run that other sessions took."""
-        return sum(run.arrived + run.lost_in_hub_crash for run in self.others)
 
 
 @dataclass(slots=True)
@@ -455,7 +376,7 @@ class Session:
             "journal": self._journal_stats(),
             "left_out": self.left_out,
             "alerts": self.alerts.counts(),
-            "agents": [_agent_stats(r) for r in runs],
+            "agents": [r.stats() for r in runs],
         }
 
     def _journal_stats(self) -> dict[str, Any]:
@@ -469,34 +390,3 @@ class Session:
             "disk_bytes": now.disk_bytes,
             "waiting_bytes": now.waiting_bytes,
         }
-
-
-def _agent_stats(run: AgentRun) -> dict[str, Any]:
-    return {
-        "name": run.hello.agent,
-        "run": run.hello.run,
-        "host": run.hello.host,
-        "version": run.hello.version,
-        "source": run.hello.source,
-        "connected": run.connected,
-        "capturing": run.capturing,
-        "ended": run.ended,
-        "reason": run.reason,
-        "interfaces": [
-            {"name": i.name, "link_type": i.link_type, "filter": i.filter, "note": link_type_note(i.link_type)}
-            for i in run.interfaces
-            if i.captured
-        ],
-        "sampling": run.sampling,
-        "sampling_by": run.sampling_by,
-        "payload": run.payload,
-        "max_packets_per_second": run.max_packets_per_second,
-        "counters": dict(run.counters),
-        "packets": run.packets,
-        "rejected_batches": run.rejected_batches,
-        "duplicate_batches": run.duplicates,
-        "round_trip_ms": run.round_trip_ns / 1e6,
-        "clock_offset_ms": run.offset_ns / 1e6,
-        "down_since_ns": run.hello.down_since_ns,
-        "down_until_ns": run.hello.down_until_ns,
-    }

@@ -8,6 +8,7 @@ import time
 
 import msgspec
 
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.journal import Entry, Journal, JournalLog, Moved
 from aishark_panel.streams.segments import (
     SEGMENT_BYTES,
@@ -18,7 +19,7 @@ from aishark_panel.streams.segments import (
     Totals,
     encode_note,
 )
-from aishark_panel.streams.session import AgentRun, JournalState, Session
+from aishark_panel.streams.session import JournalState, Session
 from aishark_panel.wire.messages import Batch, Hello, InterfaceInfo
 
 __all__ = ["SessionJournal"]

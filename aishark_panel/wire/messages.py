@@ -78,6 +78,9 @@ MAX_COUNT: Final = 2**53
 """Largest integer of a message; up to it floats and the JSON of browsers are exact."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Factor = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
+Time = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""ns since 1970 UTC"""
+Span = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 Counters = Annotated[dict[str, Count], msgspec.Meta(max_length=100)]
 
 
@@ -119,19 +122,19 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """what goes beyond it is not sent; 0: no limit"""
     counters: dict[str, int] = {}
     """as in a heartbeat; `delivered` tells a hub that does not know this run what an earlier one had taken of it"""
-    down_since_ns: Count = 0
-    down_until_ns: Count = 0
+    down_since_ns: Time = 0
+    down_until_ns: Time = 0
     """when the agent was last known to live before this life of it, and when this began; 0: it is the run's first"""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     """Agent is alive; the hub echoes `sent_ns`, from which the agent learns the round-trip time."""
 
-    sent_ns: int
+    sent_ns: Time
     counters: Counters = {}
     round_trip_ns: Count = 0
     """round-trip time of the heartbeat before, 0 when unknown"""
-    offset_ns: int = 0
+    offset_ns: Span = 0
     """hub's clock less the agent's, from the heartbeats before; 0 when unknown"""
 
 
@@ -190,9 +193,9 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
 class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat_reply"):
     """Hub's answer to Heartbeat."""
 
-    sent_ns: int
+    sent_ns: Time
     """echo of the agent's clock"""
-    hub_ns: int
+    hub_ns: Time
     """hub's clock when it answered"""
 
 

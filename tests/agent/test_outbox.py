@@ -15,10 +15,17 @@ from tests.integration.conftest import wait_for
 FRAMES = Frames.from_list([b"x" * 100] * 10, list(range(10)))
 
 
+def put(outbox: Outbox, run: Run, counters: dict[str, int] | None = None) -> None:
+    """Ten packets are captured, and come from the encoder."""
+    run.tally.move(captured=len(FRAMES), in_encoder=len(FRAMES))
+    outbox.put(FRAMES, counters or {})
+
+
 def test_batches_are_numbered_from_one_and_stay_until_durable() -> None:
-    outbox = Outbox("none")
+    run = Run()
+    outbox = Outbox("none", run)
     for _ in range(3):
-        outbox.put(FRAMES, {})
+        put(outbox, run)
     assert [Batch.unpack(outbox.get(n) or b"").sequence for n in (1, 2, 3)] == [1, 2, 3]
     assert (outbox.get(4), outbox.next_sequence, outbox.rows) == (None, 4, 30)
     outbox.release(2)
@@ -28,8 +35,9 @@ def test_batches_are_numbered_from_one_and_stay_until_durable() -> None:
 
 
 def test_a_full_outbox_says_so_and_wakes_who_waits_for_room() -> None:
-    outbox = Outbox("none", limit_bytes=1_000)
-    outbox.put(FRAMES, {})
+    run = Run()
+    outbox = Outbox("none", run, limit_bytes=1_000)
+    put(outbox, run)
     assert outbox.is_full
     assert not outbox.wait_for_room(0.0)
     timer = threading.Timer(0.05, outbox.release, [1])
@@ -39,8 +47,9 @@ def test_a_full_outbox_says_so_and_wakes_who_waits_for_room() -> None:
 
 
 def test_small_batches_are_not_compressed() -> None:
-    outbox = Outbox("zstd", compress_from_rows=11)
-    outbox.put(FRAMES, {})
+    run = Run()
+    outbox = Outbox("zstd", run, compress_from_rows=11)
+    put(outbox, run)
     assert Batch.unpack(outbox.get(1) or b"").codec == "none"
 
 
@@ -52,7 +61,7 @@ def test_what_waits_moves_to_the_spool_and_comes_back_from_there(tmp_path: Path)
     spooler.start()
     try:
         for _ in range(3):
-            outbox.put(FRAMES, {})
+            put(outbox, run)
         outbox.release(1)
         assert run.spool is not None
         assert run.spool.numbers() == []  # the hub keeps up: nothing is written
@@ -76,7 +85,7 @@ def test_memory_that_fills_up_is_emptied_into_the_spool_at_once(tmp_path: Path) 
     try:
         for _ in range(40):
             assert outbox.wait_for_room(10)
-            outbox.put(FRAMES, {})
+            put(outbox, run)
     finally:
         outbox.stop_spooling()
         spooler.join()
@@ -88,7 +97,7 @@ def test_a_batch_that_became_unreadable_is_counted_and_an_empty_one_sent(tmp_pat
     run = open_run(tmp_path / "spool", "http://hub", "s")
     outbox = Outbox("none", run)
     for _ in range(2):
-        outbox.put(FRAMES, {})
+        put(outbox, run)
     assert outbox.spool_all() == 0
     (path,) = (tmp_path / "spool").glob("*.segment")
     path.write_bytes(path.read_bytes()[:-5])
@@ -101,7 +110,7 @@ def test_a_batch_that_became_unreadable_is_counted_and_an_empty_one_sent(tmp_pat
 def test_the_disk_is_full_while_batches_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = open_run(tmp_path / "spool", "http://hub", "s")
     outbox = Outbox("none", run, limit_bytes=5_000)
-    outbox.put(FRAMES, {})
+    put(outbox, run)
     assert run.spool is not None
 
     def full(*_: object) -> None:
@@ -120,15 +129,15 @@ def test_what_is_given_up_at_the_end_is_counted() -> None:
     run = Run()
     outbox = Outbox("none", run)
     run.tally.move(captured=10, in_encoder=10)
-    outbox.put(FRAMES, {})
+    put(outbox, run)
     assert (outbox.drop_all(), outbox.rows, run.tally["dropped_at_exit"]) == (10, 0, 10)
 
 
 def test_a_batch_carries_counters_that_count_it() -> None:
     run = Run()
     outbox = Outbox("none", run)
-    run.tally.move(captured=12, sampled_out=2, in_encoder=10)
-    outbox.put(FRAMES, {"matched": 13})
+    run.tally.move(captured=2, sampled_out=2)
+    put(outbox, run, {"matched": 13})
     told = Batch.unpack(outbox.get(1) or b"").counters
     assert {name: count for name, count in told.items() if count} == {
         "matched": 13, "captured": 12, "sampled_out": 2, "outbox": 10,

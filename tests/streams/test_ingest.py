@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
-from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.session import Session
 from aishark_panel.wire.messages import Batch
 from tests.ledgers import identities, is_drained
 from tests.traffic import frames, hello

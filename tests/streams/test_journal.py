@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aishark_panel.errors import ConfigError
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.recovery import Recovery
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.segments import Gap, segments_of
-from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.session import Session
 from aishark_panel.streams.sessionjournal import SessionJournal
 from aishark_panel.wire.messages import Batch, Hello
 from tests.arrow import read_stream

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.ledger import IN_PROGRESS, ledger
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.segments import Gap
-from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.session import Session
 from tests.ledgers import ON_ITS_WAY, identities, is_drained
 from tests.traffic import frames, hello
 

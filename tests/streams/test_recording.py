@@ -6,10 +6,11 @@ import pytest
 
 from aishark_panel.capturefile import open_capture
 from aishark_panel.errors import ConfigError
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.partfile import PartFile
 from aishark_panel.streams.recording import Recording, RecordingOptions
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
-from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.session import Session
 from aishark_panel.wire.pcapheaders import InterfaceCounters
 from tests.traffic import frames, hello
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from aishark_panel.errors import ConfigError, ExpressionError, NotFoundError, ProtocolError
+from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
-from aishark_panel.streams.session import AgentRun, Session
+from aishark_panel.streams.session import Session
 from aishark_panel.streams.subscription import Subscription
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import InterfaceInfo
