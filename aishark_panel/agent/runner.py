@@ -23,17 +23,15 @@ from aishark_panel import __version__
 from aishark_panel.agent.answers import Answers
 from aishark_panel.agent.bounds import Bounds
 from aishark_panel.agent.connection import Connection, LinkOptions
-from aishark_panel.agent.encode import BatchLimits, Encoder
-from aishark_panel.agent.limits import Limiter
+from aishark_panel.agent.encode import BatchLimits
+from aishark_panel.agent.intake import Intake
 from aishark_panel.agent.outbox import DEFAULT_OUTBOX_BYTES, Outbox
-from aishark_panel.agent.payload import Payload
 from aishark_panel.agent.places import Places
 from aishark_panel.agent.run import Run, open_run
 from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.agent.source import Adjustable, Source, Warns
 from aishark_panel.agent.spool import DEFAULT_SPOOL_BYTES
 from aishark_panel.agent.status import Refusal, Report
-from aishark_panel.agent.thinning import Thinning
 from aishark_panel.errors import AisharkError, CaptureError, ConfigError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import (
@@ -109,11 +107,16 @@ class Agent:
         self._outbox = Outbox(
             config.codec, self._run, limit_bytes=config.outbox_bytes, compress_from_rows=_COMPRESS_FROM_ROWS
         )
-        self._encoder = Encoder(config.limits)
-        self._limiter = Limiter()
-        self._thinning = Thinning()
-        self._limit()
-        self._payload = self._make_payload(self._scope)
+        self._totals: dict[str, int] = {}
+        self._intake = Intake(
+            self._scope,
+            config.limits,
+            self._outbox,
+            self._tally,
+            self._places,
+            counters=lambda: self._totals,
+            on_batch=lambda: self._on_loop(self._connection.batch_added),
+        )
         # Last: what limits and payload policy need may have to be compiled first, and the source would overflow.
         try:
             self._open(self._scope)
@@ -134,8 +137,9 @@ class Agent:
         self._said_end = False
         self._closed_counters = {name: self._tally[name] for name in ("matched", "kernel_dropped") if self._tally[name]}
         self._totals = dict(self._closed_counters)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._finished: asyncio.Future[None] | None = None
-        self._connection = Connection(
+        self._connection: Connection = Connection(
             config.hub,
             config.token,
             self._outbox,
@@ -147,7 +151,7 @@ class Agent:
             options=config.link,
             known=self._run.goes_on,
         )
-        self._answers = Answers(
+        self._answers: Answers = Answers(
             config.scope, config.bounds, lambda: self._scope, open_trial, send=self._connection.send
         )
 
@@ -190,9 +194,9 @@ class Agent:
 
         Raises what Connection.run raises, and CaptureError when the source fails.
         """
-        loop = asyncio.get_running_loop()
-        self._finished = loop.create_future()
-        capture = threading.Thread(target=self._capture, args=(loop,), name="capture", daemon=True)
+        self._loop = asyncio.get_running_loop()
+        self._finished = self._loop.create_future()
+        capture = threading.Thread(target=self._capture, name="capture", daemon=True)
         spooler = threading.Thread(target=self._outbox.keep_spooling, name="spool", daemon=True)
         link = asyncio.create_task(self._connection.run(), name="connection")
         if self._run.spool:
@@ -270,7 +274,7 @@ class Agent:
             interfaces=interfaces,
             capturing=self._capturing,
             first_sequence=self._outbox.first_sequence,
-            sampling=self._sampling,
+            sampling=self._intake.sampling,
             sampling_by=self._scope.sampling_by,
             payload=self._scope.payload,
             max_packets_per_second=self._scope.max_packets_per_second,
@@ -292,20 +296,24 @@ class Agent:
 
     # The capture thread from here on.
 
-    def _capture(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _on_loop(self, function: Callable[..., None], *arguments: object) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _capture(self) -> None:
         failure: AisharkError | None = None
         try:
-            self._go_on(loop)
+            self._go_on()
             while not self._stopping and not self._source.exhausted:
                 self.turns += 1
                 if not self._capturing or not self._orders.empty():
                     with contextlib.suppress(queue.Empty):
-                        self._obey(self._orders.get(timeout=_READ_S), loop)
+                        self._obey(self._orders.get(timeout=_READ_S))
                 else:
-                    self._read_once(loop)
+                    self._read_once()
             if self._stopping and self._capturing:
-                self._stop(loop)
-            self._flush(loop)
+                self._stop()
+            self._intake.flush()
             self._count()
         except AisharkError as error:
             failure = error
@@ -313,14 +321,14 @@ class Agent:
             log.exception("the capture failed")
             failure = CaptureError(f"The capture failed: {error}")
         if not self._stopping:
-            loop.call_soon_threadsafe(self._finish, failure)
+            self._on_loop(self._finish, failure)
 
-    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _go_on(self) -> None:
         """Capture as an earlier life of this run did, whether or not the hub is there."""
         self._remember()
         if self._run.capturing:
             try:
-                self._start(StartCapture(), loop)
+                self._start(StartCapture())
             except AisharkError as error:
                 self._capturing = False
                 log.warning("the capture does not go on before the hub is there: %s", error)
@@ -328,46 +336,42 @@ class Agent:
     def _remember(self) -> None:
         self._run.remember(self._places.infos(), capturing=self._capturing, asked=self._asked)
 
-    def _obey(self, order: StartCapture | StopCapture | None, loop: asyncio.AbstractEventLoop) -> None:
+    def _obey(self, order: StartCapture | StopCapture | None) -> None:
         """Do what the hub wants and answer with the state that results; what cannot be done changes nothing."""
         if order is None:
             return
         reason = ""
         if isinstance(order, StopCapture):
-            self._stop(loop)
+            self._stop()
             self._paused = order.reason or "stopped by the hub"
             reason = order.reason
         else:
             try:
-                self._start(order, loop)
+                self._start(order)
             except AisharkError as error:
                 reason = str(error)
                 self._refused = Refusal(reason=reason, at_ns=time.time_ns())
                 log.warning("the hub was refused: %s", reason)
         self._remember()
-        self._say_state(loop, reason, answers=order.number)
+        self._say_state(reason, answers=order.number)
         self._said = ""
 
-    def _start(self, order: StartCapture, loop: asyncio.AbstractEventLoop) -> None:
+    def _start(self, order: StartCapture) -> None:
         asked = order.over(self._asked)
         scope = self._config.bounds.scope(self._config.scope, asked)
-        payload = self._payload if scope.payload == self._payload.policy else self._make_payload(scope)
+        payload = self._intake.prepare(scope)
         if not self._source_open:
             self._open(scope)
         elif scope.interfaces != self._scope.interfaces:
             self._require_adjustable("interfaces")
-            self._switch(scope, loop)
+            self._switch(scope)
         elif (scope.filter, scope.snaplen) != (self._scope.filter, self._scope.snaplen):
             source = self._require_adjustable("capture filter or snaplen")
             source.adjust(scope.filter, scope.snaplen)
             self._places.follow(self._source.interfaces)
         self._asked = asked
-        if payload is not self._payload:
-            self._flush(loop)  # what waits for company came under the policy before
-            self._payload = payload
-        if scope != self._scope:
-            self._scope = scope
-            self._limit()
+        self._intake.follow(scope, payload)
+        self._scope = scope
         self._capturing = True
         self._paused = ""
 
@@ -382,11 +386,12 @@ class Agent:
     def _open(self, scope: CaptureScope) -> None:
         self._source = self._make_source(scope)
         self._source_open = True
+        self._intake.drops = self._source.kind in _LOSSY
         self._places.follow(self._source.interfaces)
 
-    def _switch(self, scope: CaptureScope, loop: asyncio.AbstractEventLoop) -> None:
+    def _switch(self, scope: CaptureScope) -> None:
         """Capture on other interfaces. Those that cannot be opened are not, and the capture before goes on."""
-        self._close_source(loop)
+        self._close_source()
         try:
             self._open(scope)
         except AisharkError:
@@ -395,42 +400,27 @@ class Agent:
             self._capturing = True
             raise
 
-    def _make_payload(self, scope: CaptureScope) -> Payload:
-        return Payload(scope.payload, batch_rows=self._config.limits.max_rows)
-
-    @property
-    def _sampling(self) -> int:
-        return self._scope.sampling * self._thinning.factor
-
-    def _limit(self) -> None:
-        self._limiter.set(
-            sampling=self._sampling,
-            by_conversation=self._scope.sampling_by == "conversation",
-            packets_per_s=self._scope.max_packets_per_second,
-            bits_per_s=self._scope.max_bits_per_s,
-        )
-
-    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _stop(self) -> None:
         """Pause; a live source of this host is given up meanwhile, so that it does not overflow."""
         self._capturing = False
         if isinstance(self._source, Adjustable) and self._source_open:
-            self._close_source(loop)
-        self._flush(loop)
+            self._close_source()
+        self._intake.flush()
         self._count()
 
-    def _close_source(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _close_source(self) -> None:
         """Take what a live source still holds, and close it."""
         assert isinstance(self._source, Adjustable)
         self._source.halt()
         while (frames := self._source.read(0)) is not None:
-            self._take(frames, loop)
+            self._take(frames)
         for name, count in self._source.counters().items():
             self._closed_counters[name] = self._closed_counters.get(name, 0) + count
         self._source.close()
         self._source_open = False
 
-    def _say_state(self, loop: asyncio.AbstractEventLoop, reason: str = "", *, answers: int = 0) -> None:
-        loop.call_soon_threadsafe(self._connection.send, self._state(reason, answers))
+    def _say_state(self, reason: str = "", *, answers: int = 0) -> None:
+        self._on_loop(self._connection.send, self._state(reason, answers))
 
     def _state(self, reason: str, answers: int = 0) -> State:
         return State(
@@ -438,7 +428,7 @@ class Agent:
             reason=reason[:_MAX_REASON],
             answers=answers,
             interfaces=self._places.infos(),
-            sampling=self._sampling,
+            sampling=self._intake.sampling,
             sampling_by=self._scope.sampling_by,
             payload=self._scope.payload,
             max_packets_per_second=self._scope.max_packets_per_second,
@@ -452,50 +442,25 @@ class Agent:
             else:
                 self._finished.set_result(None)
 
-    def _read_once(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._source.kind not in _LOSSY and self._outbox.is_full:
+    def _read_once(self) -> None:
+        if not self._intake.drops and self._outbox.is_full:
             self._outbox.wait_for_room(_READ_S)
             return
-        waiting_s = self._encoder.due_s(time.monotonic()) if self._encoder.rows else _READ_S
-        frames = self._source.read(waiting_s)
+        frames = self._source.read(self._intake.due_s(_READ_S))
         if frames is not None and len(frames):
-            self._take(frames, loop)
-        if (aged := self._encoder.poll(time.monotonic())) is not None:
-            self._put(aged, loop)
+            self._take(frames)
+        self._intake.poll()
         if frames is None:
             self._count()
-        if self._config.on_overload == "sample" and self._thinning.follow(self._outbox.fill, time.monotonic()):
-            self._limit()
-            self._say_state(loop)
+        if self._config.on_overload == "sample" and self._intake.thin():
+            self._say_state()
         if isinstance(self._source, Adjustable) and (condition := self._source.condition) != self._said:
             self._said = condition
-            self._say_state(loop, condition)
+            self._say_state(condition)
 
-    def _take(self, frames: Frames, loop: asyncio.AbstractEventLoop) -> None:
+    def _take(self, frames: Frames) -> None:
         if len(self._source.interfaces) > len(self._places):
             self._places.follow(self._source.interfaces)
             self._remember()
         self._count()
-        link_types = self._places.link_types
-        sampled_out, throttled = self._limiter.sampled_out, self._limiter.throttled
-        passed = self._limiter.take(self._places.renumber(frames), link_types)
-        self._tally.move(
-            captured=len(frames),
-            sampled_out=self._limiter.sampled_out - sampled_out,
-            throttled=self._limiter.throttled - throttled,
-            in_encoder=len(passed),
-        )
-        for batch in self._encoder.add(self._payload.cut(passed, link_types), time.monotonic()):
-            self._put(batch, loop)
-
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        if (rest := self._encoder.flush()) is not None:
-            self._put(rest, loop)
-
-    def _put(self, batch: Frames, loop: asyncio.AbstractEventLoop) -> None:
-        if self._outbox.is_full and self._source.kind in _LOSSY:
-            self._tally.move(in_encoder=-len(batch), dropped_outbox_full=len(batch))
-            return
-        for content in self._payload.contents(batch, self._places.link_types):
-            self._outbox.put(content, self._totals)
-        loop.call_soon_threadsafe(self._connection.batch_added)
+        self._intake.take(frames)
