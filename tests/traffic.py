@@ -4,7 +4,7 @@ import socket
 import struct
 
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo
+from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo, SourceKind
 
 __all__ = ["frames", "hello", "tcp_frame", "udp_frame"]
 
@@ -37,7 +37,12 @@ def frames(n: int, *, first: int = 0, size: int = 20, step_ns: int = 1_000_000) 
 
 
 def hello(
-    *interfaces: str, agent: str = "edge", run: str = "ab" * 16, session: str = "", protocol: int = PROTOCOL_VERSION
+    *interfaces: str,
+    agent: str = "edge",
+    run: str = "ab" * 16,
+    session: str = "",
+    source: SourceKind = "live",
+    protocol: int = PROTOCOL_VERSION,
 ) -> Hello:
     """An agent's greeting; its Ethernet interfaces are eth0 unless others are named."""
     return Hello(
@@ -46,7 +51,7 @@ def hello(
         run=run,
         version="1",
         host="host",
-        source="live",
+        source=source,
         session=session,
         interfaces=tuple(InterfaceInfo(name=name, link_type=1) for name in interfaces or ("eth0",)),
     )

@@ -151,8 +151,18 @@ class Agents:
             self._save_order(link)
 
     def starts_at_once(self, link: Link) -> bool:
-        """Whether the welcome may ask for packets: not when settings have to be told first."""
-        return link.wanted and link.session.wanted and not link.untold
+        """Whether the welcome may ask for packets: not when settings have to be told first.
+
+        Made-up traffic waits for a hub that is not ready; real packets would be missed, and wait at the agent.
+        """
+        waits = link.hello.source == "synthetic" and link.session.preparing
+        return link.wanted and link.session.wanted and not link.untold and not waits
+
+    def hub_is_ready(self) -> None:
+        """Let the agents that waited for it begin."""
+        for link in list(self._links.values()):
+            if link.connected and not link.run.capturing and self.starts_at_once(link):
+                link.tell(capture=True)
 
     def detach(self, link: Link, reason: str) -> None:
         """A connection ended; a newer one of the same run is left alone."""

@@ -164,6 +164,7 @@ class Hub:
 
         await loop.run_in_executor(self.ingest_pool, work)
         say("")
+        self.agents.hub_is_ready()
         self._is_warm.set()
 
     def _bring_back(self, journal: Journal) -> None:
