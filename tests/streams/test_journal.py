@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
 import os
 import resource
@@ -413,6 +414,23 @@ def test_a_deleted_session_leaves_nothing(tmp_path: Path) -> None:
         hub.writer.forget()
         hub.take(batch(3))
     assert [path.name for path in tmp_path.iterdir()] == ["journal.lock"]
+
+
+def test_a_session_is_deleted_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+
+    def full(*_: object) -> None:
+        writing.set()
+        go_on.wait(20)
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    with kept(tmp_path) as hub:
+        hub.take(batch(1))
+        assert writing.wait(20)
+        hub.writer.forget()
+        go_on.set()
+    assert hub.journal.waiting_bytes == 0
 
 
 def test_a_session_whose_hub_died_while_it_was_deleted_is_removed(tmp_path: Path) -> None:
