@@ -248,6 +248,7 @@ class Ingest:
         for _, run, batch, is_new in outcome.left:
             run.arrived -= batch.rows if is_new else 0
         for peer, reason in outcome.refused.items():
+            self._let_go(peer)
             peer.refuse(reason)
         self._to_send_again |= outcome.unwritten
         self._have_sent_again()
@@ -256,6 +257,18 @@ class Ingest:
         for peer in {id(queued.peer): queued.peer for queued in batches}.values():
             if peer not in outcome.refused:
                 peer.acknowledge()
+
+    def _let_go(self, peer: Peer) -> None:
+        """A batch of this connection was refused: those behind it that came meanwhile were never taken, either."""
+        waiting, self._batches = self._batches, []
+        for queued in waiting:
+            if queued.peer is not peer:
+                self._batches.append(queued)
+            elif queued.is_new:
+                queued.run.arrived -= queued.batch.rows
+                queued.run.unqueued += queued.batch.rows
+        if peer.run:
+            peer.run.received = peer.run.taken
 
     def _have_sent_again(self) -> None:
         """Once the journal is written again, have what it lacks sent again."""

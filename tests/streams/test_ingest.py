@@ -219,3 +219,34 @@ def test_batches_behind_a_refused_one_were_never_taken(tmp_path: Path) -> None:
         assert identities(ledger(desk.session)) == []
 
     with_ingest(tmp_path, test)
+
+
+def test_batches_that_come_while_one_is_refused_were_never_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking, go_on = threading.Event(), threading.Event()
+    real = Session.ingest
+
+    def slow(self: Session, *arguments: object) -> None:
+        taking.set()
+        go_on.wait(20)
+        real(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Session, "ingest", slow)
+
+    async def test(desk: Desk) -> None:
+        desk.put(1)
+        desk.ingest.put(desk.agent, desk.run, Batch.unpack(Batch.pack(4, frames(7), "none", {})))
+        await asyncio.to_thread(taking.wait, 20)
+        desk.put(5, 6)
+        go_on.set()
+        await desk.agent.until(lambda: bool(desk.agent.refused))
+        await desk.all_taken(1)
+        (hub,) = ledger(desk.session)["agents"][0]["stages"]
+        assert hub["parts"] == {"ingested": 100, "rejected_invalid": 7, "in_hub_queue": 0}
+        assert identities(ledger(desk.session)) == []
+        desk.put(2)
+        await desk.all_taken(2)
+        assert identities(ledger(desk.session)) == []
+
+    with_ingest(tmp_path, test)
