@@ -54,6 +54,8 @@ class AgentRun:
     """that came into the ring"""
     arrived: int = 0
     """packets of batches that came in, each once"""
+    recovered: int = 0
+    """packets of those that an earlier hub got"""
     queued: int = 0
     unqueued: int = 0
     """packets of batches that went into the queue, and that left it, whatever became of them"""

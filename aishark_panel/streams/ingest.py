@@ -195,6 +195,8 @@ class Ingest:
         except Exception:
             log.exception("session %s could not be read back from its journal", self.session.name)
         self.session.recovering = ""
+        if self.journal:
+            self.journal.go_on()
 
     def _take(self, batches: list[_Queued]) -> _Outcome:
         """Worker thread: ingest batches."""

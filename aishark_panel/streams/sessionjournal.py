@@ -57,6 +57,10 @@ class SessionJournal:
         """Whether the disk takes nothing at the moment."""
         return bool(self._log.problem)
 
+    def go_on(self) -> None:
+        """The session is back: what comes now follows what it has."""
+        self._bytes = self._session.bytes
+
     def batch(self, run: AgentRun, batch: Batch) -> bool:
         """Write down a batch that has just come into the ring; False where there is no room for it: it has to come
         `again`."""

@@ -23,7 +23,7 @@ from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.recovery import Recovery
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
-from aishark_panel.streams.segments import Gap, segments_of
+from aishark_panel.streams.segments import Gap, read_segment, segment_head, segments_of
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.sessionjournal import SessionJournal
 from aishark_panel.wire.messages import Batch, Hello
@@ -34,6 +34,9 @@ from tests.traffic import frames, hello
 SESSION = "0123456789ab"
 HELLO = hello()
 OTHER = hello("eth0", "eth1", agent="other", run="cd" * 16)
+
+RECORD_HEAD = 48
+"""bytes before a record's payload"""
 
 
 class Kept:
@@ -51,6 +54,7 @@ class Kept:
     async def _read_back(self) -> None:
         async for step in self.recovery.steps():
             step()
+        self.writer.go_on()
 
     def _on_moved(self, marks: dict[str, int]) -> None:
         with self._moved:
@@ -353,6 +357,52 @@ def test_a_journal_that_is_cut_or_damaged_anywhere_gives_what_stands_before(
             hub.take(batch(sequence, rows=5))
     with kept(folder) as again:
         assert again.contents() == expected(1, 4, rows=5)
+
+
+def test_a_hub_that_is_killed_at_the_head_of_a_segment_knows_what_it_has(tmp_path: Path) -> None:
+    with kept(tmp_path) as before:
+        for sequence in (1, 2):
+            before.take(batch(sequence))
+        before.take(batch(1), OTHER)
+    with kept(tmp_path) as again:
+        again.take(batch(3))
+    newest = paths(tmp_path)[-1]
+    totals = read_segment(newest).records[0]
+    os.truncate(newest, len(segment_head()) + RECORD_HEAD + len(totals.payload))
+    with kept(tmp_path) as after:
+        assert (after.run().received, after.run(OTHER).received) == (2, 1)
+
+
+def test_a_session_goes_on_counting_bytes_when_the_segments_of_before_are_gone(
+    tmp_path: Path, small_segments: None
+) -> None:
+    with kept(tmp_path) as before:
+        before.take(batch(1))
+    first = paths(tmp_path)
+    with kept(tmp_path) as again:
+        again.take(batch(2))
+        size_bytes = again.session.bytes
+    for path in first:
+        path.unlink()
+    with kept(tmp_path) as after:
+        assert (after.session.packets, after.session.bytes) == (200, size_bytes)
+
+
+def test_what_a_run_lost_before_it_came_into_the_journal_is_in_the_book(tmp_path: Path) -> None:
+    with kept(tmp_path) as before:
+        before.take(batch(1))
+        run = before.run(OTHER)
+        run.lost_in_hub_crash = before.session.lost_in_hub_crash = 70
+        before.take(batch(1), OTHER)
+        run.lost_in_hub_crash = before.session.lost_in_hub_crash = 90
+        before.writer.note(run)
+    for _ in range(2):
+        with kept(tmp_path) as after:
+            assert (after.run(OTHER).lost_in_hub_crash, after.session.lost_in_hub_crash) == (90, 90)
+            book = ledger(after.session)
+            hubs = [stage for agent in book["agents"] for stage in agent["stages"] if stage["stage"] == "hub"]
+            assert sum(stage["parts"]["ingested"] for stage in hubs) == book["ring"]["packets"]
+            after.take(batch(2))
 
 
 def test_files_that_are_no_segments_do_no_harm(tmp_path: Path) -> None:
