@@ -102,7 +102,8 @@ class Agent:
         self._run = open_run(config.spool, config.hub, config.session, config.spool_bytes) if config.spool else Run()
         self._tally = self._run.tally
         self._asked = self._run.asked
-        self._places = Places(self._run.interfaces)
+        # Batches that wait name their interfaces by these places; without any there is no need to keep them.
+        self._places = Places(self._run.interfaces if self._run.owes else ())
         self._down_until_ns = time.time_ns() if self._run.goes_on else 0
         self._outbox = Outbox(
             config.codec, self._run, limit_bytes=config.outbox_bytes, compress_from_rows=_COMPRESS_FROM_ROWS

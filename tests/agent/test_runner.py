@@ -198,16 +198,19 @@ def test_a_disk_that_is_full_for_a_while(
     asyncio.run(run())
 
 
-def test_interfaces_of_an_earlier_life_keep_their_places(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_interfaces_of_an_earlier_life_keep_their_places_while_its_packets_wait(tmp_path: Path, kept: bool) -> None:
     async def run() -> None:
         hub = HubDouble()
-        async with running(agent_config(hub.url, tmp_path), NumberedSource(stop_at=20)):
-            await until(lambda: hub.numbers, "packets")
+        hub.keeps_up = not kept
+        async with running(agent_config(hub.url, tmp_path), NumberedSource(stop_at=20)) as (agent, _):
+            await until(lambda: hub.numbers and (kept or agent.counters()["delivered"] == 20), "packets")
         source = NumberedSource(first=20, stop_at=40)
         source.interfaces = [type(source.interfaces[0])("wg0", 101, 100)]
         async with running(agent_config(hub.url, tmp_path), source):
             await until(lambda: len(hub.numbers) == 40, "packets of the other interface")
-        assert [(i.name, i.link_type) for i in hub.hellos[-1].interfaces] == [("eth0", 1), ("wg0", 101)]
+        told = [(i.name, i.link_type) for i in hub.hellos[-1].interfaces]
+        assert told == [("eth0", 1), ("wg0", 101)][not kept :]
         await hub.close()
 
     asyncio.run(run())
