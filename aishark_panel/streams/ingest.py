@@ -65,7 +65,7 @@ class _Outcome:
     unwritten: set[Peer] = field(default_factory=set)
     """whose batches the journal had no room for"""
     left: list[_Queued] = field(default_factory=list)
-    """not looked at: they stood behind one that was refused"""
+    """not to be counted: they stood behind one that was refused, or were refused before"""
 
 
 class Ingest:
@@ -212,12 +212,12 @@ class Ingest:
                     outcome.unwritten.add(peer)
             except ProtocolError as error:
                 outcome.refused[peer] = str(error)
-                self._reject(run, batch, "invalid")
+                self._reject(queued, "invalid", outcome)
             except Exception:
                 # One agent's batch must never stop the others; the connection ends with a reason instead.
                 log.exception("batch %d of agent %s failed", batch.sequence, run.hello.agent)
                 outcome.refused[peer] = f"batch {batch.sequence} could not be ingested; see the hub's log"
-                self._reject(run, batch, "failed")
+                self._reject(queued, "failed", outcome)
             run.unqueued += batch.rows if is_new else 0
         return outcome
 
@@ -234,7 +234,12 @@ class Ingest:
         run.durable = batch.sequence
         return True
 
-    def _reject(self, run: AgentRun, batch: Batch, reason: str) -> None:
+    def _reject(self, queued: _Queued, reason: str, outcome: _Outcome) -> None:
+        run, batch = queued.run, queued.batch
+        if batch.sequence == run.refused:  # an agent that keeps what it has goes on trying
+            outcome.left.append(queued)
+            return
+        run.refused = batch.sequence
         run.reject(reason, batch.rows)
         if self.journal:
             self.journal.note(run)

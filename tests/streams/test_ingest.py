@@ -1,6 +1,7 @@
 """Ingest with a journal: who is told what while the disk is slow, full, or being read back."""
 
 import asyncio
+import dataclasses
 import os
 import resource
 import threading
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aishark_panel.streams.agentrun import AgentRun
@@ -247,6 +249,23 @@ def test_batches_that_come_while_one_is_refused_were_never_taken(
         assert identities(ledger(desk.session)) == []
         desk.put(2)
         await desk.all_taken(2)
+        assert identities(ledger(desk.session)) == []
+
+    with_ingest(tmp_path, test)
+
+
+def test_a_batch_that_is_refused_again_and_again_is_counted_once(tmp_path: Path) -> None:
+    foreign = dataclasses.replace(frames(7), iface=np.full(7, 9, np.uint16))
+
+    async def test(desk: Desk) -> None:
+        desk.put(1)
+        for _ in range(3):
+            again = Agent(desk.run)
+            desk.ingest.put(again, desk.run, Batch.unpack(Batch.pack(2, foreign, "none", {})))
+            await again.until(lambda agent=again: bool(agent.refused))  # type: ignore[misc]
+        (hub,) = ledger(desk.session)["agents"][0]["stages"]
+        assert (hub["packets"], hub["parts"]["rejected_invalid"]) == (107, 7)
+        assert desk.run.rejected_batches == 1
         assert identities(ledger(desk.session)) == []
 
     with_ingest(tmp_path, test)
