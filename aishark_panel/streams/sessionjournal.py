@@ -85,6 +85,12 @@ class SessionJournal:
         self._put([*entries, entry])
         run.journalled = batch.sequence
         run.unjournalled -= batch.rows
+        if run.unjournalled and run.journalled == run.taken:
+            # The agent was killed, or given another session, before it could send these again: the next hub, which will
+            # not have them, is to know that they are lost.
+            run.unjournalled = 0
+            self._counters[run.hello.run] = batch.counters
+            self._put([self._run_entry(run)])
         return True
 
     def note(self, run: AgentRun) -> None:

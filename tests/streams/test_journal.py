@@ -298,6 +298,38 @@ def test_what_there_was_no_memory_for_is_written_down_when_it_comes_again(
         assert identities(ledger(after.session)) == []
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_there_was_no_memory_for_and_comes_no_more_is_in_the_book_of_the_next_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    monkeypatch.setattr("aishark_panel.streams.journal.RETRY_S", 0.05)
+    monkeypatch.setattr("aishark_panel.streams.journal.QUEUE_BYTES", 30_000)
+    with kept(tmp_path) as hub:
+        hub.take(batch(1))
+        hub.wait_durable(1)
+        with files_at_most(12_000):
+            hub.take(batch(2))
+            hub.wait(lambda: hub.writer.is_failing)
+            written = [sequence for sequence in range(3, 21) if hub.take(batch(sequence))]
+        hub.wait_durable(written[-1])
+        if moved:  # the agent fed another session up to batch 30, and forgot what that had
+            hub.run().go_on_after(30)
+            hub.take(batch(31))
+            hub.wait_durable(31)
+        else:  # the agent was killed, and had these in memory only
+            for sequence in range(written[-1] + 1, 21):
+                hub.take(Batch.unpack(Batch.pack(sequence, frames(0), "none", {"captured": 2_000})))
+            hub.wait_durable(20)
+        packets, missing = hub.session.packets, 100 * (20 - written[-1])
+        assert packets == 2_000 + 100 * moved
+    with kept(tmp_path) as after:
+        assert (after.session.packets, after.session.lost_in_hub_crash) == (packets - missing, missing)
+        assert after.run().counters["captured"] == (3_100 if moved else 2_000)
+        others = msgspec.structs.replace(HELLO, run="ef" * 16)
+        after.run().others = [AgentRun(others, arrived=1_000)] if moved else []
+        assert identities(ledger(after.session)) == []
+
+
 def test_a_segment_is_damaged_and_what_it_costs_is_in_the_book(tmp_path: Path, small_segments: None) -> None:
     with kept(tmp_path) as before:
         for sequence in range(1, 11):
