@@ -1,14 +1,10 @@
 """The journal: a session comes back as it was, whatever happened to hub, disk and files."""
 
-import asyncio
-import contextlib
 import errno
 import functools
 import os
-import resource
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,112 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aishark_panel.errors import ConfigError
-from aishark_panel.streams.agentrun import AgentRun
-from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
+from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.queries import METHODS
-from aishark_panel.streams.recovery import Recovery
-from aishark_panel.streams.ring import MIN_LIMIT_BYTES
-from aishark_panel.streams.segments import Gap, read_segment, segment_head, segments_of
+from aishark_panel.streams.segments import Gap
 from aishark_panel.streams.session import Session
-from aishark_panel.streams.sessionjournal import SessionJournal
-from aishark_panel.wire.messages import Batch, Hello
+from aishark_panel.wire.messages import Batch
 from tests.arrow import read_stream
 from tests.ledgers import identities
+from tests.streams.journals import HELLO, OTHER, SESSION, batch, expected, files_at_most, kept, paths
 from tests.traffic import frames, hello
-
-SESSION = "0123456789ab"
-HELLO = hello()
-OTHER = hello("eth0", "eth1", agent="other", run="cd" * 16)
-
-RECORD_HEAD = 48
-"""bytes before a record's payload"""
-
-
-class Kept:
-    """A session of a hub with a journal in `folder`: what `Ingest` does, without the event loop."""
-
-    def __init__(self, folder: Path, limit_bytes: int = DEFAULT_JOURNAL_BYTES) -> None:
-        self.journal = Journal(folder, limit_bytes=limit_bytes)
-        self.session = Session(SESSION, "kept", ring_bytes=MIN_LIMIT_BYTES)
-        self.durable: dict[str, int] = {}
-        self._moved = threading.Condition()
-        self.recovery = Recovery(self.session, folder / SESSION, died_ns=self.journal.died_ns, now_ns=time.time_ns())
-        self.writer = SessionJournal(self.session, self.journal, self._on_moved)
-        asyncio.run(self._read_back())
-
-    async def _read_back(self) -> None:
-        async for step in self.recovery.steps():
-            step()
-        self.writer.go_on()
-
-    def _on_moved(self, marks: dict[str, int]) -> None:
-        with self._moved:
-            self.durable |= marks
-            self._moved.notify_all()
-
-    def run(self, greeting: Hello = HELLO) -> AgentRun:
-        return self.session.runs.get(greeting.run) or self.session.attach(greeting)
-
-    def take(self, batch: Batch, greeting: Hello = HELLO) -> bool:
-        """An agent's batch; whether it was given to the journal."""
-        run = self.run(greeting)
-        if batch.sequence <= run.taken:
-            return self.writer.again(run, batch)
-        run.arrived += batch.rows
-        self.session.ingest(run, batch.content(), batch.sequence, batch.counters)
-        return self.writer.batch(run, batch)
-
-    def clear(self) -> None:
-        self.session.clear()
-        self.writer.clear()
-
-    def wait_durable(self, sequence: int, greeting: Hello = HELLO) -> None:
-        self.wait(lambda: self.durable.get(greeting.run, 0) >= sequence)
-
-    def wait(self, check: Callable[[], bool]) -> None:
-        with self._moved:
-            assert self._moved.wait_for(check, 20)
-
-    def contents(self) -> list[bytes]:
-        """The frames in the ring."""
-        with self.session.ring.read() as views:
-            return [block.frame(row) for block, start, stop in views for row in range(start, stop)]
-
-    def close(self) -> None:
-        self.journal.close()
-
-
-@contextlib.contextmanager
-def kept(folder: Path, limit_bytes: int = DEFAULT_JOURNAL_BYTES) -> Iterator[Kept]:
-    hub = Kept(folder, limit_bytes)
-    try:
-        yield hub
-    finally:
-        hub.close()
-
-
-def batch(sequence: int, rows: int = 100, size: int = 20) -> Batch:
-    """Batch `sequence` of a run: numbered packets."""
-    made = frames(rows, first=rows * (sequence - 1), size=size)
-    return Batch.unpack(Batch.pack(sequence, made, "none", {"captured": rows * sequence}))
-
-
-def expected(first: int, last: int, rows: int = 100, size: int = 20) -> list[bytes]:
-    """The frames of batches first to last."""
-    made = frames(rows * (last - first + 1), first=rows * (first - 1), size=size)
-    return [made.frame(i) for i in range(len(made))]
-
-
-@pytest.fixture
-def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Segments of some 20 kB: two batches."""
-    for module in ("journal", "sessionjournal"):
-        monkeypatch.setattr(f"aishark_panel.streams.{module}.SEGMENT_BYTES", 20_000)
-
-
-def paths(folder: Path) -> list[Path]:
-    return [path for _, path in segments_of(folder / SESSION)]
 
 
 def answers(session: Session) -> list[object]:
@@ -229,17 +129,6 @@ def test_what_was_cleared_does_not_come_back(tmp_path: Path) -> None:
         assert identities(ledger(after.session)) == []
 
 
-@contextlib.contextmanager
-def files_at_most(size_bytes: int) -> Iterator[None]:
-    """No file of this process may become longer: writing fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_disk_that_takes_nothing_stops_durable_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,56 +187,6 @@ def test_what_there_was_no_memory_for_is_written_down_when_it_comes_again(
         assert identities(ledger(after.session)) == []
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_what_there_was_no_memory_for_and_comes_no_more_is_in_the_book_of_the_next_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
-) -> None:
-    monkeypatch.setattr("aishark_panel.streams.journal.RETRY_S", 0.05)
-    monkeypatch.setattr("aishark_panel.streams.journal.QUEUE_BYTES", 30_000)
-    with kept(tmp_path) as hub:
-        hub.take(batch(1))
-        hub.wait_durable(1)
-        with files_at_most(12_000):
-            hub.take(batch(2))
-            hub.wait(lambda: hub.writer.is_failing)
-            written = [sequence for sequence in range(3, 21) if hub.take(batch(sequence))]
-        hub.wait_durable(written[-1])
-        if moved:  # the agent fed another session up to batch 30, and forgot what that had
-            hub.run().go_on_after(30)
-            hub.take(batch(31))
-            hub.wait_durable(31)
-        else:  # the agent was killed, and had these in memory only
-            for sequence in range(written[-1] + 1, 21):
-                hub.take(Batch.unpack(Batch.pack(sequence, frames(0), "none", {"captured": 2_000})))
-            hub.wait_durable(20)
-        packets, missing = hub.session.packets, 100 * (20 - written[-1])
-        assert packets == 2_000 + 100 * moved
-    with kept(tmp_path) as after:
-        assert (after.session.packets, after.session.lost_in_hub_crash) == (packets - missing, missing)
-        assert after.run().counters["captured"] == (3_100 if moved else 2_000)
-        others = msgspec.structs.replace(HELLO, run="ef" * 16)
-        after.run().others = [AgentRun(others, arrived=1_000)] if moved else []
-        assert identities(ledger(after.session)) == []
-
-
-def test_a_segment_is_damaged_and_what_it_costs_is_in_the_book(tmp_path: Path, small_segments: None) -> None:
-    with kept(tmp_path) as before:
-        for sequence in range(1, 11):
-            before.take(batch(sequence))
-    damaged = paths(tmp_path)[1]
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged.write_bytes(content)
-    for _ in range(2):
-        with kept(tmp_path) as after:
-            lost = after.session.lost_in_hub_crash
-            assert lost > 0
-            assert after.session.packets + lost == 1_000
-            assert set(after.contents()) < set(expected(1, 10))
-            assert after.run().durable == 10
-            assert identities(ledger(after.session)) == []
-
-
 @functools.cache
 def journal_of_three() -> tuple[bytes, list[bytes]]:
     """A segment with three batches, and their frames."""
@@ -389,52 +228,6 @@ def test_a_journal_that_is_cut_or_damaged_anywhere_gives_what_stands_before(
             hub.take(batch(sequence, rows=5))
     with kept(folder) as again:
         assert again.contents() == expected(1, 4, rows=5)
-
-
-def test_a_hub_that_is_killed_at_the_head_of_a_segment_knows_what_it_has(tmp_path: Path) -> None:
-    with kept(tmp_path) as before:
-        for sequence in (1, 2):
-            before.take(batch(sequence))
-        before.take(batch(1), OTHER)
-    with kept(tmp_path) as again:
-        again.take(batch(3))
-    newest = paths(tmp_path)[-1]
-    totals = read_segment(newest).records[0]
-    os.truncate(newest, len(segment_head()) + RECORD_HEAD + len(totals.payload))
-    with kept(tmp_path) as after:
-        assert (after.run().received, after.run(OTHER).received) == (2, 1)
-
-
-def test_a_session_goes_on_counting_bytes_when_the_segments_of_before_are_gone(
-    tmp_path: Path, small_segments: None
-) -> None:
-    with kept(tmp_path) as before:
-        before.take(batch(1))
-    first = paths(tmp_path)
-    with kept(tmp_path) as again:
-        again.take(batch(2))
-        size_bytes = again.session.bytes
-    for path in first:
-        path.unlink()
-    with kept(tmp_path) as after:
-        assert (after.session.packets, after.session.bytes) == (200, size_bytes)
-
-
-def test_what_a_run_lost_before_it_came_into_the_journal_is_in_the_book(tmp_path: Path) -> None:
-    with kept(tmp_path) as before:
-        before.take(batch(1))
-        run = before.run(OTHER)
-        run.lost_in_hub_crash = before.session.lost_in_hub_crash = 70
-        before.take(batch(1), OTHER)
-        run.lost_in_hub_crash = before.session.lost_in_hub_crash = 90
-        before.writer.note(run)
-    for _ in range(2):
-        with kept(tmp_path) as after:
-            assert (after.run(OTHER).lost_in_hub_crash, after.session.lost_in_hub_crash) == (90, 90)
-            book = ledger(after.session)
-            hubs = [stage for agent in book["agents"] for stage in agent["stages"] if stage["stage"] == "hub"]
-            assert sum(stage["parts"]["ingested"] for stage in hubs) == book["ring"]["packets"]
-            after.take(batch(2))
 
 
 def test_files_that_are_no_segments_do_no_harm(tmp_path: Path) -> None:
