@@ -139,6 +139,11 @@ class Connection:
         """Whether the hub takes batches now."""
         return self._end is not None and self._end.welcome is not None
 
+    @property
+    def taken(self) -> int:
+        """Last batch that the hub says it has in memory; 0 while there is no connection."""
+        return self._end.taken if self._end else 0
+
     def batch_added(self) -> None:
         """There is a new batch in the outbox (call on the event loop)."""
         self._new_batch.set()

@@ -1,18 +1,25 @@
 """The places of a run's interfaces: numbers that stay true while the hub chooses other interfaces.
 
 Frames name their interface by its place in the list that the hub knows, and batches wait in the outbox while that list
-changes. So it only grows: an interface that is captured again has its old place.
+changes. So it only grows, up to MAX_PLACES: an interface that is captured again has its old place. What finds no place
+any more goes by the name of `any`, if that is what is captured.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 
+from aishark_panel.agent.cooked import ANY
 from aishark_panel.agent.source import SourceInterface
+from aishark_panel.errors import CaptureError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import InterfaceInfo
 
-__all__ = ["Places"]
+__all__ = ["MAX_PLACES", "Places"]
+
+MAX_PLACES: Final = 1_000
+"""As many interfaces an agent may announce (wire.messages.Hello)."""
 
 
 class Places:
@@ -27,12 +34,17 @@ class Places:
         """LINKTYPE number by place"""
 
     def follow(self, interfaces: list[SourceInterface]) -> None:
-        """These are the source's interfaces from now on."""
+        """These are the source's interfaces from now on. CaptureError where one finds no place."""
         places: list[int] = []
         for interface in interfaces:
             place = self._place(interface, places)
-            self._known[place : place + 1] = [interface]
-            places.append(place)
+            if place < MAX_PLACES:
+                self._known[place : place + 1] = [interface]
+                places.append(place)
+            elif places and interfaces[0].name == ANY:
+                places.append(places[0])
+            else:
+                raise CaptureError(f"An agent can tell {MAX_PLACES:,} interfaces apart; {interface.name} is one more.")
         self._of_source = np.array(places, np.uint16)
         self._same = places == list(range(len(places)))
         self.link_types = np.array([interface.link_type for interface in self._known], np.int32)

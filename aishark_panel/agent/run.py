@@ -71,6 +71,11 @@ class Run:
         """Whether there was an earlier life."""
         return self.down_since_ns > 0
 
+    @property
+    def owes(self) -> bool:
+        """Whether there are batches that the hub is not known to hold."""
+        return self.tally["durable"] + 1 < self.tally["next_sequence"]
+
     def remember(self, interfaces: tuple[InterfaceInfo, ...], *, capturing: bool, asked: CaptureSettings) -> None:
         """What a later life has to know. To be called before a batch names a new interface."""
         if self._folder:

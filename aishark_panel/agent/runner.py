@@ -102,7 +102,8 @@ class Agent:
         self._run = open_run(config.spool, config.hub, config.session, config.spool_bytes) if config.spool else Run()
         self._tally = self._run.tally
         self._asked = self._run.asked
-        self._places = Places(self._run.interfaces)
+        # Batches that wait name their interfaces by these places; without any there is no need to keep them.
+        self._places = Places(self._run.interfaces if self._run.owes else ())
         self._down_until_ns = time.time_ns() if self._run.goes_on else 0
         self._outbox = Outbox(
             config.codec, self._run, limit_bytes=config.outbox_bytes, compress_from_rows=_COMPRESS_FROM_ROWS
@@ -240,6 +241,7 @@ class Agent:
             drained = asyncio.create_task(self._connection.drained(), name="drain")
             await asyncio.wait([link, drained], timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
             drained.cancel()
+            self._outbox.release(self._connection.taken)  # in the hub's memory, if not on its disk
             if dropped := self._outbox.drop_all():
                 log.warning("%d packets that the hub did not take in time are lost", dropped)
             self._say_end("The agent was stopped.")
@@ -301,27 +303,27 @@ class Agent:
         self._loop.call_soon_threadsafe(function, *arguments)
 
     def _capture(self) -> None:
-        failure: AisharkError | None = None
-        try:
-            self._go_on()
-            while not self._stopping and not self._source.exhausted:
-                self.turns += 1
-                if not self._capturing or not self._orders.empty():
-                    with contextlib.suppress(queue.Empty):
-                        self._obey(self._orders.get(timeout=_READ_S))
-                else:
-                    self._read_once()
-            if self._stopping and self._capturing:
-                self._stop()
-            self._intake.flush()
-            self._count()
-        except AisharkError as error:
-            failure = error
-        except Exception as error:
-            log.exception("the capture failed")
-            failure = CaptureError(f"The capture failed: {error}")
+        failure = _failure_of(self._capture_until_told)
+        rest = _failure_of(self._give_rest)
         if not self._stopping:
-            self._on_loop(self._finish, failure)
+            self._on_loop(self._finish, failure or rest)
+
+    def _capture_until_told(self) -> None:
+        self._go_on()
+        while not self._stopping and not self._source.exhausted:
+            self.turns += 1
+            if not self._capturing or not self._orders.empty():
+                with contextlib.suppress(queue.Empty):
+                    self._obey(self._orders.get(timeout=_READ_S))
+            else:
+                self._read_once()
+        if self._stopping and self._capturing:
+            self._stop()
+
+    def _give_rest(self) -> None:
+        """What came before the end, or a failure, is whole."""
+        self._intake.flush()
+        self._count()
 
     def _go_on(self) -> None:
         """Capture as an earlier life of this run did, whether or not the hub is there."""
@@ -464,3 +466,15 @@ class Agent:
             self._remember()
         self._count()
         self._intake.take(frames)
+
+
+def _failure_of(work: Callable[[], None]) -> AisharkError | None:
+    """Do some work of the capture thread; what went wrong, if anything."""
+    try:
+        work()
+    except AisharkError as error:
+        return error
+    except Exception as error:
+        log.exception("the capture failed")
+        return CaptureError(f"The capture failed: {error}")
+    return None

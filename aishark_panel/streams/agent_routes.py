@@ -147,7 +147,6 @@ class AgentSocket(GuardedSocket):
         log.warning("agent %s refused: %s", self.run.hello.agent if self.run else self.request.remote_ip, reason)
         if self.run:
             self.run.reason = reason
-            self.run.received = self.run.taken  # the batch that was refused, and those behind it, were not
         super().refuse(reason)
 
     def dismiss(self, code: int, reason: str) -> None:

@@ -54,9 +54,13 @@ class AgentRun:
     """that came into the ring"""
     arrived: int = 0
     """packets of batches that came in, each once"""
+    recovered: int = 0
+    """packets of those that an earlier hub got"""
     queued: int = 0
     unqueued: int = 0
     """packets of batches that went into the queue, and that left it, whatever became of them"""
+    refused: int = 0
+    """sequence of the last batch that was rejected"""
     rejected_batches: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     """packets of those batches, by reason"""

@@ -126,8 +126,11 @@ class Hub:
         self._started_ns = time.time_ns()
         self._preparing = ""
         self._is_warm = asyncio.Event()
-        self._to_recover = 0
-        """sessions that are still to be read back"""
+        self._to_recover: set[str] = set()
+        """ids of sessions that are still to be read back"""
+        self._claims: list[tuple[Session, AgentRun, int]] = []
+        """runs of which batches are gone, and how many packets they had delivered; until all is read back nobody knows
+        how many are lost"""
         self._notes: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -171,20 +174,19 @@ class Hub:
         """Make the sessions that an earlier hub had; their packets follow in the background."""
         for session_id in journal.remove_deleted():
             self.store.delete_session(session_id)
-        self._to_recover = len(self.store.sessions(journal.id))
-        if not self._to_recover:
+        sessions = self.store.sessions(journal.id)
+        self._to_recover = {kept.id for kept in sessions}
+        if not sessions:
             journal.mark_up()
-        for kept in self.store.sessions(journal.id):
+        for kept in sessions:
             session = self._new_session(kept.id, kept.name, kept.owner)
             session.wanted = kept.wanted
             folder = journal.folder / kept.id
             recovery = Recovery(session, folder, died_ns=journal.died_ns, now_ns=self._started_ns)
-            ingest = Ingest(session, self.ingest_pool, journal, self._recovered(journal, session, recovery))
+            ingest = Ingest(session, self.ingest_pool, journal, self._recovered(session, recovery))
             self._live[session.id] = _Live(session, ingest)
 
-    async def _recovered(
-        self, journal: Journal, session: Session, recovery: Recovery
-    ) -> AsyncIterator[Callable[[], object]]:
+    async def _recovered(self, session: Session, recovery: Recovery) -> AsyncIterator[Callable[[], object]]:
         """The steps of a session's recovery, and what follows it."""
         try:
             await self._is_warm.wait()
@@ -193,9 +195,19 @@ class Hub:
             if recovery.gap:
                 self._note(self._live[session.id].ingest.note_gap(recovery.gap))
         finally:
-            self._to_recover -= 1
-            if not self._to_recover:
-                journal.mark_up()
+            self._read_back(session)
+
+    def _read_back(self, session: Session) -> None:
+        """A session is as it was, or as far as it can be, or was deleted before. After the last it is known what is
+        lost."""
+        if session.id not in self._to_recover:
+            return
+        self._to_recover.remove(session.id)
+        if self.journal and not self._to_recover:
+            self.journal.mark_up()
+            claims, self._claims = self._claims, []
+            for fed, run, delivered in claims:
+                _book_lost(fed, run, delivered - run.recovered)
 
     async def _recover(self) -> None:
         """Deal with the files that an earlier hub, killed, left unfinished."""
@@ -310,9 +322,10 @@ class Hub:
             # An earlier hub had acknowledged batches that nobody has now: it had them in its memory only.
             run.go_on_after(hello.first_sequence - 1)
             delivered = min(hello.counters.get("delivered", 0), MAX_DELIVERED)
-            lost = delivered - run.arrived - run.lost_in_hub_crash - run.taken_elsewhere
-            run.lost_in_hub_crash += max(0, lost)
-            link.session.lost_in_hub_crash += max(0, lost)
+            if self._to_recover:
+                self._claims.append((link.session, run, delivered))
+            else:
+                _book_lost(link.session, run, delivered - run.arrived)
         if gap := link.session.end_of_gap(run, time.time_ns(), since_ns=self._started_ns):
             self._note(ingest.note_gap(gap))
         return link, ingest
@@ -355,6 +368,7 @@ class Hub:
             del self._gone_runs[run_id]
         await self.recorder.forget(live.session)
         await live.ingest.close()
+        self._read_back(live.session)
         if live.ingest.journal:
             live.ingest.journal.forget()
             self.store.delete_session(live.session.id)
@@ -379,3 +393,10 @@ class Hub:
         """The ticket's right, once; None if it is unknown, used or too old."""
         found = self._tickets.pop(ticket, None)
         return found if found and found.expires_s > time.monotonic() else None
+
+
+def _book_lost(session: Session, run: AgentRun, packets: int) -> None:
+    """An earlier hub had acknowledged so many packets that are not in this session; who else has or lost them?"""
+    lost = max(0, packets - run.lost_in_hub_crash - run.taken_elsewhere)
+    run.lost_in_hub_crash += lost
+    session.lost_in_hub_crash += lost

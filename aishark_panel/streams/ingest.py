@@ -65,7 +65,7 @@ class _Outcome:
     unwritten: set[Peer] = field(default_factory=set)
     """whose batches the journal had no room for"""
     left: list[_Queued] = field(default_factory=list)
-    """not looked at: they stood behind one that was refused"""
+    """not to be counted: they stood behind one that was refused, or were refused before"""
 
 
 class Ingest:
@@ -195,6 +195,8 @@ class Ingest:
         except Exception:
             log.exception("session %s could not be read back from its journal", self.session.name)
         self.session.recovering = ""
+        if self.journal:
+            self.journal.go_on()
 
     def _take(self, batches: list[_Queued]) -> _Outcome:
         """Worker thread: ingest batches."""
@@ -210,12 +212,12 @@ class Ingest:
                     outcome.unwritten.add(peer)
             except ProtocolError as error:
                 outcome.refused[peer] = str(error)
-                self._reject(run, batch, "invalid")
+                self._reject(queued, "invalid", outcome)
             except Exception:
                 # One agent's batch must never stop the others; the connection ends with a reason instead.
                 log.exception("batch %d of agent %s failed", batch.sequence, run.hello.agent)
                 outcome.refused[peer] = f"batch {batch.sequence} could not be ingested; see the hub's log"
-                self._reject(run, batch, "failed")
+                self._reject(queued, "failed", outcome)
             run.unqueued += batch.rows if is_new else 0
         return outcome
 
@@ -232,7 +234,12 @@ class Ingest:
         run.durable = batch.sequence
         return True
 
-    def _reject(self, run: AgentRun, batch: Batch, reason: str) -> None:
+    def _reject(self, queued: _Queued, reason: str, outcome: _Outcome) -> None:
+        run, batch = queued.run, queued.batch
+        if batch.sequence == run.refused:  # an agent that keeps what it has goes on trying
+            outcome.left.append(queued)
+            return
+        run.refused = batch.sequence
         run.reject(reason, batch.rows)
         if self.journal:
             self.journal.note(run)
@@ -248,6 +255,7 @@ class Ingest:
         for _, run, batch, is_new in outcome.left:
             run.arrived -= batch.rows if is_new else 0
         for peer, reason in outcome.refused.items():
+            self._let_go(peer)
             peer.refuse(reason)
         self._to_send_again |= outcome.unwritten
         self._have_sent_again()
@@ -256,6 +264,18 @@ class Ingest:
         for peer in {id(queued.peer): queued.peer for queued in batches}.values():
             if peer not in outcome.refused:
                 peer.acknowledge()
+
+    def _let_go(self, peer: Peer) -> None:
+        """A batch of this connection was refused: those behind it that came meanwhile were never taken, either."""
+        waiting, self._batches = self._batches, []
+        for queued in waiting:
+            if queued.peer is not peer:
+                self._batches.append(queued)
+            elif queued.is_new:
+                queued.run.arrived -= queued.batch.rows
+                queued.run.unqueued += queued.batch.rows
+        if peer.run:
+            peer.run.received = peer.run.taken
 
     def _have_sent_again(self) -> None:
         """Once the journal is written again, have what it lacks sent again."""

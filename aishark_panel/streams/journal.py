@@ -377,10 +377,14 @@ class Journal:
 
     def _remove(self, session_id: str, target: JournalLog) -> None:
         with self._changed:
-            self._waiting_bytes -= sum(e.size_bytes for e in target.unsynced)
+            # After an error what was written waits again, in a session that was deleted meanwhile as well.
+            self._waiting_bytes -= sum(e.size_bytes for e in (*target.waiting, *target.unsynced))
+            target.waiting.clear()
+            target.unsynced.clear()
             del self._logs[session_id]
         if target.fd >= 0:
             os.close(target.fd)
+            target.fd = -1
         shutil.rmtree(target.folder.with_name(target.folder.name + _DELETED), ignore_errors=True)
 
 

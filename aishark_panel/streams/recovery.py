@@ -50,8 +50,6 @@ class _Run:
     link_types: npt.NDArray[np.int32]
     sequence: int
     """of the last batch that was read back, or is known to be gone"""
-    missing: int = 0
-    """packets that were in the journal and are damaged"""
     counters: dict[str, int] = field(default_factory=dict)
 
 
@@ -67,6 +65,8 @@ class Recovery:
         self._runs: dict[str, _Run] = {}
         self._cleared: dict[str, int] = {}
         """last batch of each run that the user threw away"""
+        self._at_first_head = False
+        """whether what was read last are the first totals, and the runs they count"""
         self._paths = self._segments(folder)
         self._done_bytes = 0
         if self._paths:
@@ -94,20 +94,23 @@ class Recovery:
         return segment.records
 
     def _read_marks(self) -> None:
-        """Take the runs from the newest segment that has any."""
+        """Take the runs from the newest segment that has batches: the head of one without may be torn."""
+        runs = self._session.runs
         for path in reversed(self._paths):
+            told = set(runs)  # by newer segments
             records = self._records(path)
             for record in records:
                 if record.kind == Kind.RUN and (note := decode_note(record, RunNote)):
-                    run = self._session.runs.setdefault(note.hello.run, AgentRun(note.hello))
+                    run = runs.setdefault(note.hello.run, AgentRun(note.hello))
                     run.go_on_after(note.sequence)
-                    run.hello, run.interfaces = note.hello, note.interfaces
-                    run.ended, run.reason = note.ended, note.reason
-                elif record.kind == Kind.BATCH and (known := self._session.runs.get(record.run)):
+                    if note.hello.run not in told:
+                        run.hello, run.interfaces = note.hello, note.interfaces
+                        run.ended, run.reason = note.ended, note.reason
+                elif record.kind == Kind.BATCH and (known := runs.get(record.run)):
                     known.go_on_after(record.sequence)
-            if records:
+            if any(record.kind == Kind.BATCH for record in records):
                 break
-        for run in self._session.runs.values():
+        for run in runs.values():
             if not run.ended:
                 self.gap = Gap(what="hub", start_ns=self._died_ns, end_ns=self._now_ns)
             run.connected = False
@@ -131,7 +134,8 @@ class Recovery:
             session.recovering = f"Reading packets back from the journal: {share:.0%}."
         for known in self._runs.values():
             run = known.run
-            run.arrived += run.packets + sum(run.rejected.values())
+            run.recovered = run.packets + sum(run.rejected.values())
+            run.arrived += run.recovered
             if not run.connected:
                 run.iface_codes, run.link_types, run.counters = known.codes, known.link_types, known.counters
         session.recovering = ""
@@ -151,6 +155,7 @@ class Recovery:
             yield True
 
     def _take(self, record: Record) -> None:
+        self._at_first_head = self._at_first_head and record.kind == Kind.RUN
         if record.kind == Kind.BATCH:
             self._take_batch(record)
         elif record.kind == Kind.TOTALS and (totals := decode_note(record, Totals)):
@@ -169,6 +174,7 @@ class Recovery:
             session.begin_after(totals.packets, min(totals.cleared, totals.packets))
             session.bytes, session.first_ts = totals.bytes, totals.first_ts
             session.lost_in_hub_crash = totals.lost
+            self._at_first_head = True
 
     def _take_run(self, note: RunNote) -> None:
         session = self._session
@@ -181,13 +187,13 @@ class Recovery:
         known = self._runs.get(note.hello.run)
         if known is None:
             known = self._runs[note.hello.run] = _Run(run, codes, link_types, note.sequence)
-            run.packets, run.lost_in_hub_crash = note.packets, note.lost
+            if self._at_first_head:
+                run.packets, run.lost_in_hub_crash = note.packets, note.lost
         known.codes, known.link_types, known.counters = codes, link_types, note.counters
         run.rejected, run.rejected_batches = dict(note.rejected), note.rejected_batches
-        missing = note.packets - run.packets - known.missing
+        missing = note.packets + note.lost - run.packets - run.lost_in_hub_crash
         if missing > 0:
-            log.error("%d packets of session %s are missing in its journal", missing, session.id)
-            known.missing += missing
+            log.error("%d packets of session %s are lost", missing, session.id)
             run.lost_in_hub_crash += missing
             session.lost_in_hub_crash += missing
         known.sequence = max(known.sequence, note.sequence)

@@ -182,6 +182,7 @@ class Session:
 
     def _forget_old_runs(self, keep: int = 100) -> None:
         gone = [key for key, run in self.runs.items() if not run.connected]
+        gone.sort(key=lambda key: self.runs[key].left_ns)  # those that ended first: who is away may come back
         for key in gone[: max(0, len(gone) - keep)]:
             del self.runs[key]
 

@@ -57,6 +57,10 @@ class SessionJournal:
         """Whether the disk takes nothing at the moment."""
         return bool(self._log.problem)
 
+    def go_on(self) -> None:
+        """The session is back: what comes now follows what it has."""
+        self._bytes = self._session.bytes
+
     def batch(self, run: AgentRun, batch: Batch) -> bool:
         """Write down a batch that has just come into the ring; False where there is no room for it: it has to come
         `again`."""
@@ -81,6 +85,12 @@ class SessionJournal:
         self._put([*entries, entry])
         run.journalled = batch.sequence
         run.unjournalled -= batch.rows
+        if run.unjournalled and run.journalled == run.taken:
+            # The agent was killed, or given another session, before it could send these again: the next hub, which will
+            # not have them, is to know that they are lost.
+            run.unjournalled = 0
+            self._counters[run.hello.run] = batch.counters
+            self._put([self._run_entry(run)])
         return True
 
     def note(self, run: AgentRun) -> None:

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from aishark_panel.agent.places import Places
+from aishark_panel.agent.places import MAX_PLACES, Places
 from aishark_panel.agent.source import SourceInterface
+from aishark_panel.errors import CaptureError
 from aishark_panel.wire.frames import Frames
 
 
@@ -59,3 +61,14 @@ def test_a_later_life_goes_on_with_the_places_of_the_one_before() -> None:
     places.follow(interfaces("eth1"))
     assert named(places, 0) == ["eth1"]
     assert [i.name for i in places.infos()] == ["eth0", "eth1"]
+
+
+def test_there_are_no_more_places_than_an_agent_may_announce() -> None:
+    before = Places()
+    before.follow(interfaces("any", *(f"veth{n}" for n in range(MAX_PLACES - 2))))
+    places = Places(before.infos())
+    places.follow(interfaces("any", "eth0", "eth1", "veth7"))
+    assert len(places.infos()) == MAX_PLACES
+    assert named(places, 0, 1, 2, 3) == ["any", "eth0", "any", "veth7"]
+    with pytest.raises(CaptureError, match="eth1 is one more"):
+        places.follow(interfaces("eth1"))

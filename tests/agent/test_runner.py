@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from aishark_panel.agent import outbox, runner, thinning
+from aishark_panel.agent.encode import BatchLimits
 from aishark_panel.agent.run import open_run
 from aishark_panel.agent.runner import Agent
 from aishark_panel.agent.spool import Spool
 from aishark_panel.agent.tally import PARTS
+from aishark_panel.errors import CaptureError
+from aishark_panel.wire.frames import Frames
 from tests.agent.hub_double import HubDouble, Link, NumberedSource, agent_config, running, until
 
 
@@ -76,9 +79,14 @@ def test_without_a_spool_what_is_lost_at_the_end_is_counted_and_said(
 
     async def run() -> None:
         hub = HubDouble()
-        hub.keeps_up = False
-        async with running(agent_config(hub.url), NumberedSource(stop_at=200)) as (agent, _):
-            await until(lambda: len(hub.numbers) == 200, "all packets")
+
+        async def hang(_: Link) -> None:
+            await asyncio.sleep(1)
+
+        hub.before_batch = hang
+        source = NumberedSource(stop_at=200)
+        async with running(agent_config(hub.url), source) as (agent, _):
+            await until(lambda: hub.hellos and source.made == 200, "all packets")
         assert_adds_up(agent.counters())
         assert agent.counters()["dropped_at_exit"] == 200
         assert "200 packets that the hub did not take in time are lost" in caplog.text
@@ -190,16 +198,19 @@ def test_a_disk_that_is_full_for_a_while(
     asyncio.run(run())
 
 
-def test_interfaces_of_an_earlier_life_keep_their_places(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_interfaces_of_an_earlier_life_keep_their_places_while_its_packets_wait(tmp_path: Path, kept: bool) -> None:
     async def run() -> None:
         hub = HubDouble()
-        async with running(agent_config(hub.url, tmp_path), NumberedSource(stop_at=20)):
-            await until(lambda: hub.numbers, "packets")
+        hub.keeps_up = not kept
+        async with running(agent_config(hub.url, tmp_path), NumberedSource(stop_at=20)) as (agent, _):
+            await until(lambda: hub.numbers and (kept or agent.counters()["delivered"] == 20), "packets")
         source = NumberedSource(first=20, stop_at=40)
         source.interfaces = [type(source.interfaces[0])("wg0", 101, 100)]
         async with running(agent_config(hub.url, tmp_path), source):
             await until(lambda: len(hub.numbers) == 40, "packets of the other interface")
-        assert [(i.name, i.link_type) for i in hub.hellos[-1].interfaces] == [("eth0", 1), ("wg0", 101)]
+        told = [(i.name, i.link_type) for i in hub.hellos[-1].interfaces]
+        assert told == [("eth0", 1), ("wg0", 101)][not kept :]
         await hub.close()
 
     asyncio.run(run())
@@ -212,3 +223,40 @@ def test_an_agent_whose_source_does_not_open_leaves_the_folder_free(tmp_path: Pa
     with pytest.raises(RuntimeError):
         Agent(agent_config("http://127.0.0.1:9", tmp_path), fail)
     open_run(tmp_path, "http://127.0.0.1:9", "").close()
+
+
+def test_what_a_source_gave_before_it_failed_is_delivered() -> None:
+    class Failing(NumberedSource):
+        def read(self, timeout_s: float) -> Frames | None:
+            if self.made == self.stop_at:
+                raise CaptureError("the device is gone")
+            return super().read(timeout_s)
+
+    async def run() -> None:
+        hub = HubDouble()
+        limits = BatchLimits(max_rows=50, max_age_s=10.0)
+        agent = Agent(agent_config(hub.url, limits=limits), lambda _: Failing(stop_at=120))
+        with pytest.raises(CaptureError, match="the device is gone"):
+            await agent.run()
+        assert hub.numbers == list(range(120))
+        assert_adds_up(agent.counters())
+        assert agent.counters()["delivered"] == agent.counters()["matched"] == 120
+        await hub.close()
+
+    asyncio.run(run())
+
+
+def test_what_the_hub_has_in_memory_is_not_lost_with_an_agent_without_a_spool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "DRAIN_S", 0.2)
+
+    async def run() -> None:
+        hub = HubDouble()
+        hub.keeps_up = False  # its journal's disk is full, say
+        async with running(agent_config(hub.url), NumberedSource(stop_at=200)) as (agent, _):
+            await until(lambda: len(hub.numbers) == 200, "all packets")
+            await until(lambda: agent._connection.taken == hub.taken, "its acknowledgement")
+        assert_adds_up(agent.counters())
+        assert (agent.counters()["delivered"], agent.counters()["dropped_at_exit"]) == (200, 0)
+        await hub.close()
+
+    asyncio.run(run())

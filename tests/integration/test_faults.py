@@ -22,6 +22,7 @@ from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch, Hello, InterfaceInfo, Welcome
 from aishark_panel.wire.protocol import AgentEnd
 from tests.integration.conftest import ask, call, run_agent, session_of, stats_when, wait_for
+from tests.ledgers import identities
 from tests.traffic import frames, hello
 
 
@@ -83,6 +84,29 @@ def test_after_a_bad_batch_nothing_of_that_run_is_taken(hub: EmbeddedHub) -> Non
     stats = ask(hub, lambda c: c.stats(session))
     assert stats["packets"] == 10
     assert stats["agents"][0]["rejected_batches"] >= 1
+
+
+def test_batches_that_wait_when_an_agent_talks_nonsense_are_counted_once(hub: EmbeddedHub) -> None:
+    batches = [Batch.pack(n + 1, frames(4_000, first=4_000 * n), "none", {}) for n in range(20)]
+
+    async def run() -> None:
+        for last in ("nonsense", batches[-1]):
+            socket, welcome = await connect(hub, hello(run="03" * 16, session="nonsense"))
+            for packed in batches[welcome.next_sequence - 1 : -1]:
+                await socket.write_message(packed, binary=True)
+            await socket.write_message(last, binary=isinstance(last, bytes))
+            if last != "nonsense":
+                socket.close()
+            while await socket.read_message() is not None:
+                pass
+            socket.close()
+
+    asyncio.run(run())
+    session = session_of(hub, "nonsense")
+    stats_when(hub, session, lambda s: s["packets"] == 80_000, "all packets")
+    status, answer = call(hub, "GET", f"/api/stream/{session}/ledger")
+    assert status == 200
+    assert identities(json.loads(answer)) == []
 
 
 def test_agents_of_a_deleted_session_come_back_idle(hub: EmbeddedHub, capture_file: Path) -> None:

@@ -166,7 +166,8 @@ def test_the_hub_drops_an_agent_that_was_cut_off_without_a_word(hub: EmbeddedHub
         started_s = time.monotonic()
         session = await asyncio.to_thread(session_of, hub, "cut off")
         await asyncio.to_thread(stats_when, hub, session, lambda s: not s["agents"][0]["connected"], "the agent gone")
-        stream.socket.close()
+        stream.close()
+        peer.close()
         return time.monotonic() - started_s
 
     assert asyncio.run(run()) < 27

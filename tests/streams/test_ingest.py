@@ -1,6 +1,7 @@
 """Ingest with a journal: who is told what while the disk is slow, full, or being read back."""
 
 import asyncio
+import dataclasses
 import os
 import resource
 import threading
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aishark_panel.streams.agentrun import AgentRun
@@ -216,6 +218,54 @@ def test_batches_behind_a_refused_one_were_never_taken(tmp_path: Path) -> None:
         (hub,) = ledger(desk.session)["agents"][0]["stages"]
         assert hub["packets"] == 107
         assert hub["parts"] == {"ingested": 100, "rejected_invalid": 7, "in_hub_queue": 0}
+        assert identities(ledger(desk.session)) == []
+
+    with_ingest(tmp_path, test)
+
+
+def test_batches_that_come_while_one_is_refused_were_never_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking, go_on = threading.Event(), threading.Event()
+    real = Session.ingest
+
+    def slow(self: Session, *arguments: object) -> None:
+        taking.set()
+        go_on.wait(20)
+        real(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Session, "ingest", slow)
+
+    async def test(desk: Desk) -> None:
+        desk.put(1)
+        desk.ingest.put(desk.agent, desk.run, Batch.unpack(Batch.pack(4, frames(7), "none", {})))
+        await asyncio.to_thread(taking.wait, 20)
+        desk.put(5, 6)
+        go_on.set()
+        await desk.agent.until(lambda: bool(desk.agent.refused))
+        await desk.all_taken(1)
+        (hub,) = ledger(desk.session)["agents"][0]["stages"]
+        assert hub["parts"] == {"ingested": 100, "rejected_invalid": 7, "in_hub_queue": 0}
+        assert identities(ledger(desk.session)) == []
+        desk.put(2)
+        await desk.all_taken(2)
+        assert identities(ledger(desk.session)) == []
+
+    with_ingest(tmp_path, test)
+
+
+def test_a_batch_that_is_refused_again_and_again_is_counted_once(tmp_path: Path) -> None:
+    foreign = dataclasses.replace(frames(7), iface=np.full(7, 9, np.uint16))
+
+    async def test(desk: Desk) -> None:
+        desk.put(1)
+        for _ in range(3):
+            again = Agent(desk.run)
+            desk.ingest.put(again, desk.run, Batch.unpack(Batch.pack(2, foreign, "none", {})))
+            await again.until(lambda agent=again: bool(agent.refused))  # type: ignore[misc]
+        (hub,) = ledger(desk.session)["agents"][0]["stages"]
+        assert (hub["packets"], hub["parts"]["rejected_invalid"]) == (107, 7)
+        assert desk.run.rejected_batches == 1
         assert identities(ledger(desk.session)) == []
 
     with_ingest(tmp_path, test)

@@ -1,13 +1,10 @@
 """The journal: a session comes back as it was, whatever happened to hub, disk and files."""
 
-import asyncio
-import contextlib
+import errno
 import functools
 import os
-import resource
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,108 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aishark_panel.errors import ConfigError
-from aishark_panel.streams.agentrun import AgentRun
-from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
+from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.queries import METHODS
-from aishark_panel.streams.recovery import Recovery
-from aishark_panel.streams.ring import MIN_LIMIT_BYTES
-from aishark_panel.streams.segments import Gap, segments_of
+from aishark_panel.streams.segments import Gap
 from aishark_panel.streams.session import Session
-from aishark_panel.streams.sessionjournal import SessionJournal
-from aishark_panel.wire.messages import Batch, Hello
+from aishark_panel.wire.messages import Batch
 from tests.arrow import read_stream
 from tests.ledgers import identities
+from tests.streams.journals import HELLO, OTHER, SESSION, batch, expected, files_at_most, kept, paths
 from tests.traffic import frames, hello
-
-SESSION = "0123456789ab"
-HELLO = hello()
-OTHER = hello("eth0", "eth1", agent="other", run="cd" * 16)
-
-
-class Kept:
-    """A session of a hub with a journal in `folder`: what `Ingest` does, without the event loop."""
-
-    def __init__(self, folder: Path, limit_bytes: int = DEFAULT_JOURNAL_BYTES) -> None:
-        self.journal = Journal(folder, limit_bytes=limit_bytes)
-        self.session = Session(SESSION, "kept", ring_bytes=MIN_LIMIT_BYTES)
-        self.durable: dict[str, int] = {}
-        self._moved = threading.Condition()
-        self.recovery = Recovery(self.session, folder / SESSION, died_ns=self.journal.died_ns, now_ns=time.time_ns())
-        self.writer = SessionJournal(self.session, self.journal, self._on_moved)
-        asyncio.run(self._read_back())
-
-    async def _read_back(self) -> None:
-        async for step in self.recovery.steps():
-            step()
-
-    def _on_moved(self, marks: dict[str, int]) -> None:
-        with self._moved:
-            self.durable |= marks
-            self._moved.notify_all()
-
-    def run(self, greeting: Hello = HELLO) -> AgentRun:
-        return self.session.runs.get(greeting.run) or self.session.attach(greeting)
-
-    def take(self, batch: Batch, greeting: Hello = HELLO) -> bool:
-        """An agent's batch; whether it was given to the journal."""
-        run = self.run(greeting)
-        if batch.sequence <= run.taken:
-            return self.writer.again(run, batch)
-        run.arrived += batch.rows
-        self.session.ingest(run, batch.content(), batch.sequence, batch.counters)
-        return self.writer.batch(run, batch)
-
-    def clear(self) -> None:
-        self.session.clear()
-        self.writer.clear()
-
-    def wait_durable(self, sequence: int, greeting: Hello = HELLO) -> None:
-        self.wait(lambda: self.durable.get(greeting.run, 0) >= sequence)
-
-    def wait(self, check: Callable[[], bool]) -> None:
-        with self._moved:
-            assert self._moved.wait_for(check, 20)
-
-    def contents(self) -> list[bytes]:
-        """The frames in the ring."""
-        with self.session.ring.read() as views:
-            return [block.frame(row) for block, start, stop in views for row in range(start, stop)]
-
-    def close(self) -> None:
-        self.journal.close()
-
-
-@contextlib.contextmanager
-def kept(folder: Path, limit_bytes: int = DEFAULT_JOURNAL_BYTES) -> Iterator[Kept]:
-    hub = Kept(folder, limit_bytes)
-    try:
-        yield hub
-    finally:
-        hub.close()
-
-
-def batch(sequence: int, rows: int = 100, size: int = 20) -> Batch:
-    """Batch `sequence` of a run: numbered packets."""
-    made = frames(rows, first=rows * (sequence - 1), size=size)
-    return Batch.unpack(Batch.pack(sequence, made, "none", {"captured": rows * sequence}))
-
-
-def expected(first: int, last: int, rows: int = 100, size: int = 20) -> list[bytes]:
-    """The frames of batches first to last."""
-    made = frames(rows * (last - first + 1), first=rows * (first - 1), size=size)
-    return [made.frame(i) for i in range(len(made))]
-
-
-@pytest.fixture
-def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Segments of some 20 kB: two batches."""
-    for module in ("journal", "sessionjournal"):
-        monkeypatch.setattr(f"aishark_panel.streams.{module}.SEGMENT_BYTES", 20_000)
-
-
-def paths(folder: Path) -> list[Path]:
-    return [path for _, path in segments_of(folder / SESSION)]
 
 
 def answers(session: Session) -> list[object]:
@@ -224,17 +129,6 @@ def test_what_was_cleared_does_not_come_back(tmp_path: Path) -> None:
         assert identities(ledger(after.session)) == []
 
 
-@contextlib.contextmanager
-def files_at_most(size_bytes: int) -> Iterator[None]:
-    """No file of this process may become longer: writing fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_disk_that_takes_nothing_stops_durable_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,24 +185,6 @@ def test_what_there_was_no_memory_for_is_written_down_when_it_comes_again(
         assert after.contents() == expected(21, 21)
         assert after.session.packets == 2_100
         assert identities(ledger(after.session)) == []
-
-
-def test_a_segment_is_damaged_and_what_it_costs_is_in_the_book(tmp_path: Path, small_segments: None) -> None:
-    with kept(tmp_path) as before:
-        for sequence in range(1, 11):
-            before.take(batch(sequence))
-    damaged = paths(tmp_path)[1]
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged.write_bytes(content)
-    for _ in range(2):
-        with kept(tmp_path) as after:
-            lost = after.session.lost_in_hub_crash
-            assert lost > 0
-            assert after.session.packets + lost == 1_000
-            assert set(after.contents()) < set(expected(1, 10))
-            assert after.run().durable == 10
-            assert identities(ledger(after.session)) == []
 
 
 @functools.cache
@@ -413,6 +289,23 @@ def test_a_deleted_session_leaves_nothing(tmp_path: Path) -> None:
         hub.writer.forget()
         hub.take(batch(3))
     assert [path.name for path in tmp_path.iterdir()] == ["journal.lock"]
+
+
+def test_a_session_is_deleted_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+
+    def full(*_: object) -> None:
+        writing.set()
+        go_on.wait(20)
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    with kept(tmp_path) as hub:
+        hub.take(batch(1))
+        assert writing.wait(20)
+        hub.writer.forget()
+        go_on.set()
+    assert hub.journal.waiting_bytes == 0
 
 
 def test_a_session_whose_hub_died_while_it_was_deleted_is_removed(tmp_path: Path) -> None:

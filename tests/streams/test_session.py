@@ -185,6 +185,14 @@ def test_a_run_survives_its_reconnection(session: Session, run: AgentRun) -> Non
     assert len(session.interfaces) == 2
 
 
+def test_a_run_that_may_come_back_is_remembered_longer_than_those_that_ended(session: Session, run: AgentRun) -> None:
+    run.connected, run.left_ns = False, 1
+    for number in range(150):
+        other = session.attach(hello(run=f"{number:032x}"))
+        other.connected, other.ended = False, True
+    assert session.attach(hello("eth0", "eth1")) is run
+
+
 def test_clear_forgets_everything_but_the_numbering(session: Session, run: AgentRun) -> None:
     session.ingest(run, frames(10), 1, {})
     session.clear()
