@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -12,17 +14,16 @@ FILES = [Path(__file__).with_name(f"{name}_cases.py") for name in ("live_capture
 
 
 @pytest.fixture(scope="module")
-def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    return run_cases(request.param, tmp_path_factory.mktemp("capture"), AS_ROOT)
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], dict[str, Outcome]]:
+    """How the cases of a file ended; each file is run once."""
+    return lru_cache(lambda cases: run_cases(cases, tmp_path_factory.mktemp(cases.stem), AS_ROOT))
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "case"),
-    [pytest.param(cases, name, id=name) for cases in FILES for name in case_names(cases)],
-    indirect=["outcomes"],
+    ("cases", "case"), [pytest.param(cases, name, id=name) for cases in FILES for name in case_names(cases)]
 )
-def test_live_capture(case: str, outcomes: dict[str, Outcome]) -> None:
-    outcome = outcomes[case]
+def test_live_capture(cases: Path, case: str, outcomes: Callable[[Path], dict[str, Outcome]]) -> None:
+    outcome = outcomes(cases)[case]
     if outcome.kind == "skipped":
         pytest.skip(outcome.text)
     assert outcome.kind == "passed", outcome.text
