@@ -96,10 +96,10 @@ def frame_of(payload: bytes = b"") -> bytes:
     return bytes(Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01", type=EXPERIMENTAL)) + payload
 
 
-def received(capture: Source, count: int) -> list[Packet]:
-    """The next `count` packets, fewer where they do not come within 5 s, more where more come."""
+def received(capture: Source, count: int, wait_s: float = 5.0) -> list[Packet]:
+    """The next `count` packets, fewer where they do not come in that time, more where more come."""
     packets: list[Packet] = []
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + wait_s
     while len(packets) < count and time.monotonic() < deadline:
         frames = capture.read(0.2)
         for i in range(len(frames) if frames else 0):
