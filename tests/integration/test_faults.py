@@ -150,7 +150,7 @@ def test_a_following_export_ends_with_its_session(hub: EmbeddedHub, capture_file
 def test_an_export_that_fails_on_its_way_does_not_look_whole(hub: EmbeddedHub) -> None:
     interfaces = tuple(InterfaceInfo(name=f"if{k}", link_type=t) for k, t in enumerate((1, 101)))
     greeting = Hello(**{name: getattr(hello(), name) for name in Hello.__struct_fields__} | {
-        "run": "03" * 16, "session": "two link types", "interfaces": interfaces,
+        "run": "04" * 16, "session": "two link types", "interfaces": interfaces,
     })  # fmt: skip
     raw = Frames.from_list([bytes(40)] * 10, list(range(10)), iface=1)
 
