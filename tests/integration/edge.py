@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aishark_panel.client import EmbeddedHub
 from tests.integration.conftest import ask, session_of, stats_when, wait_for
 from tests.traffic import udp_frame
 
-__all__ = ["FILE", "Wires", "agent_of", "arrive", "booked", "edge_agent", "ip", "rows", "start"]
+__all__ = ["FILE", "Wires", "agent_of", "arrive", "booked", "edge_agent", "ip", "rows", "session", "start", "wires"]
 
 FILE = """
 agent:
@@ -104,3 +106,16 @@ def booked(hub: EmbeddedHub, session: str, captured: int) -> None:
         return not any(s["difference"] for s in stages) and stages[0]["parts"]["captured"] == captured
 
     wait_for(look, "a ledger that adds up")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wires() -> Wires:
+    """First of all, for the hub listens on the loopback interface that they bring up."""
+    return Wires()
+
+
+@pytest.fixture
+def session(hub: EmbeddedHub, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Session that an agent of both interfaces feeds."""
+    with edge_agent(hub, tmp_path, request.node.name) as session:
+        yield session

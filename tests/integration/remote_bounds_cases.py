@@ -3,37 +3,19 @@ network namespace of its own."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import EmbeddedHub, HubClient
 from aishark_panel.errors import ConfigError, ConflictError
-from tests.integration.conftest import ask, wait_until_ready
-from tests.integration.edge import Wires, agent_of, arrive, booked, edge_agent, rows
+from tests.integration.conftest import ask
+from tests.integration.edge import Wires, agent_of, arrive, booked, edge_agent, rows, session, wires
 
-
-@pytest.fixture(scope="module")
-def wires() -> Wires:
-    return Wires()
-
-
-@pytest.fixture(scope="module")
-def hub(wires: Wires) -> Iterator[EmbeddedHub]:
-    started = start_hub("--port", "0", "--ring-mib", "48")
-    wait_until_ready(started)
-    yield started
-    started.close()
-
-
-@pytest.fixture
-def session(hub: EmbeddedHub, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Session that an agent of both interfaces feeds."""
-    with edge_agent(hub, tmp_path, request.node.name) as session:
-        yield session
+__all__ = ["session", "wires"]
 
 
 def test_a_running_capture_is_changed_and_a_stopped_one_is_not(hub: EmbeddedHub, wires: Wires, session: str) -> None:

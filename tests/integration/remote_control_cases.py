@@ -1,35 +1,14 @@
 """What a hub can make a live agent do, on two real interfaces. test_remote_control.py runs this in a network namespace
 of its own."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.client import EmbeddedHub
 from aishark_panel.errors import ConflictError, HubError
-from tests.integration.conftest import ask, stats_when, wait_until_ready
-from tests.integration.edge import Wires, arrive, booked, edge_agent, rows, start
+from tests.integration.conftest import ask, stats_when
+from tests.integration.edge import Wires, arrive, booked, rows, session, start, wires
 
-
-@pytest.fixture(scope="module")
-def wires() -> Wires:
-    return Wires()
-
-
-@pytest.fixture(scope="module")
-def hub(wires: Wires) -> Iterator[EmbeddedHub]:
-    started = start_hub("--port", "0", "--ring-mib", "48")
-    wait_until_ready(started)
-    yield started
-    started.close()
-
-
-@pytest.fixture
-def session(hub: EmbeddedHub, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Session that an agent of both interfaces feeds."""
-    with edge_agent(hub, tmp_path, request.node.name) as session:
-        yield session
+__all__ = ["session", "wires"]
 
 
 def test_both_interfaces_of_the_file_are_captured(hub: EmbeddedHub, wires: Wires, session: str) -> None:

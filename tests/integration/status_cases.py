@@ -5,28 +5,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from aishark_panel.agent.status import read_statuses, status_folders, status_text
-from aishark_panel.client import EmbeddedHub, start_hub
-from tests.integration.conftest import ask, wait_for, wait_until_ready
-from tests.integration.edge import Wires, edge_agent, ip
+from aishark_panel.client import EmbeddedHub
+from tests.integration.conftest import ask, wait_for
+from tests.integration.edge import Wires, edge_agent, ip, wires
 
-
-@pytest.fixture(scope="module")
-def wires() -> Wires:
-    return Wires()
-
-
-@pytest.fixture(scope="module")
-def hub(wires: Wires) -> Iterator[EmbeddedHub]:
-    started = start_hub("--port", "0", "--ring-mib", "48")
-    wait_until_ready(started)
-    yield started
-    started.close()
+__all__ = ["wires"]
 
 
 def aishark(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
