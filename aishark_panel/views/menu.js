@@ -5,19 +5,21 @@
 function menu(button, panel, onopen, left = false) {
   panel.popover = "auto";
   button.setAttribute("aria-haspopup", "dialog");
-  button.onclick = () => panel.togglePopover();
   const place = () => {
     const at = button.getBoundingClientRect();
     const most = innerWidth - panel.offsetWidth - 8;
     panel.style.top = `${at.bottom + 6}px`;
     panel.style.left = `${Math.max(8, Math.min(left ? at.left : at.right - panel.offsetWidth, most))}px`;
   };
-  panel.addEventListener("toggle", (event) => {
-    const opened = event.newState === "open";
-    window[opened ? "addEventListener" : "removeEventListener"]("resize", place);
-    if (!opened) return;
+  // Placed with the click: the toggle event comes a moment after the panel is on the screen, where it would be seen to jump.
+  button.onclick = () => {
+    panel.togglePopover();
+    if (!panel.matches(":popover-open")) return;
     onopen?.();
     place();
+  };
+  panel.addEventListener("toggle", (event) => {
+    window[event.newState === "open" ? "addEventListener" : "removeEventListener"]("resize", place);
   });
   return panel;
 }
