@@ -272,11 +272,15 @@ class Connection:
             match event:
                 case Welcome():
                     self._take_welcome(event)
+                    self.send_heartbeat()
                 case Ack():
                     self._release(event.durable)
                     self._new_batch.set()
                 case HeartbeatReply() if event.sent_ns in self._beats:
+                    is_first = not self._clock.round_trip_ns
                     self._clock.heard(self._beats.pop(event.sent_ns), event.hub_ns, time.monotonic_ns())
+                    if is_first:  # the hub merges packets of several agents by what it told
+                        self.send_heartbeat()
                 case StartCapture() | StopCapture():
                     self._on_order(event)
                 case ListInterfaces() | TryFilter():

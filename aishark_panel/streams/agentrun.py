@@ -73,6 +73,13 @@ class AgentRun:
     round_trip_ns: int = 0
     offset_ns: int = 0
     """hub's clock less the agent's"""
+    merge_offset_ns: int = 0
+    """the one by which its newest batch was merged"""
+
+    @property
+    def is_feeding(self) -> bool:
+        """Whether live packets may come from it at any time."""
+        return self.connected and self.capturing and not self.ended and self.hello.source != "replay"
 
     def follow(self, told: Hello | State) -> None:
         """Note what the agent says it leaves out."""

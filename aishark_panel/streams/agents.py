@@ -299,6 +299,7 @@ class Agents:
             "counters": dict(run.counters),
             "packets": run.packets,
             "round_trip_ms": run.round_trip_ns / 1e6,
+            "clock_offset_ms": run.offset_ns / 1e6,
             "last_seen_ns": time.time_ns() if link.connected or not registered else registered.last_seen_ns,
         }
 
@@ -402,5 +403,6 @@ def _never_seen(agent: RegisteredAgent) -> dict[str, Any]:
         "counters": {},
         "packets": 0,
         "round_trip_ms": 0.0,
+        "clock_offset_ms": 0.0,
         "last_seen_ns": agent.last_seen_ns,
     }

@@ -15,7 +15,7 @@ from aishark_panel.streams.session import Session
 
 __all__ = ["IN_PROGRESS", "ledger"]
 
-IN_PROGRESS: Final = ("in_kernel_ring", "in_encoder", "outbox", "spooled", "in_hub_queue")
+IN_PROGRESS: Final = ("in_kernel_ring", "in_encoder", "outbox", "spooled", "in_hub_queue", "in_merge")
 """Parts on their way: 0 once a session is drained."""
 
 
@@ -28,11 +28,14 @@ def ledger(session: Session) -> dict[str, Any]:
             "ring",
             "ingested",
             session.packets + lost,
+            in_merge=session.merge.rows,
             in_ring=ring.end - ring.first,
             evicted=ring.evicted,
             cleared=ring.cleared,
             lost_in_hub_crash=lost,
+            failed=session.failed,
         ),
+        "late": session.merge.late,
         "gaps": [msgspec.to_builtins(gap) for gap in list(session.gaps)] + _open_gaps(session),
     }
 

@@ -18,10 +18,12 @@ import numpy.typing as npt
 
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.streams.merge import Piece
 from aishark_panel.streams.segments import (
     ClearMark,
     Gap,
     Kind,
+    MergeNote,
     Record,
     RunNote,
     Totals,
@@ -165,6 +167,8 @@ class Recovery:
         elif record.kind == Kind.CLEAR and (mark := decode_note(record, ClearMark)):
             self._session.clear()
             self._cleared |= mark.sequences
+        elif record.kind == Kind.MERGE and (merged := decode_note(record, MergeNote)):
+            self._session.release_again(merged.until_ns, holding=merged.holding)
         elif record.kind == Kind.GAP and (gap := decode_note(record, Gap)):
             self._session.gaps.append(gap)
 
@@ -174,6 +178,7 @@ class Recovery:
             session.begin_after(totals.packets, min(totals.cleared, totals.packets))
             session.bytes, session.first_ts = totals.bytes, totals.first_ts
             session.lost_in_hub_crash = totals.lost
+            session.holding = totals.holding
             self._at_first_head = True
 
     def _take_run(self, note: RunNote) -> None:
@@ -190,6 +195,7 @@ class Recovery:
             if self._at_first_head:
                 run.packets, run.lost_in_hub_crash = note.packets, note.lost
         known.codes, known.link_types, known.counters = codes, link_types, note.counters
+        run.offset_ns = run.merge_offset_ns = note.offset_ns
         run.rejected, run.rejected_batches = dict(note.rejected), note.rejected_batches
         missing = note.packets + note.lost - run.packets - run.lost_in_hub_crash
         if missing > 0:
@@ -208,7 +214,7 @@ class Recovery:
             if record.sequence <= self._cleared.get(record.run, 0):
                 session.count_cleared(known.run, batch.rows)
             else:
-                session.restore(known.run, batch.content(), known.link_types, known.codes)
+                session.restore(known.run, Piece(batch.content(), known.link_types, known.codes), record.at_ns)
             known.counters = batch.counters
         except ProtocolError as error:
             log.error("batch %d in the journal of session %s: %s", record.sequence, session.id, error)

@@ -25,6 +25,7 @@ __all__ = [
     "ClearMark",
     "Gap",
     "Kind",
+    "MergeNote",
     "Record",
     "RunNote",
     "Segment",
@@ -66,6 +67,7 @@ class Kind(enum.IntEnum):
     """an envelope as the agent sent it (wire.messages.Batch)"""
     CLEAR = 4
     GAP = 5
+    MERGE = 6
 
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -82,6 +84,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     lost: Count
     """lost in a crash of the hub, of those ingested"""
     first_ts: int
+    holding: bool = False
+    """whether batches that follow wait to be merged"""
 
 
 class RunNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +103,8 @@ class RunNote(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, int] = {}
     ended: bool = False
     reason: str = ""
+    offset_ns: int = 0
+    """hub's clock less the agent's, by which batches that follow are merged"""
 
 
 class ClearMark(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +112,15 @@ class ClearMark(msgspec.Struct, frozen=True, kw_only=True):
 
     sequences: dict[RunId, Count]
     """last batch of each run that went; it may stand behind this record"""
+
+
+class MergeNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Packets that waited to be merged went on, in that order."""
+
+    until_ns: int
+    """up to this key"""
+    holding: bool
+    """whether batches that follow wait"""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +203,7 @@ def read_segment(path: Path) -> Segment:
 _encoder: Final = msgspec.json.Encoder()
 
 
-def encode_note(note: Totals | RunNote | ClearMark | Gap) -> bytes:
+def encode_note(note: Totals | RunNote | ClearMark | MergeNote | Gap) -> bytes:
     """The payload of a record that is no batch."""
     return _encoder.encode(note)
 

@@ -55,14 +55,21 @@ class Kept:
     def run(self, greeting: Hello = HELLO) -> AgentRun:
         return self.session.runs.get(greeting.run) or self.session.attach(greeting)
 
-    def take(self, batch: Batch, greeting: Hello = HELLO) -> bool:
-        """An agent's batch; whether it was given to the journal."""
-        run = self.run(greeting)
+    def take(self, batch: Batch, greeting: Hello = HELLO, now_ns: int | None = None) -> bool:
+        """An agent's batch, which comes in at a time; whether it was given to the journal."""
+        run, now_ns = self.run(greeting), now_ns or time.time_ns()
         if batch.sequence <= run.taken:
-            return self.writer.again(run, batch)
+            return self.writer.again(run, batch, now_ns)
         run.arrived += batch.rows
-        self.session.ingest(run, batch.content(), batch.sequence, batch.counters)
-        return self.writer.batch(run, batch)
+        self.session.ingest(run, batch.content(), batch.sequence, batch.counters, now_ns)
+        written = self.writer.batch(run, batch, now_ns)
+        self.release(now_ns)
+        return written
+
+    def release(self, now_ns: int) -> None:
+        """Time goes on."""
+        if (until_ns := self.session.release(now_ns)) is not None:
+            self.writer.released(until_ns)
 
     def clear(self) -> None:
         self.session.clear()
