@@ -32,6 +32,7 @@ from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.agent.source import Adjustable, Source, Warns
 from aishark_panel.agent.spool import DEFAULT_SPOOL_BYTES
 from aishark_panel.agent.status import Refusal, Report
+from aishark_panel.agent.tally import SEEN
 from aishark_panel.errors import AisharkError, CaptureError, ConfigError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import (
@@ -136,7 +137,7 @@ class Agent:
         """why the hub wants no packets, in words; '' when it does, or has not said yet"""
         self._refused: Refusal | None = None
         self._said_end = False
-        self._closed_counters = {name: self._tally[name] for name in ("matched", "kernel_dropped") if self._tally[name]}
+        self._closed_counters = {name: self._tally[name] for name in SEEN if self._tally[name]}
         self._totals = dict(self._closed_counters)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._finished: asyncio.Future[None] | None = None
@@ -187,7 +188,7 @@ class Agent:
         totals = dict(self._closed_counters)
         for name, count in self._source.counters().items() if self._source_open else ():
             totals[name] = totals.get(name, 0) + count
-        self._tally.saw(totals.get("matched", 0), totals.get("kernel_dropped", 0))
+        self._tally.saw(totals)
         self._totals = totals
 
     async def run(self) -> str:

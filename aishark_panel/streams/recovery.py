@@ -134,6 +134,8 @@ class Recovery:
             session.recovering = f"Reading packets back from the journal: {share:.0%}."
         for known in self._runs.values():
             run = known.run
+            if run.refused and run.refused.sequence <= known.sequence:
+                run.withdraw_refused()
             run.recovered = run.packets + sum(run.rejected.values())
             run.arrived += run.recovered
             if not run.connected:
@@ -191,6 +193,9 @@ class Recovery:
                 run.packets, run.lost_in_hub_crash = note.packets, note.lost
         known.codes, known.link_types, known.counters = codes, link_types, note.counters
         run.rejected, run.rejected_batches = dict(note.rejected), note.rejected_batches
+        run.refused = note.refused
+        if run.refused and run.rejected.get(run.refused.reason, 0) < run.refused.packets:
+            run.refused = None
         missing = note.packets + note.lost - run.packets - run.lost_in_hub_crash
         if missing > 0:
             log.error("%d packets of session %s are lost", missing, session.id)

@@ -26,6 +26,7 @@ __all__ = [
     "Gap",
     "Kind",
     "Record",
+    "Refused",
     "RunNote",
     "Segment",
     "Totals",
@@ -84,6 +85,14 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     first_ts: int
 
 
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that was refused."""
+
+    sequence: Count
+    reason: str
+    packets: Count
+
+
 class RunNote(msgspec.Struct, frozen=True, kw_only=True):
     """An agent's run as it is when the record is written; batches that follow belong to it as described here."""
 
@@ -96,6 +105,8 @@ class RunNote(msgspec.Struct, frozen=True, kw_only=True):
     lost: Count = 0
     rejected: dict[str, Count] = {}
     rejected_batches: Count = 0
+    refused: Refused | None = None
+    """of these the last, if its number may come again"""
     counters: dict[str, int] = {}
     ended: bool = False
     reason: str = ""

@@ -143,6 +143,7 @@ class SessionJournal:
             lost=run.lost_in_hub_crash,
             rejected=dict(run.rejected),
             rejected_batches=run.rejected_batches,
+            refused=run.refused,
             counters=self._counters.get(run.hello.run, run.counters),
             ended=run.ended,
             reason=run.reason,

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from aishark_panel.agent import connection
+from aishark_panel.agent import connection, outbox
 from aishark_panel.agent.connection import LinkOptions
 from aishark_panel.agent.tally import PARTS
 from aishark_panel.errors import HubUnreachableError, NotAuthorizedError, ProtocolError
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import Batch
 from tests.agent.hub_double import HubDouble, Link, NumberedSource, agent_config, running, until
 
 
@@ -198,6 +200,50 @@ def test_without_a_spool_a_refused_key_ends_the_agent(known: bool) -> None:
                 hub.links[0].cut()
             with pytest.raises(NotAuthorizedError, match="refused the token"):
                 await asyncio.wait_for(task, 10)
+        await hub.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("spool_after_s", [60.0, 0.0], ids=["in memory", "spooled"])
+def test_a_batch_that_is_refused_for_good_is_given_up_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spool_after_s: float
+) -> None:
+    monkeypatch.setattr(outbox, "SPOOL_AFTER_S", spool_after_s)
+    wrong: list[int] = []
+
+    def refuse(batch: Batch) -> bool:
+        taken = batch.content()
+        assert isinstance(taken, Frames)
+        numbers = [int.from_bytes(taken.frame(i)[42:50], "big") for i in range(len(taken))]
+        if batch.sequence == 5 and numbers:
+            wrong[:] = numbers
+        return batch.sequence == 5 and bool(numbers)
+
+    async def run() -> None:
+        hub = HubDouble()
+        hub.keeps_up = False  # so the agent has to keep all it sent
+        hub.refused_batch = refuse
+        source = NumberedSource(stop_at=2_000)
+        async with running(agent_config(hub.url, tmp_path), source) as (agent, _):
+            await until(lambda: len(wrong) and len(hub.numbers) == 2_000 - len(wrong), "all but one batch")
+            assert hub.refusals == connection.MAX_REFUSALS
+            assert agent.counters()["dropped_refused"] == len(wrong)
+        assert hub.numbers == [number for number in range(2_000) if number not in wrong]
+        assert all_add_up(hub)
+
+        hub.links.clear()  # another life of the agent; the hub was killed, and has nothing but what was durable
+        hub.numbers.clear()
+        hub.taken = hub.durable
+        async with running(agent_config(hub.url, tmp_path), NumberedSource(first=2_000, stop_at=2_500)) as (agent, _):
+            await until(lambda: len(hub.numbers) == 2_500 - len(wrong), "all packets again")
+            assert (agent.counters()["dropped_refused"], agent.counters()["lost_in_agent_crash"]) == (len(wrong), 0)
+            hub.make_durable()
+            await until(lambda: agent.counters()["delivered"] == 2_500 - len(wrong), "all durable")
+        assert hub.numbers == [number for number in range(2_500) if number not in wrong]
+        assert hub.refusals == connection.MAX_REFUSALS
+        assert len({hello.run for hello in hub.hellos}) == 1
+        assert all_add_up(hub)
         await hub.close()
 
     asyncio.run(run())

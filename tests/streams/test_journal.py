@@ -41,7 +41,7 @@ def test_a_session_comes_back_as_it_was(tmp_path: Path) -> None:
         for sequence in range(1, 6):
             before.take(batch(sequence))
             before.take(batch(sequence, rows=7), OTHER)
-        before.run(OTHER).reject("invalid", 3)
+        before.run(OTHER).reject(7, "invalid", 3)
         before.run(OTHER).arrived += 3
         before.run(OTHER).counters = {"captured": 38}
         before.run(OTHER).ended, before.run(OTHER).reason = True, "all sent"

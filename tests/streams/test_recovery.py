@@ -109,3 +109,21 @@ def test_what_a_run_lost_before_it_came_into_the_journal_is_in_the_book(tmp_path
             hubs = [stage for agent in book["agents"] for stage in agent["stages"] if stage["stage"] == "hub"]
             assert sum(stage["parts"]["ingested"] for stage in hubs) == book["ring"]["packets"]
             after.take(batch(2))
+
+
+def test_a_batch_that_was_refused_by_an_earlier_hub_is_counted_once(tmp_path: Path) -> None:
+    with kept(tmp_path) as before:
+        before.take(batch(1))
+        run = before.run()
+        run.reject(2, "failed", 100)
+        run.arrived += 100
+        before.writer.note(run)
+    with kept(tmp_path) as after:  # it is refused still ...
+        assert (after.run().rejected, after.run().arrived) == ({"failed": 100}, 200)
+        refused = after.run().refused
+        assert refused is not None
+        assert refused.sequence == 2
+        after.take(batch(2))  # ... and then it is not; the hub dies before it writes down anything else
+    with kept(tmp_path) as last:
+        assert (last.run().rejected, last.run().arrived, last.session.packets) == ({"failed": 0}, 200, 200)
+        assert identities(ledger(last.session)) == []
