@@ -41,7 +41,9 @@ class AgentRun:
     journalled: int = 0
     """sequence of the last batch that the journal was given"""
     unjournalled: int = 0
-    """packets of later batches that are in the ring; the journal had no room for them"""
+    """packets of later batches that are in the ring; the journal had no room for them, and does not know of them"""
+    cleared: int = 0
+    """sequence of the last batch that the user threw away"""
     durable: int = 0
     """sequence of the last batch that survives a crash of the hub"""
     duplicates: int = 0

@@ -63,8 +63,6 @@ class Recovery:
         self.gap: Gap | None = None
         """the time without a hub, if anything was being captured"""
         self._runs: dict[str, _Run] = {}
-        self._cleared: dict[str, int] = {}
-        """last batch of each run that the user threw away"""
         self._at_first_head = False
         """whether what was read last are the first totals, and the runs they count"""
         self._paths = self._segments(folder)
@@ -165,8 +163,7 @@ class Recovery:
         elif record.kind == Kind.RUN and (note := decode_note(record, RunNote)):
             self._take_run(note)
         elif record.kind == Kind.CLEAR and (mark := decode_note(record, ClearMark)):
-            self._session.clear()
-            self._cleared |= mark.sequences
+            self._take_mark(mark)
         elif record.kind == Kind.GAP and (gap := decode_note(record, Gap)):
             self._session.gaps.append(gap)
 
@@ -177,6 +174,15 @@ class Recovery:
             session.bytes, session.first_ts = totals.bytes, totals.first_ts
             session.lost_in_hub_crash = totals.lost
             self._at_first_head = True
+
+    def _take_mark(self, mark: ClearMark) -> None:
+        session = self._session
+        session.clear()
+        session.bytes = max(session.bytes, mark.bytes)
+        for run_id, packets in mark.packets.items():
+            run = session.runs.get(run_id)
+            if run and (missing := packets - run.packets - run.lost_in_hub_crash) > 0:
+                session.count_cleared(run, missing)
 
     def _take_run(self, note: RunNote) -> None:
         session = self._session
@@ -202,6 +208,7 @@ class Recovery:
             run.lost_in_hub_crash += missing
             session.lost_in_hub_crash += missing
         known.sequence = max(known.sequence, note.sequence)
+        run.cleared = max(run.cleared, note.cleared)
 
     def _take_batch(self, record: Record) -> None:
         known = self._runs.get(record.run)
@@ -210,9 +217,7 @@ class Recovery:
         session = self._session
         try:
             batch = Batch.unpack(bytes(record.payload))
-            if record.sequence <= self._cleared.get(record.run, 0):
-                session.count_cleared(known.run, batch.rows)
-            else:
+            if record.sequence > known.run.cleared:
                 session.restore(known.run, batch.content(), known.link_types, known.codes)
             known.counters = batch.counters
         except ProtocolError as error:

@@ -108,15 +108,19 @@ class RunNote(msgspec.Struct, frozen=True, kw_only=True):
     refused: Refused | None = None
     """of these the last, if its number may come again"""
     counters: dict[str, int] = {}
+    cleared: Count = 0
+    """its last batch that the user threw away; it is counted, and may stand behind this record"""
     ended: bool = False
     reason: str = ""
 
 
 class ClearMark(msgspec.Struct, frozen=True, kw_only=True):
-    """The user threw all packets away."""
+    """The user threw all packets away. What the runs' notes call `cleared` may stand behind this record."""
 
-    sequences: dict[RunId, Count]
-    """last batch of each run that went; it may stand behind this record"""
+    packets: dict[RunId, Count] = {}
+    """that each run had brought, those lost in a crash included"""
+    bytes: Count = 0
+    """as in the totals"""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
