@@ -159,7 +159,7 @@ def test_a_damaged_list_of_deleted_runs_stops_no_hub(tmp_path: Path, content: st
             pass
         (tmp_path / "journal" / "gone-runs.json").write_text(content)
         async with journalled_hub(tmp_path) as hub:
-            assert await feed(hub, 1)
+            await feed(hub, 1)
 
     asyncio.run(run())
 
