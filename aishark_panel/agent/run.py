@@ -204,11 +204,26 @@ def _anew(held: dict[int, int]) -> dict[str, int]:
     }
 
 
+def _close_to_others(path: Path) -> None:
+    """A spool holds captured bytes. ConfigError where the folder is open to others and not the spool's alone."""
+    mode = path.stat().st_mode & 0o7777
+    if not mode & 0o077:
+        return
+    if any(path.iterdir()) and not (path / "run.json").exists():
+        raise ConfigError(
+            f"The folder {path} is open to other users (mode {mode:04o}) and holds other files: name one for the spool "
+            "alone with --spool."
+        )
+    path.chmod(0o700)
+    log.warning("the spool folder %s was open to other users (mode %04o); it is not any more", path, mode)
+
+
 class _Folder:
     """A spool's folder: its lock, and its `run.json`, which is always whole."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close_to_others(path)
         self.path = path
         self.about: _About
         self._changing = threading.Lock()

@@ -25,6 +25,7 @@ from aishark_panel.agent.bounds import Bounds
 from aishark_panel.agent.connection import Connection, LinkOptions
 from aishark_panel.agent.encode import BatchLimits
 from aishark_panel.agent.intake import Intake
+from aishark_panel.agent.intime import in_time
 from aishark_panel.agent.outbox import DEFAULT_OUTBOX_BYTES, Outbox
 from aishark_panel.agent.places import Places
 from aishark_panel.agent.run import Run, open_run
@@ -223,17 +224,22 @@ class Agent:
             await asyncio.to_thread(capture.join, 5.0)
             if self._run.spool:
                 self._outbox.stop_spooling()
-                await asyncio.to_thread(spooler.join)
+                await in_time(spooler.join)
             await self._leave(link)
             self._source.close()
-            self._run.close()
+            if await in_time(self._run.close) is None:
+                log.error("the disk of the spool hangs: the agent ends without it")
 
     async def _leave(self, link: asyncio.Task[None]) -> None:
         """Bring what the hub has not acknowledged into safety, or count it, tell the hub, and end the connection."""
         if self._run.spool:
-            unsafe = await asyncio.to_thread(self._outbox.spool_all)
-            if unsafe:
-                log.warning("%d packets found no room in the spool; they are lost unless the hub got them", unsafe)
+            unsafe = await in_time(self._outbox.spool_all)
+            if unsafe is None:
+                log.error("the disk of the spool hangs: what is not there yet is lost")
+            elif unsafe.result:
+                log.warning(
+                    "%d packets found no room in the spool; they are lost unless the hub got them", unsafe.result
+                )
             if self._outbox.rows:
                 reason = f"The agent was stopped; {self._outbox.rows:,} packets wait in its spool."
                 self._connection.send(self._state(reason))
