@@ -26,6 +26,7 @@ from aishark_panel.hub_commands import (
     token_app,
     upload,
 )
+from aishark_panel.tls_commands import tls_app
 
 __all__ = ["app", "main"]
 
@@ -51,6 +52,8 @@ WebhookUrl = Annotated[
 LogForm = Annotated[
     logs.LogFormat, typer.Option("--log-format", help="Log lines for people or programs.", envvar="AISHARK_LOG_FORMAT")
 ]
+TlsCert = Annotated[Path | None, typer.Option(help="Certificate (PEM) to speak https and wss with.")]
+TlsKey = Annotated[Path | None, typer.Option(help="Its private key (PEM, not encrypted).")]
 RingMemory = Annotated[int, typer.Option(help="Memory for packets of a session, MiB.", min=48)]
 
 
@@ -99,8 +102,8 @@ def hub(
     port: HubPort = DEFAULT_HUB_PORT,
     ring_mib: RingMemory = 512,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow a non-loopback address without TLS.")] = False,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM) to speak https and wss with.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM, not encrypted).")] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     state: Annotated[
         Path | None, typer.Option(help="Folder of keys, profiles and audit; default: aishark in your state directory.")
     ] = None,
@@ -287,6 +290,9 @@ def serve(
     port: Port = DEFAULT_PORT,
     hub_port: HubPort = 0,
     hub_url: Annotated[str, typer.Option("--hub", help="Join this hub instead.", envvar="AISHARK_HUB")] = "",
+    host: Annotated[str, typer.Option(help="Address to show the page on, as browsers call it.")] = "127.0.0.1",
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     ring_mib: RingMemory = 512,
     rules: RuleFiles = None,
     webhook: WebhookUrl = "",
@@ -299,6 +305,9 @@ def serve(
         port=port,
         hub_port=hub_port,
         hub_url=hub_url,
+        host=host,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         ring_mib=ring_mib,
         browser=browser,
         hub_options=_alert_options(rules, webhook),
@@ -426,6 +435,7 @@ app.add_typer(record_app, name="record")
 app.add_typer(rules_app, name="rules")
 app.add_typer(token_app, name="token")
 app.add_typer(agents_app, name="agents")
+app.add_typer(tls_app, name="tls")
 
 
 def _alert_options(rules: list[str] | None, webhook: str) -> list[str]:

@@ -5,6 +5,7 @@ The rules of the conversation with an agent are in wire.protocol.HubEnd.
 
 import logging
 import time
+from collections.abc import Awaitable
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -20,6 +21,7 @@ from aishark_panel.wire.frames import MAX_FRAME_BYTES
 from aishark_panel.wire.inquiries import MAX_TRIAL_S, FilterTrial, HostInterfaces
 from aishark_panel.wire.messages import (
     Batch,
+    BatchRefused,
     CaptureSettings,
     End,
     Heartbeat,
@@ -28,7 +30,7 @@ from aishark_panel.wire.messages import (
     State,
     encode_control,
 )
-from aishark_panel.wire.protocol import HubEnd
+from aishark_panel.wire.protocol import BadBatchError, HubEnd
 
 __all__ = ["ROUTES"]
 
@@ -76,20 +78,36 @@ class AgentSocket(GuardedSocket):
         self._end = HubEnd()
         self.set_nodelay(True)
 
-    def on_message(self, message: str | bytes) -> None:
+    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        """Take a message; what Tornado has to wait for before the next one."""
         if self._dismissed or not self.require_admission():
-            return
+            return None
         try:
             event = self._end.receive(message)
             if isinstance(event, Hello):
-                self._attach(event)
-            elif event is not None:
+                return self._attach(event)
+            if event is not None:
                 assert self.run is not None
                 self._handle(self.run, event)
+        except BadBatchError as error:
+            self.refuse_batch(error.sequence, str(error))
+        except AisharkError as error:
+            self.refuse(str(error))
+        return None
+
+    async def _attach(self, hello: Hello) -> None:
+        try:
+            settled = await self.hub.settle(hello, self._registered, self.person.name)
+            if self._dismissed or self.ws_connection is None:
+                return
+            if settled:
+                self._welcome(hello)
+            else:
+                self.dismiss(1012, "the session before has not taken all yet")
         except AisharkError as error:
             self.refuse(str(error))
 
-    def _attach(self, hello: Hello) -> None:
+    def _welcome(self, hello: Hello) -> None:
         self._link, self._ingest = self.hub.attach(hello, self, self._registered, self.person.name)
         self.run = run = self._link.run
         capture = self.hub.agents.starts_at_once(self._link)
@@ -141,6 +159,13 @@ class AgentSocket(GuardedSocket):
         """Have the agent connect anew and go on from the first batch that is not durable."""
         if not self._dismissed:
             self.dismiss(1012, "the journal can be written again and lacks some batches")
+
+    def refuse_batch(self, sequence: int, reason: str) -> None:
+        """Close the connection and say which batch was refused: an agent that keeps what it has does not send it for
+        ever."""
+        if not self._dismissed:
+            self.send(encode_control(BatchRefused(sequence=sequence, reason=reason)))
+        self.refuse(reason)
 
     def refuse(self, reason: str) -> None:
         self._dismissed = True

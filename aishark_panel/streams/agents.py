@@ -119,10 +119,7 @@ class Agents:
             else:
                 before.socket.dismiss(_REVOKED, "another agent connected with the same key")
         order = self._store.order(agent_id)
-        if order:
-            session = self._open_session(order.session_id, order.session_name, owner)
-        else:
-            session = self._open_session(hello.session, hello.session, owner)
+        session = self.session_for(hello, registered, owner)
         run = session.attach(hello)
         link = Link(
             id=agent_id,
@@ -143,6 +140,12 @@ class Agents:
         self._forget_gone()
         log.info("agent %s (%s) feeds session %s", hello.agent, hello.source, session.name)
         return link
+
+    def session_for(self, hello: Hello, registered: RegisteredAgent | None, owner: str) -> Session:
+        """The session that an agent is to feed: the ordered one, else the one it names."""
+        if order := self._store.order(registered.id if registered else hello.run):
+            return self._open_session(order.session_id, order.session_name, owner)
+        return self._open_session(hello.session, hello.session, owner)
 
     def welcomed(self, link: Link) -> None:
         """The welcome was sent; a run that does not know its settings is told them now."""
@@ -360,6 +363,11 @@ class Agents:
         """Give the agent another session: a connection feeds one, so it has to connect again. Nothing is sent twice."""
         if link.id in self._arrivals:
             raise ConflictError(f"Agent {link.hello.agent} is busy with another request; try again.")
+        if link.session.journal and (problem := link.session.journal().problem):
+            raise ConflictError(
+                f"Agent {link.hello.agent} stays in session {link.session.name}, which has packets of it that are not "
+                f"safe yet. {problem}"
+            )
         link.session, before = session, link.session
         self._save_order(link)
         link.session = before

@@ -22,6 +22,7 @@ from aishark_panel.dissect import warm_up
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Agents, Link, Socket
+from aishark_panel.streams.gone import GoneRuns
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.partfile import recover_parts
@@ -43,7 +44,6 @@ DEFAULT_SESSION: Final = "live"
 MAX_SESSIONS: Final = 100
 MAX_SESSIONS_EACH: Final = 25
 """Of one person, so that there are some for others; the hub's owner may have all."""
-MAX_GONE_RUNS: Final = 1_000
 MAX_DELIVERED: Final = 2**62
 """More than this no agent has delivered, whatever it says."""
 DEFAULT_REQUESTS_PER_S: Final = 500
@@ -53,6 +53,9 @@ _FAILURES_PER_S: Final = 50
 """Wrong tokens from one address; each costs a signature check."""
 _MAX_FAILURES: Final = 1_000
 _TICKET_LIFE_S: Final = 60.0
+SETTLE_S: Final = 5.0
+"""How long an agent that is given another session waits at most until the one before is safe."""
+_SETTLE_STEP_S: Final = 0.02
 _RATE_PERIOD_S: Final = 0.25
 
 
@@ -121,8 +124,7 @@ class Hub:
         uploads = self.recorder.folder.with_name("uploads")
         self.uploads = Uploads(uploads, self.disk_pool, max_bytes=max_upload_bytes)
         self.journal = journal
-        self._gone_runs: dict[str, AgentRun] = {}
-        """runs of deleted sessions, the newest"""
+        self._gone = GoneRuns(journal.folder if journal else None)
         self._started_ns = time.time_ns()
         self._preparing = ""
         self._is_warm = asyncio.Event()
@@ -176,6 +178,7 @@ class Hub:
             self.store.delete_session(session_id)
         sessions = self.store.sessions(journal.id)
         self._to_recover = {kept.id for kept in sessions}
+        self._gone.read(self._to_recover)
         if not sessions:
             journal.mark_up()
         for kept in sessions:
@@ -308,16 +311,38 @@ class Hub:
         if person.may("capture") and not any(person.sees(live.session.owner) for live in self._live.values()):
             self.open_session("", "", person.name)
 
+    async def settle(self, hello: Hello, registered: RegisteredAgent | None, owner: str) -> bool:
+        """Before `attach`: wait until other sessions hold safely what they got of this run, for it is not sent again.
+
+        False where something is still on its way into one of them. What only its journal does not take in time is in
+        its memory.
+        """
+        target = self.agents.session_for(hello, registered, owner)
+        others = [live.session.runs.get(hello.run) for live in self._live.values() if live.session is not target]
+        runs = [run for run in others if run is not None]
+        deadline_s = time.monotonic() + SETTLE_S
+        while any(run.durable < run.received for run in runs):
+            if time.monotonic() > deadline_s:
+                log.warning("what agent %s sent elsewhere is not in the journal there yet", hello.agent)
+                return all(run.taken >= run.received for run in runs)
+            await asyncio.sleep(_SETTLE_STEP_S)
+        return True
+
     def attach(
         self, hello: Hello, socket: Socket, registered: RegisteredAgent | None, owner: str
     ) -> tuple[Link, Ingest]:
         """An agent connected, with a key if it is `registered`: its link, and where its batches go."""
         link = self.agents.attach(hello, socket, registered, owner)
         ingest, run = self._live[link.session.id].ingest, link.run
-        others = [live.session.runs.get(hello.run) for live in self._live.values()] + [self._gone_runs.get(hello.run)]
-        run.others = [other for other in others if other is not None and other is not run]
-        for other in run.others:  # what another session got is not sent here
-            run.go_on_after(other.received)
+        others = [(live, live.session.runs.get(hello.run)) for live in self._live.values()]
+        elsewhere = [(live, other) for live, other in others if other is not None and other is not run]
+        for live, other in elsewhere:
+            if refused := other.withdraw_refused():  # it comes here now
+                other.arrived -= refused
+                self._note(live.ingest.note(other))
+        run.others = [other for _, other in elsewhere] + self._gone.of(hello.run)
+        for received in (other.received for other in run.others):  # what another session got is not sent here
+            run.go_on_after(received)
         if hello.first_sequence > run.received + 1:
             # An earlier hub had acknowledged batches that nobody has now: it had them in its memory only.
             run.go_on_after(hello.first_sequence - 1)
@@ -363,13 +388,14 @@ class Hub:
         live.session.wanted, live.session.deleted = False, True
         del self._live[session_id]
         self.agents.release(live.session)
-        self._gone_runs.update(live.session.runs)
-        for run_id in list(self._gone_runs)[:-MAX_GONE_RUNS]:
-            del self._gone_runs[run_id]
+        self._gone.add(session_id, live.session.runs.values())
         await self.recorder.forget(live.session)
         await live.ingest.close()
         self._read_back(live.session)
+        for run in live.session.runs.values():
+            run.arrived -= run.withdraw_refused()
         if live.ingest.journal:
+            await asyncio.get_running_loop().run_in_executor(self.disk_pool, self._gone.save)
             live.ingest.journal.forget()
             self.store.delete_session(live.session.id)
 

@@ -46,7 +46,7 @@ class Peer(Protocol):
     def send_again(self) -> None:
         """Batches that the journal had no room for are wanted again: have the agent connect anew."""
 
-    def refuse(self, reason: str) -> None:
+    def refuse_batch(self, sequence: int, reason: str) -> None:
         """Close the connection: a batch broke the protocol."""
 
 
@@ -254,11 +254,10 @@ class Ingest:
 
     def _reject(self, queued: _Queued, reason: str, outcome: _Outcome) -> None:
         run, batch = queued.run, queued.batch
-        if batch.sequence == run.refused:  # an agent that keeps what it has goes on trying
+        if run.refused and run.refused.sequence == batch.sequence:  # an agent that keeps what it has goes on trying
             outcome.left.append(queued)
             return
-        run.refused = batch.sequence
-        run.reject(reason, batch.rows)
+        run.reject(batch.sequence, reason, batch.rows)
         if self.journal:
             self.journal.note(run)
 
@@ -272,9 +271,12 @@ class Ingest:
     def _answer(self, batches: list[_Queued], outcome: _Outcome) -> None:
         for _, run, batch, is_new in outcome.left:
             run.arrived -= batch.rows if is_new else 0
+        for run in {id(queued.run): queued.run for queued in batches}.values():
+            if run.refused and run.refused.sequence <= run.taken:
+                run.arrived -= run.withdraw_refused()
         for peer, reason in outcome.refused.items():
             self._let_go(peer)
-            peer.refuse(reason)
+            peer.refuse_batch(peer.run.refused.sequence if peer.run and peer.run.refused else 0, reason)
         self._to_send_again |= outcome.unwritten
         self._have_sent_again()
         if self.journal and self.journal.is_behind:

@@ -65,8 +65,6 @@ class Recovery:
         self.gap: Gap | None = None
         """the time without a hub, if anything was being captured"""
         self._runs: dict[str, _Run] = {}
-        self._cleared: dict[str, int] = {}
-        """last batch of each run that the user threw away"""
         self._at_first_head = False
         """whether what was read last are the first totals, and the runs they count"""
         self._paths = self._segments(folder)
@@ -136,6 +134,8 @@ class Recovery:
             session.recovering = f"Reading packets back from the journal: {share:.0%}."
         for known in self._runs.values():
             run = known.run
+            if run.refused and run.refused.sequence <= known.sequence:
+                run.withdraw_refused()
             run.recovered = run.packets + sum(run.rejected.values())
             run.arrived += run.recovered
             if not run.connected:
@@ -165,8 +165,7 @@ class Recovery:
         elif record.kind == Kind.RUN and (note := decode_note(record, RunNote)):
             self._take_run(note)
         elif record.kind == Kind.CLEAR and (mark := decode_note(record, ClearMark)):
-            self._session.clear()
-            self._cleared |= mark.sequences
+            self._take_mark(mark)
         elif record.kind == Kind.MERGE and (merged := decode_note(record, MergeNote)):
             self._session.release_again(merged.until_ns, holding=merged.holding)
         elif record.kind == Kind.GAP and (gap := decode_note(record, Gap)):
@@ -180,6 +179,15 @@ class Recovery:
             session.lost_in_hub_crash = totals.lost
             session.holding = totals.holding
             self._at_first_head = True
+
+    def _take_mark(self, mark: ClearMark) -> None:
+        session = self._session
+        session.clear()
+        session.bytes = max(session.bytes, mark.bytes)
+        for run_id, packets in mark.packets.items():
+            run = session.runs.get(run_id)
+            if run and (missing := packets - run.packets - run.lost_in_hub_crash) > 0:
+                session.count_cleared(run, missing)
 
     def _take_run(self, note: RunNote) -> None:
         session = self._session
@@ -197,12 +205,16 @@ class Recovery:
         known.codes, known.link_types, known.counters = codes, link_types, note.counters
         run.offset_ns = run.merge_offset_ns = note.offset_ns
         run.rejected, run.rejected_batches = dict(note.rejected), note.rejected_batches
+        run.refused = note.refused
+        if run.refused and run.rejected.get(run.refused.reason, 0) < run.refused.packets:
+            run.refused = None
         missing = note.packets + note.lost - run.packets - run.lost_in_hub_crash
         if missing > 0:
             log.error("%d packets of session %s are lost", missing, session.id)
             run.lost_in_hub_crash += missing
             session.lost_in_hub_crash += missing
         known.sequence = max(known.sequence, note.sequence)
+        run.cleared = max(run.cleared, note.cleared)
 
     def _take_batch(self, record: Record) -> None:
         known = self._runs.get(record.run)
@@ -211,9 +223,7 @@ class Recovery:
         session = self._session
         try:
             batch = Batch.unpack(bytes(record.payload))
-            if record.sequence <= self._cleared.get(record.run, 0):
-                session.count_cleared(known.run, batch.rows)
-            else:
+            if record.sequence > known.run.cleared:
                 session.restore(known.run, Piece(batch.content(), known.link_types, known.codes), record.at_ns)
             known.counters = batch.counters
         except ProtocolError as error:

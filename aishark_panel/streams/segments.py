@@ -27,6 +27,7 @@ __all__ = [
     "Kind",
     "MergeNote",
     "Record",
+    "Refused",
     "RunNote",
     "Segment",
     "Totals",
@@ -88,6 +89,14 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """whether batches that follow wait to be merged"""
 
 
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that was refused."""
+
+    sequence: Count
+    reason: str
+    packets: Count
+
+
 class RunNote(msgspec.Struct, frozen=True, kw_only=True):
     """An agent's run as it is when the record is written; batches that follow belong to it as described here."""
 
@@ -100,7 +109,11 @@ class RunNote(msgspec.Struct, frozen=True, kw_only=True):
     lost: Count = 0
     rejected: dict[str, Count] = {}
     rejected_batches: Count = 0
+    refused: Refused | None = None
+    """of these the last, if its number may come again"""
     counters: dict[str, int] = {}
+    cleared: Count = 0
+    """its last batch that the user threw away; it is counted, and may stand behind this record"""
     ended: bool = False
     reason: str = ""
     offset_ns: int = 0
@@ -108,10 +121,12 @@ class RunNote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClearMark(msgspec.Struct, frozen=True, kw_only=True):
-    """The user threw all packets away."""
+    """The user threw all packets away. What the runs' notes call `cleared` may stand behind this record."""
 
-    sequences: dict[RunId, Count]
-    """last batch of each run that went; it may stand behind this record"""
+    packets: dict[RunId, Count] = {}
+    """that each run had brought, those lost in a crash included"""
+    bytes: Count = 0
+    """as in the totals"""
 
 
 class MergeNote(msgspec.Struct, frozen=True, kw_only=True):

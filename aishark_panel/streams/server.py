@@ -4,7 +4,6 @@ import asyncio
 import errno
 import ipaddress
 import json
-import ssl
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from aishark_panel.streams.routes import make_application
 from aishark_panel.streams.session import DEFAULT_RING_BYTES
 from aishark_panel.streams.store import Store
 from aishark_panel.streams.uploads import DEFAULT_MAX_UPLOAD_BYTES
+from aishark_panel.transport import server_tls
 
 __all__ = ["HubConfig", "is_loopback", "serve_hub"]
 
@@ -75,7 +75,7 @@ async def serve_hub(config: HubConfig) -> None:
 
     Raises ConfigError if it cannot bind, or cannot use its certificate, its folders or its rules.
     """
-    tls = _tls(config)
+    tls = server_tls(config.tls_cert, config.tls_key)
     rules = load_rules(config.rules, builtin=config.builtin_rules)
     webhook = Webhook(config.webhook) if config.webhook else None
     if not is_loopback(config.host) and not (tls or config.insecure):
@@ -117,24 +117,6 @@ async def serve_hub(config: HubConfig) -> None:
         server.stop()
         await asyncio.wait_for(server.close_all_connections(), 5)
         await hub.close()
-
-
-def _tls(config: HubConfig) -> ssl.SSLContext | None:
-    """The certificate and key, for use; None without them. ConfigError if they cannot be used."""
-    if config.tls_cert is None and config.tls_key is None:
-        return None
-    if config.tls_cert is None or config.tls_key is None:
-        raise ConfigError("--tls-cert and --tls-key go together: the certificate and its private key, as PEM files.")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        # The empty password: without it OpenSSL asks for one on the terminal when the key is encrypted.
-        context.load_cert_chain(config.tls_cert, config.tls_key, password="")
-    except OSError as error:
-        names = f"{config.tls_cert} and {config.tls_key}"
-        raise ConfigError(
-            f"{names} are no certificate and its unencrypted key in PEM form: {error.strerror or error}"
-        ) from error
-    return context
 
 
 def _announce(url: str, config: HubConfig) -> None:

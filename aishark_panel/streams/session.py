@@ -295,10 +295,10 @@ class Session:
         self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
 
     def count_cleared(self, run: AgentRun, packets: int) -> None:
-        """Of a batch in the journal that was cleared before it could be written there."""
+        """Into an empty session: a run had brought so many packets more, which were cleared."""
         self.packets += packets
         run.packets += packets
-        self.ring.cleared += packets
+        self.ring.begin_after(self.packets, self.ring.cleared + packets)
 
     def begin_after(self, packets: int, cleared: int) -> None:
         """Go on numbering, in a new session, after packets that are gone: evicted, but for those that were cleared."""

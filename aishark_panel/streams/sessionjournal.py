@@ -90,7 +90,7 @@ class SessionJournal:
         entry = Entry(Kind.BATCH, batch.envelope, now_ns, run=run.hello.run, sequence=batch.sequence)
         self._put([*entries, entry])
         run.journalled = batch.sequence
-        run.unjournalled -= batch.rows
+        run.unjournalled -= batch.rows if batch.sequence > run.cleared else 0
         if run.unjournalled and run.journalled == run.taken:
             # The agent was killed, or given another session, before it could send these again: the next hub, which will
             # not have them, is to know that they are lost.
@@ -114,10 +114,20 @@ class SessionJournal:
             self._put([self._run_entry(run)])
 
     def clear(self) -> None:
-        """The user threw all packets away, those included that are not written down yet."""
-        if self._segment_bytes or self._session.packets:
-            mark = ClearMark(sequences={key: run.taken for key, run in self._session.runs.items()})
-            self._put([*self._head_if_none(), Entry(Kind.CLEAR, encode_note(mark), time.time_ns())])
+        """The user threw all packets away. Those that are not written down yet need not be: the mark counts them."""
+        session = self._session
+        if not (self._segment_bytes or session.packets):
+            return
+        head = self._head_if_none()
+        runs = list(session.runs.values())
+        head += [self._run_entry(run) for run in runs if run.hello.run not in self._told]
+        for run in runs:
+            run.cleared, run.unjournalled = run.taken, 0
+        mark = ClearMark(
+            packets={run.hello.run: run.packets + run.lost_in_hub_crash for run in runs}, bytes=session.bytes
+        )
+        notes = [self._run_entry(run) for run in runs]
+        self._put([*head, Entry(Kind.CLEAR, encode_note(mark), time.time_ns()), *notes])
 
     def gap(self, gap: Gap) -> None:
         """Nothing was heard for a while."""
@@ -156,8 +166,10 @@ class SessionJournal:
             sequence=run.journalled,
             packets=run.packets - run.unjournalled,
             lost=run.lost_in_hub_crash,
+            cleared=run.cleared,
             rejected=dict(run.rejected),
             rejected_batches=run.rejected_batches,
+            refused=run.refused,
             counters=self._counters.get(run.hello.run, run.counters),
             ended=run.ended,
             reason=run.reason,
