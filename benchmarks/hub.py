@@ -8,8 +8,9 @@
 sessions that subscribers follow. Fifty interpreters do not fit on two cores, so each of a few processes holds many
 agents: every agent has a WebSocket, a run and a credit window of its own, and speaks through the same state machine
 (wire.protocol.AgentEnd) as `aishark agent`; only capture is left out. The *delay* is from the moment at which a batch
-is due, when its last packet would have been captured, to the acknowledgement that it is in the ring; the first packet
-of a batch has waited for the last, which is told apart.
+is due, when its last packet would have been captured, to the acknowledgement that the session has it; the first packet
+of a batch has waited for the last, which is told apart. *Seen* is from the time of a packet until a subscriber has it:
+waiting for its batch, being merged with those of other agents and the subscription's own pace included.
 
 *Full speed*: one real agent replays a file of mixed packets in a loop for two minutes; ring, rollups, conversations and
 TCP analysis are on. *Ring*: the same with memory sampled, and written as a plot.
@@ -66,7 +67,7 @@ class LoadAgent:
         self.interval_s = self.rows / rate
         self.session, self.name = session, f"agent{number:02}"
         self.delays_s: list[float] = []
-        """from a batch's last packet to the acknowledgement that it is in the ring"""
+        """from a batch's last packet to the acknowledgement that it was taken"""
         self.sent_packets = 0
         self.late_s = 0.0
         """most that a batch went out behind its time: this machine's fault, or the hub's for lack of credit"""
@@ -157,13 +158,14 @@ def agents_process(url: str, token: str, numbers: list[int], options: dict[str, 
 def subscribers_process(url: str, token: str, sessions: list[str], out: Any) -> None:
     """Subscribers, one for each session named (an id may come again), until the sessions are silent for 3 s."""
 
-    async def follow(session: str) -> tuple[int, int]:
+    async def follow(session: str) -> tuple[int, int, list[float]]:
         request = HTTPRequest(
             f"{url.replace('http', 'ws', 1)}/api/stream/{session}/ws?start=oldest&columns=number,ts",
             headers={"Authorization": f"Bearer {token}"},
         )
         socket = await websocket_connect(request, max_message_size=64 * 2**20)
         received = missed = 0
+        seen_s: list[float] = []
         patience_s = 60.0
         while True:
             try:
@@ -176,22 +178,25 @@ def subscribers_process(url: str, token: str, sessions: list[str], out: Any) -> 
             if isinstance(message, str):
                 missed += json.loads(message).get("packets", 0)
             else:
-                received += rows_of(message)
+                now_ns = time.time_ns()
+                times = times_of(message)
+                received += len(times)
+                seen_s += [(now_ns - int(times[i])) / 1e9 for i in (0, -1)]
         socket.close()
-        return received, missed
+        return received, missed, seen_s
 
-    async def run() -> list[tuple[int, int]]:
+    async def run() -> list[tuple[int, int, list[float]]]:
         return await asyncio.gather(*(follow(session) for session in sessions))
 
     out.put(asyncio.run(run()))
 
 
-def rows_of(stream: bytes) -> int:
-    """Rows of an Arrow IPC stream."""
+def times_of(stream: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The packets' times (ns) in an Arrow IPC stream."""
     import pyarrow as pa
 
     with pa.ipc.open_stream(stream) as reader:
-        return sum(batch.num_rows for batch in reader)
+        return np.asarray(reader.read_all().column("ts").to_numpy().astype(np.int64))
 
 
 class Sampler:
@@ -252,6 +257,7 @@ async def many_agents(hub: EmbeddedHub, options: argparse.Namespace) -> dict[str
         books = [await client.ledger(session) for session in ids]
     for process in processes:
         process.join()
+    seen = np.array([each for _, _, seen_s in received for each in seen_s])
     delays = np.array([delay for report in reports for delay in report["delays_s"]])
     sent, ingested = sum(r["sent"] for r in reports), sum(book["ring"]["packets"] for book in books)
     each = options.agents // options.sessions
@@ -266,10 +272,11 @@ async def many_agents(hub: EmbeddedHub, options: argparse.Namespace) -> dict[str
             abs(stage["difference"]) for book in books for a in book["agents"] for stage in a["stages"]
         ),
         "delay_ms": {f"p{q}": round(1e3 * float(np.percentile(delays, q)), 1) for q in (50, 99, 100)},
+        "seen_ms": {f"p{q}": round(1e3 * float(np.percentile(seen, q)), 1) for q in (50, 99, 100)} if len(seen) else {},
         "waiting_for_its_batch_ms": round(1e3 / BATCHES_PER_S, 1),
         "latest_sending_ms": round(1e3 * max(r["late_s"] for r in reports), 1),
-        "subscribers_received": sum(count for count, _ in received),
-        "subscribers_missed": sum(missed for _, missed in received),
+        "subscribers_received": sum(count for count, _, _ in received),
+        "subscribers_missed": sum(missed for _, missed, _ in received),
         "expected_by_subscribers": options.subscribers * each * (sent // options.agents),
         "hub_cpu": round(sampler.cpu_share, 2),
         "hub_mib": round(sampler.most_mib),

@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from aishark_panel.streams.agentrun import AgentRun
-from aishark_panel.streams.session import Recorded, Session
+from aishark_panel.streams.manifest import Recorded
+from aishark_panel.streams.session import Session
 
 __all__ = ["IN_PROGRESS", "ledger"]
 

@@ -8,7 +8,7 @@ So at whatever moment the hub dies, the manifest and the files that it names say
 import logging
 import os
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
@@ -22,6 +22,7 @@ __all__ = [
     "FileNote",
     "Manifest",
     "PartNote",
+    "Recorded",
     "RecordingOptions",
     "RecordingState",
     "read_manifests",
@@ -38,6 +39,27 @@ _NEW: Final = ".new"
 _MAX_BYTES: Final = 2**20
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}$")]
+
+
+class Recorded(Protocol):
+    """A recording of the session, as its statistics see it; counts are packets."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def state(self) -> str:
+        """recording, waiting, stopped or failed"""
+
+    @property
+    def reason(self) -> str:
+        """why it waits or failed, in words"""
+
+    @property
+    def first(self) -> int:
+        """number of the first packet it looked at"""
+
+    @property
+    def counts(self) -> "Counts": ...
 
 
 class RecordingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
-from aishark_panel.streams.manifest import Counts
+from aishark_panel.streams.manifest import Recorded
 from aishark_panel.streams.matches import Matches
 from aishark_panel.streams.merge import MAX_WAITING_BYTES, WINDOW_NS, Merge, Piece
 from aishark_panel.streams.ring import BlockView, Ring
@@ -31,7 +31,7 @@ from aishark_panel.wire.messages import Hello, InterfaceInfo
 from aishark_panel.wire.packets import Interface
 from aishark_panel.wire.pcapheaders import CaptureInterface, InterfaceCounters
 
-__all__ = ["DEFAULT_RING_BYTES", "JournalState", "Recorded", "Session", "SessionState"]
+__all__ = ["DEFAULT_RING_BYTES", "JournalState", "Session", "SessionState"]
 
 log = logging.getLogger(__name__)
 
@@ -58,27 +58,6 @@ class JournalState:
     """number of the first packet that a crash of the hub could take"""
     behind: bool = False
     """whether the disk is slower than the agents, who have to wait for it"""
-
-
-class Recorded(Protocol):
-    """A recording of the session, as its statistics see it; counts are packets."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def state(self) -> str:
-        """recording, waiting, stopped or failed"""
-
-    @property
-    def reason(self) -> str:
-        """why it waits or failed, in words"""
-
-    @property
-    def first(self) -> int:
-        """number of the first packet it looked at"""
-
-    @property
-    def counts(self) -> Counts: ...
 
 
 class Session:
