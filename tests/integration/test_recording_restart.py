@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
 from aishark_panel.capturefile import open_capture
 from aishark_panel.client import EmbeddedHub, start_hub
@@ -129,6 +130,7 @@ def assert_database_is_intact(each: Hubs) -> None:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+@pytest.mark.timeout(120 + 10 * KILLS)
 def test_a_hub_killed_at_random_moments_records_every_packet_once(
     tmp_path: Path, capture_file: Path, require_tool: RequireTool
 ) -> None:
