@@ -110,6 +110,9 @@ def hub(
     recordings: Annotated[
         Path | None, typer.Option(help="Folder of recordings; default: aishark/recordings in your data directory.")
     ] = None,
+    recordings_size: Annotated[
+        str | None, typer.Option(help="Most disk space of recordings; then the oldest files go. Default: no limit.")
+    ] = None,
     journal: Annotated[
         Path | None, typer.Option(help="Folder of the journal; default: aishark/journal in your data directory.")
     ] = None,
@@ -139,6 +142,8 @@ def hub(
     if not (journal or no_journal or embedded):
         journal = default_journal_dir()
 
+    bound = recordings_size
+    recordings_bytes = parse_size(bound, "--recordings-size", "64MiB", "100000GiB") if bound else None
     token = os.environ.get("AISHARK_TOKEN") or secrets.token_urlsafe(24)
     logs.configure(_log_level(), log_format, secrets=[token])
     config = HubConfig(
@@ -153,6 +158,7 @@ def hub(
         journal=journal,
         journal_bytes=parse_size(journal_size, "--journal-size", "128MiB", "1000GiB"),
         recordings=recordings,
+        recordings_bytes=recordings_bytes,
         max_upload_bytes=max_upload_mib * 2**20,
         requests_per_s=max_requests_per_second,
         rules=tuple(rules or ()),

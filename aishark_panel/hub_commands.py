@@ -83,10 +83,18 @@ def record_start(
     oldest: Annotated[bool, typer.Option("--oldest", help="Begin with the oldest packet the hub still has.")] = False,
     rotate_mib: Annotated[int | None, typer.Option(help="New file at this size; default 1024, Parquet 64.")] = None,
     rotate_s: Annotated[float | None, typer.Option(help="New file at this age, s; default never, Parquet 10.")] = None,
+    rotate_packets: Annotated[int | None, typer.Option(help="New file at so many packets; default never.")] = None,
     max_files: Annotated[int | None, typer.Option(help="Finished files kept, the oldest go; default: all.")] = None,
     hub_url: HubUrl = DEFAULT_HUB,
 ) -> None:
-    """Start a recording; it goes on until it is stopped. The token is read from AISHARK_TOKEN."""
+    """Start a recording; it goes on until it is stopped. The token is read from AISHARK_TOKEN.
+
+    If the hub keeps a journal it goes on after a restart of the hub, with every packet once.
+
+    While the hub's disk is full it waits, and the capture goes on; packets that the ring lets go meanwhile are counted.
+
+    With 'aishark hub --recordings-size' the oldest finished files make room for new ones.
+    """
 
     async def start() -> dict[str, Any]:
         async with hub_client(hub_url) as client:
@@ -97,6 +105,7 @@ def record_start(
                 start="oldest" if oldest else "now",
                 rotate_bytes=rotate_mib and rotate_mib * 2**20,
                 rotate_s=rotate_s,
+                rotate_packets=rotate_packets,
                 max_files=max_files,
             )
 

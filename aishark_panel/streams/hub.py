@@ -93,13 +93,15 @@ class Hub:
         ring_bytes: int = DEFAULT_RING_BYTES,
         store: Store | None = None,
         recordings: Path | None = None,
+        recordings_bytes: int | None = None,
         max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES,
         requests_per_s: float = DEFAULT_REQUESTS_PER_S,
         rules: Sequence[Rule] = (),
         webhook: Webhook | None = None,
         journal: Journal | None = None,
     ) -> None:
-        """`recordings` is the folder they go to, default_folder() if None; uploads wait in a folder beside it.
+        """`recordings` is the folder they go to, default_folder() if None, and holds at most `recordings_bytes` (None:
+        what the disk has); uploads wait in a folder beside it.
 
         `journal` is where sessions are kept over restarts; None: nowhere. It is closed with the hub.
 
@@ -120,7 +122,12 @@ class Hub:
         self.ingest_pool = ThreadPoolExecutor(1, thread_name_prefix="ingest")
         self.query_pool = ThreadPoolExecutor(2, thread_name_prefix="query")
         self.disk_pool = ThreadPoolExecutor(2, thread_name_prefix="disk")
-        self.recorder = Recorder(recordings or default_folder(), self.disk_pool)
+        self.recorder = Recorder(
+            recordings or default_folder(),
+            self.disk_pool,
+            limit_bytes=recordings_bytes,
+            journal=journal.id if journal else "",
+        )
         uploads = self.recorder.folder.with_name("uploads")
         self.uploads = Uploads(uploads, self.disk_pool, max_bytes=max_upload_bytes)
         self.journal = journal
@@ -193,8 +200,11 @@ class Hub:
         """The steps of a session's recovery, and what follows it."""
         try:
             await self._is_warm.wait()
+            await self.recorder.are_back.wait()
             async for step in recovery.steps():
                 yield step
+                await self.recorder.keep_up(session)
+            self.recorder.read_back(session)
             if recovery.gap:
                 self._note(self._live[session.id].ingest.note_gap(recovery.gap))
         finally:
@@ -213,8 +223,9 @@ class Hub:
                 _book_lost(fed, run, delivered - run.recovered)
 
     async def _recover(self) -> None:
-        """Deal with the files that an earlier hub, killed, left unfinished."""
+        """Go on with the recordings of an earlier hub, and deal with the files that it, killed, left unfinished."""
         loop = asyncio.get_running_loop()
+        await self.recorder.resume({live.session.id: live.session for live in self._live.values()})
         for folder in (self.recorder.folder, self.uploads.folder):
             await loop.run_in_executor(self.disk_pool, recover_parts, folder)
 

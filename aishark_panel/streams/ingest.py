@@ -232,6 +232,8 @@ class Ingest:
                 self._reject(queued, "failed", outcome)
             run.unqueued += batch.rows if is_new else 0
         self._release()
+        if self.journal:
+            self.journal.mark()
         return outcome
 
     def _release(self) -> None:
@@ -267,6 +269,7 @@ class Ingest:
             run.durable = sequence
         else:
             self.journal.batch(run, Batch.unpack(Batch.pack(sequence, frames, "none", counters)), time.time_ns())
+            self.journal.mark()
 
     def _answer(self, batches: list[_Queued], outcome: _Outcome) -> None:
         for _, run, batch, is_new in outcome.left:

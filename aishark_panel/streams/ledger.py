@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.streams.manifest import Recorded
 from aishark_panel.streams.session import Session
 
 __all__ = ["IN_PROGRESS", "ledger"]
@@ -36,6 +37,7 @@ def ledger(session: Session) -> dict[str, Any]:
             failed=session.failed,
         ),
         "late": session.merge.late,
+        "recordings": [_recording_ledger(recording, ring.end) for recording in list(session.recordings)],
         "gaps": [msgspec.to_builtins(gap) for gap in list(session.gaps)] + _open_gaps(session),
     }
 
@@ -88,6 +90,21 @@ def _agent_stage(run: AgentRun, taken: int) -> dict[str, Any]:
         taken_elsewhere=run.taken_elsewhere,
         taken=taken,
     )
+
+
+def _recording_ledger(recording: Recorded, end: int) -> dict[str, Any]:
+    counts = recording.counts
+    end = max(end, counts.cursor) if recording.state in ("recording", "waiting") else counts.cursor
+    stage = _stage(
+        "recording",
+        "offered",
+        end - recording.first,
+        written=counts.written,
+        failed=counts.failed,
+        left_out=counts.left_out,
+        in_ring=end - counts.cursor,
+    )
+    return {"recording": recording.id, "state": recording.state, "reason": recording.reason, **stage}
 
 
 def _open_gaps(session: Session) -> list[dict[str, Any]]:

@@ -39,7 +39,8 @@ __all__ = ["Recovery"]
 log = logging.getLogger(__name__)
 
 _STEP_BYTES: Final = 8 * 2**20
-"""So much is read back in one go; sessions take turns in between."""
+_STEP_ROWS: Final = 16_384
+"""So much is read back in one go; sessions take turns in between, and recordings read along."""
 _RESTARTED: Final = "The hub was restarted; the agent has not come back yet."
 
 
@@ -144,14 +145,15 @@ class Recovery:
 
     def _pieces(self) -> Iterator[bool]:
         """Read all back, a pause after each piece."""
+        ring = self._session.ring
         for path in self._paths:
-            piece_bytes = 0
+            piece_bytes, end = 0, ring.end
             for record in self._records(path):
                 self._take(record)
                 piece_bytes += len(record.payload)
-                if piece_bytes >= _STEP_BYTES:
+                if piece_bytes >= _STEP_BYTES or ring.end - end >= _STEP_ROWS:
                     self._done_bytes += piece_bytes
-                    piece_bytes = 0
+                    piece_bytes, end = 0, ring.end
                     yield True
             self._done_bytes += piece_bytes
             yield True

@@ -46,6 +46,8 @@ class HubConfig:
     """folder of what outlives this process (streams/store.py); None: nothing does"""
     recordings: Path | None = None
     """folder of recordings; None: the user's data directory"""
+    recordings_bytes: int | None = None
+    """most bytes of all files there; None: what the disk has"""
     journal: Path | None = None
     """folder of the journal; None: packets are in memory only"""
     journal_bytes: int = DEFAULT_JOURNAL_BYTES
@@ -97,6 +99,7 @@ async def serve_hub(config: HubConfig) -> None:
         config.token,
         ring_bytes=config.ring_bytes,
         recordings=config.recordings,
+        recordings_bytes=config.recordings_bytes,
         max_upload_bytes=config.max_upload_bytes,
         requests_per_s=config.requests_per_s,
         store=Store(config.state),

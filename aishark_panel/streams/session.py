@@ -19,6 +19,7 @@ from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.streams.manifest import Recorded
 from aishark_panel.streams.matches import Matches
 from aishark_panel.streams.merge import MAX_WAITING_BYTES, WINDOW_NS, Merge, Piece
 from aishark_panel.streams.ring import BlockView, Ring
@@ -53,6 +54,8 @@ class JournalState:
     disk_bytes: int = 0
     waiting_bytes: int = 0
     """of all sessions: in memory, because it is not safe on the disk yet"""
+    durable_end: int = 0
+    """number of the first packet that a crash of the hub could take"""
     behind: bool = False
     """whether the disk is slower than the agents, who have to wait for it"""
 
@@ -94,6 +97,8 @@ class Session:
         """how far the hub is with reading the session back from its journal, in words; '' once it is done"""
         self.journal: Callable[[], JournalState] | None = None
         """how its journal fares; None: it has none"""
+        self.recordings: list[Recorded] = []
+        """oldest first"""
         self.lost_in_hub_crash = 0
         """packets that an earlier hub had taken, and that went with it"""
         self.gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
@@ -108,6 +113,15 @@ class Session:
         """packet time of the first and of the newest packet, ns; 0 before the first"""
         self._interfaces_lock = threading.Lock()
         self._rate_marks: deque[tuple[float, int, int]] = deque(maxlen=64)
+
+    @property
+    def safe_end(self) -> int:
+        """Packets before this number keep it: they survive a crash of the hub, or there is nothing to keep any."""
+        end = self.ring.end
+        if self.journal is None or self.recovering:
+            return end
+        state = self.journal()
+        return end if state.problem else min(state.durable_end, end)
 
     @property
     def conversations(self) -> Conversations:
@@ -365,7 +379,11 @@ class Session:
     @property
     def reason(self) -> str:
         """Why nothing moves, or what is in the way; '' while packets may come."""
-        return self.recovering or self._idle_reason or self._journal_problem
+        return self.recovering or self._idle_reason or self._journal_problem or self._recording_problem
+
+    @property
+    def _recording_problem(self) -> str:
+        return next((r.reason for r in list(self.recordings) if r.state == "waiting"), "")
 
     @property
     def _journal_problem(self) -> str:
@@ -436,9 +454,17 @@ class Session:
             "late_in_rollup": int(self.rollups.late[0]),
             "lost": self.lost,
             "journal": self._journal_stats(),
+            "recordings": self._recording_stats(),
             "left_out": self.left_out,
             "alerts": self.alerts.counts(),
             "agents": [r.stats() for r in runs],
+        }
+
+    def _recording_stats(self) -> dict[str, Any]:
+        states = [r.state for r in list(self.recordings)]
+        return {
+            **{state: states.count(state) for state in ("recording", "waiting", "stopped", "failed")},
+            "reason": self._recording_problem,
         }
 
     def _journal_stats(self) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class SessionJournal:
     def state(self) -> JournalState:
         """How it fares now."""
         journal = self._journal
-        return JournalState(self._log.problem, self._log.disk_bytes, journal.waiting_bytes, self.is_behind)
+        log = self._log
+        return JournalState(log.problem, log.disk_bytes, journal.waiting_bytes, log.safe_packets + 1, self.is_behind)
 
     @property
     def is_behind(self) -> bool:
@@ -64,6 +65,12 @@ class SessionJournal:
         """The session is back: what comes now follows what it has."""
         self._bytes = self._session.bytes
         self._holding = self._session.holding
+        self.mark()
+
+    def mark(self) -> None:
+        """The journal was given all that the ring has. Once that is safe, so are the packets and their numbers."""
+        if not any(run.unjournalled for run in self._session.runs.values()):
+            self._journal.mark(self._log, self._session.ring.end - 1)
 
     def batch(self, run: AgentRun, batch: Batch, now_ns: int) -> bool:
         """Write down a batch that has just come into the session, at a time; False where there is no room for it: it
