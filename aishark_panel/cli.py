@@ -128,8 +128,14 @@ def hub(
     """
     from aishark_panel.config import parse_size
     from aishark_panel.streams.journal import default_journal_dir
-    from aishark_panel.streams.server import HubConfig, serve_hub
-    from aishark_panel.streams.store import default_state_dir
+
+    try:
+        from aishark_panel.streams.server import HubConfig, serve_hub
+        from aishark_panel.streams.store import default_state_dir
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"A hub needs {error.name}, which is not installed: pip install 'aishark-panel[hub]'"
+        ) from error
 
     if journal and no_journal:
         raise ConfigError("--journal and --no-journal exclude each other.")
