@@ -15,8 +15,10 @@ from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.streams.store import schema
 from aishark_panel.streams.store.database import Database, hash_of
 
-__all__ = ["KeptSession", "Link", "SessionRecords", "Share"]
+__all__ = ["LINK_MARK", "KeptSession", "Link", "SessionRecords", "Share"]
 
+LINK_MARK: Final = "link."
+"""What the secrets of links begin with; their id follows."""
 MAX_SHARES: Final = 200
 MAX_LINKS: Final = 200
 """Most of one session."""
@@ -128,16 +130,18 @@ class SessionRecords(Database):
         rows = self.execute(good.order_by(_links.created_s, _links.id)).mappings()
         return [(Link(**{c.name: row[c.name] for c in _LINK_COLUMNS}), row["token_hash"]) for row in rows]
 
-    def add_link(self, session_id: str, person: str, secret: str, now_s: int, expires_s: int) -> Link:
-        """Keep a new link; links that ended are forgotten. ConfigError when the session has too many."""
+    def add_link(self, session_id: str, person: str, now_s: int, expires_s: int) -> tuple[Link, str]:
+        """A new link and its secret, which is not kept; links that ended are forgotten. ConfigError when the session
+        has too many."""
         link = Link(id=secrets.token_hex(6), session=session_id, person=person, created_s=now_s, expires_s=expires_s)
+        secret = f"{LINK_MARK}{link.id}.{secrets.token_urlsafe(32)}"
         with self.transaction():
             self.execute(delete(schema.links).where(_links.expires_s <= now_s))
             if self.execute(select(func.count()).where(_links.session == session_id)).scalar_one() >= MAX_LINKS:
                 raise ConfigError(f"a session has {MAX_LINKS} links at most; take one back first")
             values = msgspec.structs.asdict(link)
             self.execute(insert(schema.links).values(**values, token_hash=hash_of(secret)))
-        return link
+        return link, secret
 
     def delete_link(self, session_id: str, link_id: str) -> None:
         """A link is good no longer; NotFoundError if the session has none of that id."""
