@@ -52,7 +52,9 @@ def verified_claims(
         header = jwt.get_unverified_header(token)
         if header.get("alg") not in ALGORITHMS:
             raise jwt.InvalidAlgorithmError(f"signed with {header.get('alg')!r:.20}, not one of {ALGORITHMS}")
-        key = keys[str(header.get("kid", ""))]
+        # A provider with one key need not name it (OpenID Connect Core 10.1).
+        only = next(iter(keys.values())) if "kid" not in header and len(keys) == 1 else None
+        key = only or keys[str(header.get("kid", ""))]
         claims: dict[str, Any] = jwt.decode(
             token,
             key,

@@ -35,8 +35,8 @@ class Shares(Guarded):
         self.finish({"shares": [msgspec.to_builtins(share) for share in self.hub.sharing.shares(session.id)]})
 
     def post(self, session_id: str) -> None:
-        wanted = self.body(ShareRequest)
         session = self.hub.session(session_id, self.person)
+        wanted = self.body(ShareRequest)
         if "export" in wanted.capabilities:
             self.require("export")  # nobody gives what they do not have
         share = self.hub.sharing.share(session.id, wanted.person, wanted.capabilities, time.time())
@@ -65,8 +65,8 @@ class Links(Guarded):
         self.finish({"links": [msgspec.to_builtins(x) for x in self.hub.sharing.links(session.id, time.time())]})
 
     def post(self, session_id: str) -> None:
-        wanted = self.body(LinkRequest)
         session = self.hub.session(session_id, self.person)
+        wanted = self.body(LinkRequest)
         link, secret = self.hub.sharing.make_link(session.id, self.person.name, wanted.life_s, time.time())
         self.audit("session.link", session_id, link=link.id)
         self.set_status(201)
