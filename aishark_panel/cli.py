@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -26,6 +27,7 @@ from aishark_panel.hub_commands import (
     token_app,
     upload,
 )
+from aishark_panel.people_commands import session_app, user_app
 from aishark_panel.tls_commands import tls_app
 
 __all__ = ["app", "main"]
@@ -55,6 +57,11 @@ LogForm = Annotated[
 TlsCert = Annotated[Path | None, typer.Option(help="Certificate (PEM) to speak https and wss with.")]
 TlsKey = Annotated[Path | None, typer.Option(help="Its private key (PEM, not encrypted).")]
 RingMemory = Annotated[int, typer.Option(help="Memory for packets of a session, MiB.", min=48)]
+RingsMemory = Annotated[
+    int, typer.Option(help="Memory for packets of all sessions, MiB; default: half of the machine's.", min=0)
+]
+RingsMemoryEach = Annotated[int, typer.Option(help="The same of one person's sessions; default: half of that.", min=0)]
+OidcFile = Annotated[Path | None, typer.Option(help="File (YAML) of the provider where people log in: docs/people.md.")]
 
 
 def main() -> None:
@@ -119,6 +126,9 @@ def hub(
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Keep packets in memory only.")] = False,
     journal_size: Annotated[str, typer.Option(help="Most disk space of a session; then the oldest go.")] = "4GiB",
     max_upload_mib: Annotated[int, typer.Option(help="Largest capture file taken as an upload, MiB.", min=1)] = 4_096,
+    max_rings_mib: RingsMemory = 0,
+    max_rings_mib_each: RingsMemoryEach = 0,
+    oidc: OidcFile = None,
     max_requests_per_second: Annotated[float, typer.Option(help="Most requests of one key.", min=1)] = 500,
     rules: RuleFiles = None,
     builtin_rules: Annotated[bool, typer.Option(help="Watch by the rules that come with aishark, too.")] = True,
@@ -134,6 +144,8 @@ def hub(
     """
     from aishark_panel.config import parse_size
     from aishark_panel.streams.journal import default_journal_dir
+
+    _require_hub_packages()
     from aishark_panel.streams.server import HubConfig, serve_hub
     from aishark_panel.streams.store import default_state_dir
 
@@ -160,6 +172,9 @@ def hub(
         recordings=recordings,
         recordings_bytes=recordings_bytes,
         max_upload_bytes=max_upload_mib * 2**20,
+        rings_bytes=max_rings_mib * 2**20,
+        rings_bytes_each=max_rings_mib_each * 2**20,
+        oidc=oidc,
         requests_per_s=max_requests_per_second,
         rules=tuple(rules or ()),
         builtin_rules=builtin_rules,
@@ -167,6 +182,13 @@ def hub(
         embedded=embedded,
     )
     asyncio.run(serve_hub(config))
+
+
+def _require_hub_packages() -> None:
+    """ConfigError unless what a hub needs beyond an agent is installed."""
+    for name in ("argon2", "cryptography", "sqlalchemy"):
+        if find_spec(name) is None:
+            raise ConfigError(f"A hub needs {name}, which is not installed: pip install 'aishark-panel[hub]'")
 
 
 agent_app = typer.Typer(invoke_without_command=True)
@@ -442,6 +464,8 @@ app.add_typer(rules_app, name="rules")
 app.add_typer(token_app, name="token")
 app.add_typer(agents_app, name="agents")
 app.add_typer(tls_app, name="tls")
+app.add_typer(user_app, name="user")
+app.add_typer(session_app, name="session")
 
 
 def _alert_options(rules: list[str] | None, webhook: str) -> list[str]:

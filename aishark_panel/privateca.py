@@ -69,7 +69,7 @@ def make_hub_certificate(folder: Path, names: Iterable[str]) -> HubCertificate:
         from cryptography.hazmat.primitives.serialization import Encoding
     except ImportError as error:
         raise ConfigError(
-            "Making certificates needs cryptography, which is not installed: pip install 'aishark-panel[tls]'"
+            "Making certificates needs cryptography, which is not installed: pip install 'aishark-panel[hub]'"
         ) from error
     wanted = tuple(dict.fromkeys(_checked(name) for name in names))
     if not 1 <= len(wanted) <= _MAX_NAMES:

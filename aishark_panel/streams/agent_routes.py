@@ -16,7 +16,7 @@ from aishark_panel.streams.agents import Link
 from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.people import Person, check_name
-from aishark_panel.streams.store import RegisteredAgent
+from aishark_panel.streams.store import KEY_GRACE_S, RegisteredAgent
 from aishark_panel.wire.frames import MAX_FRAME_BYTES
 from aishark_panel.wire.inquiries import MAX_TRIAL_S, FilterTrial, HostInterfaces
 from aishark_panel.wire.messages import (
@@ -71,10 +71,18 @@ class AgentSocket(GuardedSocket):
             return super().identify()
         return Person(name=agent.owner, capabilities=frozenset(("capture",)))
 
+    def check(self) -> None:
+        """As for all sockets; and a key that another took the place of ends its connection with its time of grace."""
+        if self._registered and self.ws_connection and self.hub.store.agent_of_key(self.bearer()) is None:
+            self.refuse("the key of this agent was replaced by another")
+        super().check()
+
     def key(self) -> str:
         return f"agent {self._registered.id}" if self._registered else super().key()
 
     def open(self) -> None:
+        if self._registered:
+            self.hub.store.key_used(self._registered.id, self.bearer())
         self._end = HubEnd()
         self.set_nodelay(True)
 
@@ -254,6 +262,16 @@ class AgentHandler(Guarded):
         self.set_status(204)
 
 
+class AgentKey(Guarded):
+    """`POST /api/agents/:id/key`: a new key, told once; the old one is good until the new one is used, or for a day."""
+
+    def post(self, agent_id: str) -> None:
+        agent, key = self.hub.agents.replace_key(agent_id, self.person)
+        self.audit("agent.key", agent_id, name=agent.name)
+        self.set_status(201)
+        self.finish({"id": agent.id, "name": agent.name, "key": key, "old_key_good_s": KEY_GRACE_S})
+
+
 class AgentStart(Guarded):
     """`POST /api/agents/:id/start`: make it capture; answers when it does, or with its reason (409)."""
 
@@ -324,6 +342,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/agents/ws", AgentSocket),
     (r"/api/agents", AgentsHandler),
     (r"/api/agents/([0-9a-f]+)", AgentHandler),
+    (r"/api/agents/([0-9a-f]+)/key", AgentKey),
     (r"/api/agents/([0-9a-f]+)/start", AgentStart),
     (r"/api/agents/([0-9a-f]+)/stop", AgentStop),
     (r"/api/agents/([0-9a-f]+)/interfaces", AgentInterfaces),

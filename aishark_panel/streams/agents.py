@@ -275,6 +275,13 @@ class Agents:
             link.socket.dismiss(_REVOKED, "the key of this agent was revoked")
         return link.hello.agent if link else ""
 
+    def replace_key(self, agent_id: str, person: Person) -> tuple[RegisteredAgent, str]:
+        """A new key for an agent that has one; the old one stays good for a while. NotFoundError if it has none."""
+        agent = self._registered(agent_id, person)
+        if agent is None:
+            raise NotFoundError(f"no registered agent {agent_id!r:.60}")
+        return agent, self._store.replace_key(agent_id)
+
     def list(self, person: Person) -> list[dict[str, Any]]:
         """A line about each agent of a person that has a key or is connected; docs/protocol.md names the fields."""
         registered = {agent.id: agent for agent in self._store.agents() if person.sees(agent.owner)}

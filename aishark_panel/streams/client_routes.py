@@ -44,6 +44,8 @@ NEEDS: Final[dict[str, Capability]] = {
 class ClientSocket(GuardedSocket):
     """`GET /api/clients/ws`: requests of a dashboard, notebook or tool, answered in order."""
 
+    for_guests = True
+
     def open(self) -> None:
         self.hub.welcome(self.person)
 

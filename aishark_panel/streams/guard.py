@@ -8,6 +8,7 @@ that person: what belongs to others is not there (404). Errors have one shape ev
 
 import asyncio
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Awaitable, Mapping
@@ -31,8 +32,9 @@ from aishark_panel.errors import (
 )
 from aishark_panel.streams.hub import Hub
 from aishark_panel.streams.people import Capability, Person
+from aishark_panel.streams.session import Session
 
-__all__ = ["MAX_BODY_BYTES", "Guarded", "GuardedSocket", "Nothing", "Route"]
+__all__ = ["MAX_BODY_BYTES", "Guarded", "GuardedSocket", "Nothing", "Open", "Route"]
 
 T = TypeVar("T")
 
@@ -59,6 +61,10 @@ class Guarded(RequestHandler):
     """who asks"""
     needs: ClassVar[Mapping[str, Capability]] = {}
     """what each method asks for; those left out: `view` to read, `capture` to change"""
+    for_guests: ClassVar[bool] = False
+    """whether somebody who came by a link may ask here; below the path of the link's session they may anyway"""
+    looks_at: Session | None = None
+    """the session that a request goes on with for a while: it ends when the person may not see that any more"""
 
     def initialize(self, hub: Hub) -> None:
         self.hub = hub
@@ -66,15 +72,22 @@ class Guarded(RequestHandler):
     def prepare(self) -> Awaitable[None] | None:
         person = self.identify()
         if person is None:
-            if self.hub.failures.wait_s(str(self.request.remote_ip), time.monotonic()):
-                raise TooManyRequestsError("Too many requests with wrong tokens come from this address.")
-            raise NotAuthorizedError("This hub asks for a good token: send it as 'Authorization: Bearer TOKEN'.")
+            raise self.failure("This hub asks for a good token: send it as 'Authorization: Bearer TOKEN'.")
         self.person = person
         wait_s = self.hub.requests.wait_s(self.key(), time.monotonic())
         if wait_s:
             raise TooManyRequestsError(f"This key asks too often; wait {wait_s:.2f} s.", wait_s)
         self.require(self.needs.get(self.method, "view" if self.method in ("GET", "HEAD") else "capture"))
+        own_path = f"/api/stream/{person.guest.session}/" if person.guest else ""
+        if person.guest and not (self.for_guests or self.request.path.startswith(own_path)):
+            raise ForbiddenError("A link shows one session and nothing else.")
         return None
+
+    def failure(self, message: str) -> AisharkError:
+        """The error for who did not prove to be anybody; another one for who tries that too often."""
+        if self.hub.failures.wait_s(str(self.request.remote_ip), time.monotonic()):
+            return TooManyRequestsError("Too many requests with wrong tokens come from this address.")
+        return NotAuthorizedError(message)
 
     @property
     def method(self) -> str:
@@ -82,20 +95,21 @@ class Guarded(RequestHandler):
 
     def identify(self) -> Person | None:
         """Who sends the request, by its token; None if it is nobody's."""
-        return self.hub.people.person(self.bearer(), time.time())
+        return self.hub.admission.identify(self.bearer(), time.time())
 
     def key(self) -> str:
         """What the rate of requests is counted by: each person's tokens are counted apart."""
         return f"{self.person.name} {self.person.token_id}"
 
     def require(self, capability: Capability) -> None:
-        """ForbiddenError unless the person may do that."""
+        """ForbiddenError unless the person may do that, which is what they ask for from now on."""
         if not self.person.may(capability):
             raise ForbiddenError(f"{self.person.who} may not do this: the token does not allow '{capability}'.")
+        self.person = dataclasses.replace(self.person, asks=capability)
 
     def is_admitted(self) -> bool:
-        """Whether the token with which this request began is still good."""
-        return self.hub.people.admits(self.person, time.time())
+        """Whether that with which this request began is still good: the token, and the view of a session."""
+        return self.hub.admission.admits(self.person, time.time(), self.looks_at)
 
     def bearer(self) -> str:
         """What the request carries as its bearer token (RFC 6750); '' if nothing."""
@@ -124,7 +138,7 @@ class Guarded(RequestHandler):
         elif isinstance(error, HTTPError):
             message = error.log_message or self._reason
         if self.get_status() == 401:
-            self.set_header("WWW-Authenticate", "Bearer")
+            self.set_header("WWW-Authenticate", self.hub.admission.challenge)
         if isinstance(error, TooManyRequestsError):
             self.set_header("Retry-After", str(math.ceil(error.retry_s)))
         self.finish({"error": {"kind": kind, "message": message, "position": position}})
@@ -150,8 +164,33 @@ class Guarded(RequestHandler):
             raise ConfigError(f"the request's body is not understood: {error}") from error
 
 
+class Open(Guarded):
+    """Base of routes that ask for something else than a token: what the body of a POST says. Nothing else is open."""
+
+    def prepare(self) -> Awaitable[None] | None:
+        if self.method != "POST":
+            return super().prepare()
+        if not self.request.body:
+            raise self.failure("Nothing is said here: name what lets you in, as docs/protocol.md has it.")
+        self.hub.accounts.let_try(str(self.request.remote_ip))
+        return None
+
+
 class GuardedSocket(WebSocketHandler, Guarded):
-    """Base of all WebSockets: token before the upgrade, same-origin pages only, no per-message deflate."""
+    """Base of all WebSockets: token before the upgrade, same-origin pages only, no per-message deflate.
+
+    The hub asks each of them every second whether it is still admitted, whatever its peer does.
+    """
+
+    def prepare(self) -> Awaitable[None] | None:
+        waits = super().prepare()
+        self.hub.admission.open_sockets.add(self)
+        return waits
+
+    def check(self) -> None:
+        """Close the connection if it is open and its peer is not admitted any more."""
+        if self.ws_connection is not None:
+            self.require_admission()
 
     def check_origin(self, origin: str) -> bool:
         return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
@@ -181,7 +220,8 @@ class GuardedSocket(WebSocketHandler, Guarded):
         """Close, with the reason, what goes on after its token expired or was taken back; False if so."""
         if self.is_admitted():
             return True
-        self.refuse("the token has expired or was revoked")
+        good = self.hub.admission.admits(self.person, time.time())
+        self.refuse("the session is not shared any more" if good else "the token has expired or was revoked")
         return False
 
     def refuse(self, reason: str) -> None:

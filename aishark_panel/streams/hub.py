@@ -19,19 +19,24 @@ from aishark_panel import compiling
 from aishark_panel.alerts.notify import Webhook
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect import warm_up
-from aishark_panel.errors import ConfigError, NotFoundError
+from aishark_panel.errors import ConfigError, ForbiddenError, NotFoundError
+from aishark_panel.streams.accounts import Accounts
+from aishark_panel.streams.admission import Admission
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Agents, Link, Socket
 from aishark_panel.streams.gone import GoneRuns
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
+from aishark_panel.streams.oidc import Provider
 from aishark_panel.streams.partfile import recover_parts
 from aishark_panel.streams.people import OWNER, People, Person
 from aishark_panel.streams.ratelimit import RateLimit
 from aishark_panel.streams.recorder import Recorder, default_folder
 from aishark_panel.streams.recovery import Recovery
 from aishark_panel.streams.rehearsal import rehearse
+from aishark_panel.streams.ringshares import RingShares
 from aishark_panel.streams.session import DEFAULT_RING_BYTES, Session
+from aishark_panel.streams.sharing import Sharing
 from aishark_panel.streams.store import KeptSession, RegisteredAgent, Store
 from aishark_panel.streams.uploads import DEFAULT_MAX_UPLOAD_BYTES, Uploads
 from aishark_panel.wire.messages import Hello
@@ -99,14 +104,18 @@ class Hub:
         rules: Sequence[Rule] = (),
         webhook: Webhook | None = None,
         journal: Journal | None = None,
+        provider: Provider | None = None,
+        ring_shares: RingShares | None = None,
     ) -> None:
         """`recordings` is the folder they go to, default_folder() if None, and holds at most `recordings_bytes` (None:
         what the disk has); uploads wait in a folder beside it.
 
         `journal` is where sessions are kept over restarts; None: nowhere. It is closed with the hub.
 
-        Each session is watched by `rules`; `webhook` is told of their alerts.
+        Each session is watched by `rules`; `webhook` is told of their alerts. `provider` is where people may log in,
+        `ring_shares` what their sessions may take of the memory; None: as the machine allows.
         """
+        self._ring_shares = ring_shares or RingShares.of_machine(ring_bytes)
         self._ring_bytes = ring_bytes
         self._rules = rules
         self._webhook = webhook
@@ -114,6 +123,10 @@ class Hub:
         self._tickets: dict[str, Ticket] = {}
         self.store = store or Store()
         self.people = People(token, self.store)
+        self.accounts = Accounts(self.store, self.people)
+        self.sharing = Sharing(self.store, time.time())
+        self.provider = provider
+        self.admission = Admission(self.people, self.sharing, provider)
         self.requests = RateLimit(requests_per_s, _BURST_S * requests_per_s)
         """by whoever asks"""
         self.failures = RateLimit(_FAILURES_PER_S, _MAX_FAILURES)
@@ -152,6 +165,7 @@ class Hub:
         self._tasks = [
             asyncio.create_task(self._tick(), name="rates"),
             asyncio.create_task(self._tick_alerts(), name="alerts"),
+            asyncio.create_task(self.admission.watch(), name="admission"),
             asyncio.create_task(self._warm_up(), name="warm up"),
             asyncio.create_task(self._recover(), name="recover"),
         ]
@@ -235,6 +249,9 @@ class Hub:
             task.cancel()
         if self._webhook:
             await self._webhook.close()
+        if self.provider:
+            self.provider.close()
+        self.accounts.close()
         await self.recorder.close()
         for live in list(self._live.values()):  # an upload may make one more meanwhile
             await live.ingest.close()
@@ -273,6 +290,8 @@ class Hub:
             raise ConfigError(f"this hub holds {MAX_SESSIONS} sessions, its most; delete one first")
         if owner != OWNER.name and sum(x.session.owner == owner for x in self._live.values()) >= MAX_SESSIONS_EACH:
             raise ConfigError(f"{owner} has {MAX_SESSIONS_EACH} sessions, the most of one person; delete one first")
+        owned = [(live.session.owner, live.session.ring.limit_bytes) for live in self._live.values()]
+        self._ring_shares.check(owned, owner, self._ring_bytes)
         session = self._new_session(secrets.token_hex(6), name, owner)
         if self.journal:
             kept = KeptSession(id=session.id, name=name, owner=owner, wanted=True)
@@ -286,13 +305,17 @@ class Hub:
         return session
 
     def session(self, session_id: str, person: Person) -> Session:
-        """The session of that id; NotFoundError if there is none that this person sees."""
+        """The session of that id; NotFoundError if there is none that this person sees, ForbiddenError if it is shared
+        with them, but not for what they ask."""
         return self._find(session_id, person).session
 
     def _find(self, session_id: str, person: Person) -> _Live:
         live = self._live.get(session_id)
-        if live is None or not person.sees(live.session.owner):
+        rights = self.admission.rights(person, live.session) if live else ()
+        if live is None or not rights:
             raise NotFoundError(f"no session {session_id!r:.60}; it may have been deleted")
+        if person.asks not in rights:
+            raise ForbiddenError(f"This session is shared with you to {' and '.join(rights)} only.")
         return live
 
     def sessions(self, person: Person) -> list[dict[str, Any]]:
@@ -305,9 +328,10 @@ class Hub:
                 "state": s.state,
                 "source": s.stats()["source"],
                 "packets": s.packets,
+                "may": [c for c in self.admission.rights(person, s) if person.may(c)],
             }
             for s in (live.session for live in self._live.values())
-            if person.sees(s.owner)
+            if self.admission.rights(person, s)
         ]
 
     def open_session(self, session_id: str, name: str, owner: str) -> Session:
@@ -320,7 +344,8 @@ class Hub:
     def welcome(self, person: Person) -> None:
         """A person came with a dashboard or a script: there is a session to look at, or to send packets to."""
         if person.may("capture") and not any(person.sees(live.session.owner) for live in self._live.values()):
-            self.open_session("", "", person.name)
+            with contextlib.suppress(ConfigError):  # there is no room for one: they look at what there is
+                self.open_session("", "", person.name)
 
     async def settle(self, hello: Hello, registered: RegisteredAgent | None, owner: str) -> bool:
         """Before `attach`: wait until other sessions hold safely what they got of this run, for it is not sent again.
@@ -408,7 +433,8 @@ class Hub:
         if live.ingest.journal:
             await asyncio.get_running_loop().run_in_executor(self.disk_pool, self._gone.save)
             live.ingest.journal.forget()
-            self.store.delete_session(live.session.id)
+        self.store.delete_session(live.session.id)
+        self.sharing.forget(live.session.id)
 
     def upload_target(self, name: str, session_id: str | None, person: Person) -> Ingest:
         """The writer of the session an upload goes to: that of the id, or (None) a new one of that name."""

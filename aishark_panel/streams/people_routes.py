@@ -29,6 +29,8 @@ def told(person: Person) -> dict[str, Any]:
 class Me(Guarded):
     """`GET /api/me`: whose token this is, and what it allows."""
 
+    for_guests = True
+
     def get(self) -> None:
         self.finish(told(self.person))
 

@@ -6,10 +6,12 @@ from typing import Final
 from tornado.web import Application
 
 from aishark_panel.streams import (
+    account_routes,
     agent_routes,
     client_routes,
     people_routes,
     recording_routes,
+    sharing_routes,
     stream_routes,
     upload_routes,
 )
@@ -26,9 +28,11 @@ _PING_S: Final = 10.0
 
 ROUTES: Final[tuple[Route, ...]] = (
     *people_routes.ROUTES,
+    *account_routes.ROUTES,
     *agent_routes.ROUTES,
     *client_routes.ROUTES,
     *stream_routes.ROUTES,
+    *sharing_routes.ROUTES,
     *recording_routes.ROUTES,
     *upload_routes.ROUTES,
 )

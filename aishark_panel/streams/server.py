@@ -4,6 +4,7 @@ import asyncio
 import errno
 import ipaddress
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.streams.guard import MAX_BODY_BYTES
 from aishark_panel.streams.hub import DEFAULT_REQUESTS_PER_S, Hub
 from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
+from aishark_panel.streams.oidc import Provider
+from aishark_panel.streams.oidc_config import load_oidc
+from aishark_panel.streams.ringshares import RingShares
 from aishark_panel.streams.routes import make_application
 from aishark_panel.streams.session import DEFAULT_RING_BYTES
 from aishark_panel.streams.store import Store
@@ -53,6 +57,11 @@ class HubConfig:
     journal_bytes: int = DEFAULT_JOURNAL_BYTES
     """most bytes of one session's journal"""
     max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES
+    rings_bytes: int = 0
+    rings_bytes_each: int = 0
+    """most memory of all sessions' rings, and of one person's; 0: as the machine allows"""
+    oidc: Path | None = None
+    """file that says at which provider people may log in (streams/oidc_config.py); None: at none"""
     requests_per_s: float = DEFAULT_REQUESTS_PER_S
     """most requests of one key a second"""
     rules: tuple[str, ...] = ()
@@ -80,6 +89,7 @@ async def serve_hub(config: HubConfig) -> None:
     tls = server_tls(config.tls_cert, config.tls_key)
     rules = load_rules(config.rules, builtin=config.builtin_rules)
     webhook = Webhook(config.webhook) if config.webhook else None
+    provider = Provider(load_oidc(config.oidc, os.environ)) if config.oidc else None
     if not is_loopback(config.host) and not (tls or config.insecure):
         raise ConfigError(
             f"Listening on {config.host} without TLS would show the token and all packets to the network. "
@@ -106,6 +116,8 @@ async def serve_hub(config: HubConfig) -> None:
         rules=rules,
         webhook=webhook,
         journal=Journal(config.journal, limit_bytes=config.journal_bytes) if config.journal else None,
+        provider=provider,
+        ring_shares=RingShares.of_machine(config.ring_bytes, config.rings_bytes, config.rings_bytes_each),
     )
     hub.start()
     server = HTTPServer(make_application(hub), ssl_options=tls, max_body_size=MAX_BODY_BYTES)

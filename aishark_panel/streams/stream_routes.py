@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 class Streams(Guarded):
     """`GET /api/stream`: the sessions."""
 
+    for_guests = True
+
     def get(self) -> None:
         self.finish({"sessions": self.hub.sessions(self.person)})
 
@@ -100,6 +102,7 @@ class StreamExport(Guarded):
 
     async def stream(self, session: Session, export_format: str, where: str, *, follow: bool) -> None:
         """Send chunk by chunk; a reader that is slow, or gone, holds up nothing else."""
+        self.looks_at = session
         chunks = export_chunks(session, export_format, where, follow=follow, executor=self.hub.query_pool)
         first = await anext(chunks)  # errors of the request come here, before the first header
         self.audit("session.export", session.id, name=session.name, format=export_format, where=where)
@@ -112,7 +115,7 @@ class StreamExport(Guarded):
                 if self._reader_left:
                     break
                 if not self.is_admitted():
-                    raise NotAuthorizedError("the token has expired or was revoked")
+                    raise NotAuthorizedError("the token has expired or was revoked, or the session is not shared now")
                 if chunk:
                     self.write(chunk)
                     await self.flush()
@@ -146,7 +149,7 @@ class TicketExport(StreamExport):
     def identify(self) -> Person | None:
         ticket = self.hub.redeem_ticket(self.request.path.rpartition("/")[2])
         self._ticket = ticket
-        return ticket.person if ticket and self.hub.people.admits(ticket.person, time.time()) else None
+        return ticket.person if ticket and self.hub.admission.admits(ticket.person, time.time()) else None
 
     async def get(self, ticket: str) -> None:
         assert self._ticket is not None
@@ -161,8 +164,9 @@ class StreamSocket(GuardedSocket):
 
     def open(self, session_id: str) -> None:
         try:
+            self.looks_at = self.hub.session(session_id, self.person)
             subscription = Subscription(
-                self.hub.session(session_id, self.person),
+                self.looks_at,
                 where=self.get_query_argument("where", ""),
                 columns=[c for c in self.get_query_argument("columns", "").split(",") if c],
                 start=self.get_query_argument("start", "now"),
