@@ -226,5 +226,5 @@ def test_a_ca_that_has_expired_makes_no_certificate(tmp_path: Path, monkeypatch:
 
 def test_without_cryptography_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(ConfigError, match=r"pip install 'aishark-panel\[tls\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'aishark-panel\[hub\]'"):
         make_hub_certificate(tmp_path, ["a"])
