@@ -59,8 +59,8 @@ class Belongings:
     def path(self, pattern: str) -> str:
         """A route with these ids in it."""
         ids = {"stream": self.session, "agents": self.agent, "uploads": self.upload, "recordings": self.recording}
-        ids |= {"profiles": "anns%20filter", "tokens": NOBODYS, "export": NOBODYS}
-        return re.sub(r"(\w+)/\([^)]*\)", lambda found: f"{found[1]}/{ids[found[1]]}", pattern)
+        ids |= {"profiles": "anns%20filter", "tokens": NOBODYS, "export": NOBODYS, "packets": "1"}
+        return re.sub(r"(\w+)/\([^)]*\)", lambda found: f"{found[1]}/{ids[found[1]]}", pattern).replace("\\", "")
 
 
 @contextlib.contextmanager
