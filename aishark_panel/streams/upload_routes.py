@@ -74,7 +74,7 @@ class UploadById(Guarded):
 
     @operation(
         "The next chunk of a file.",
-        chunk="application/offset+octet-stream",
+        chunk="application/octet-stream",
         headers={_OFFSET: _Offset},
         answer=UploadAnswer,
         says=_SAYS,
