@@ -168,6 +168,7 @@ class StatsAnswer(Answer):
     conversations: int
     conversations_forgotten: int
     late_in_rollup: int
+    late: int
     lost: int
     journal: JournalStats
     left_out: int
@@ -239,6 +240,7 @@ class LedgerAnswer(Answer):
 
     agents: list[RunLedger]
     ring: Stage
+    late: int
     gaps: list[Gap]
 
 

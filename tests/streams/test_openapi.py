@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from aishark_panel.streams.answers import RecordingAnswer, StatsAnswer
+from aishark_panel.streams.answers import LedgerAnswer, RecordingAnswer, StatsAnswer
 from aishark_panel.streams.exports import FORMATS
+from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.negotiation import choose
 from aishark_panel.streams.openapi import document, field_docs, path_template
 from aishark_panel.streams.operation import methods_of, operation_of
@@ -73,6 +74,8 @@ def test_statistics_are_as_described() -> None:
     session.attach(hello())
     told = msgspec.convert(session.stats(), StatsAnswer)
     assert msgspec.to_builtins(told) == session.stats()
+    book = ledger(session)
+    assert msgspec.to_builtins(msgspec.convert(book, LedgerAnswer)) == book
     with pytest.raises(msgspec.ValidationError, match="unknown field"):
         msgspec.convert({**session.stats(), "one_more": 1}, StatsAnswer)
     with pytest.raises(msgspec.ValidationError):
