@@ -141,8 +141,9 @@ def test_wrong_requests_have_errors_of_one_shape(hub: EmbeddedHub, pattern: str,
             status, body = call(hub, method, path, wrong)
             if "stop" not in path and "uploads/" not in path:
                 assert (status, is_error(status, body)) == (400, True)
-        status, body = call(hub, method, path, "x" * 2**21)
-        assert (status, is_error(status, body)) == (404 if "uploads/" in path else 413, True)
+        if "uploads/" not in path:  # chunks of uploads may be longer
+            status, body = call(hub, method, path, "x" * 2**21)
+            assert (status, is_error(status, body)) == (413, True)
 
 
 @pytest.mark.parametrize("method", [m for m in HTTP_METHODS if m != "HEAD"])
