@@ -400,7 +400,7 @@ def read(
     where: Annotated[str, typer.Option(help="Keep packets that match this display filter.")] = "",
     columns: Annotated[str, typer.Option(help="Columns to write, with commas between.")] = "",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write here: .parquet .csv .json .arrow .pcap .pcapng")
+        Path | None, typer.Option("-o", "--output", help="Write here: .parquet .csv .json .arrow .arrows .pcap .pcapng")
     ] = None,
     info: Annotated[
         bool, typer.Option("--info", help="Say what the file is: format, interfaces, times, drops, comments.")

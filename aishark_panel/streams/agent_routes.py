@@ -13,8 +13,18 @@ import msgspec
 from aishark_panel.errors import AisharkError
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Link
+from aishark_panel.streams.answers import (
+    AgentAnswer,
+    AgentsAnswer,
+    InterfacesAnswer,
+    KeyAnswer,
+    ProfileLine,
+    ProfilesAnswer,
+    TrialAnswer,
+)
 from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
 from aishark_panel.streams.ingest import Ingest
+from aishark_panel.streams.operation import operation
 from aishark_panel.streams.people import Person, check_name
 from aishark_panel.streams.store import KEY_GRACE_S, RegisteredAgent
 from aishark_panel.wire.frames import MAX_FRAME_BYTES
@@ -54,7 +64,7 @@ UNLIMITED: Final = CaptureSettings(
 
 
 class AgentSocket(GuardedSocket):
-    """`GET /api/agents/ws`: one agent, which shows its key or the hub's token."""
+    """`/api/agents/ws`"""
 
     run: AgentRun | None = None
     _registered: RegisteredAgent | None = None
@@ -80,6 +90,7 @@ class AgentSocket(GuardedSocket):
     def key(self) -> str:
         return f"agent {self._registered.id}" if self._registered else super().key()
 
+    @operation("One agent, which shows its key or the hub's token.", status=101)
     def open(self) -> None:
         if self._registered:
             self.hub.store.key_used(self._registered.id, self.bearer())
@@ -231,31 +242,37 @@ class Profile(CaptureSettings, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class AgentsHandler(Guarded):
-    """`GET /api/agents`: who is registered or connected; `POST`: register one, whose key is told once."""
+    """`/api/agents`"""
 
+    @operation("Agents that are registered or connected.", answer=AgentsAnswer)
     def get(self) -> None:
         self.finish({"agents": self.hub.agents.list(self.person)})
 
-    def post(self) -> None:
-        wanted = self.body(Registration)
-        if wanted.owner:
+    @operation("Register an agent: its key is told once.", body=Registration, answer=KeyAnswer, status=201)
+    def post(self, *, body: Registration) -> None:
+        if body.owner:
             self.require("admin")
-            check_name(wanted.owner)
-        agent, key = self.hub.store.register(wanted.name, wanted.owner or self.person.name)
+            check_name(body.owner)
+        agent, key = self.hub.store.register(body.name, body.owner or self.person.name)
         self.audit("agent.register", agent.id, name=agent.name, owner=agent.owner)
         self.set_status(201)
         self.finish({"id": agent.id, "name": agent.name, "key": key})
 
 
 class AgentHandler(Guarded):
-    """`PATCH /api/agents/:id`: change what it captures; answers when it does, or with its reason (409).
-    `DELETE`: its key is good no longer, its connection ends."""
+    """`/api/agents/:id`"""
 
-    async def patch(self, agent_id: str) -> None:
-        wanted = self.body(Change)
-        self.audit("agent.change", agent_id, **msgspec.to_builtins(wanted))
-        self.finish(await self.hub.agents.change(agent_id, self.person, _settings(self, wanted)))
+    @operation(
+        "Change what an agent captures; answers when it does, or with its reason (409).",
+        body=Change,
+        answer=AgentAnswer,
+        errors=(409,),
+    )
+    async def patch(self, agent_id: str, *, body: Change) -> None:
+        self.audit("agent.change", agent_id, **msgspec.to_builtins(body))
+        self.finish(await self.hub.agents.change(agent_id, self.person, _settings(self, body)))
 
+    @operation("An agent's key is good no longer, its connection ends.", status=204)
     def delete(self, agent_id: str) -> None:
         name = self.hub.agents.delete(agent_id, self.person)
         self.audit("agent.delete", agent_id, name=name)
@@ -273,38 +290,52 @@ class AgentKey(Guarded):
 
 
 class AgentStart(Guarded):
-    """`POST /api/agents/:id/start`: make it capture; answers when it does, or with its reason (409)."""
+    """`/api/agents/:id/start`"""
 
-    async def post(self, agent_id: str) -> None:
-        wanted = self.body(Start)
-        settings = _settings(self, wanted)
-        self.audit("agent.start", agent_id, **msgspec.to_builtins(wanted))
-        self.finish(await self.hub.agents.start(agent_id, self.person, wanted.session, settings))
+    @operation(
+        "Make an agent capture; answers when it does, or with its reason (409).",
+        body=Start,
+        answer=AgentAnswer,
+        errors=(409,),
+    )
+    async def post(self, agent_id: str, *, body: Start) -> None:
+        settings = _settings(self, body)
+        self.audit("agent.start", agent_id, **msgspec.to_builtins(body))
+        self.finish(await self.hub.agents.start(agent_id, self.person, body.session, settings))
 
 
 class AgentStop(Guarded):
-    """`POST /api/agents/:id/stop`: make it pause; answers when it does, or with its reason (409)."""
+    """`/api/agents/:id/stop`"""
 
+    @operation(
+        "Make an agent pause; answers when it does, or with its reason (409).", answer=AgentAnswer, errors=(409,)
+    )
     async def post(self, agent_id: str) -> None:
         self.audit("agent.stop", agent_id)
         self.finish(await self.hub.agents.stop(agent_id, self.person))
 
 
 class AgentInterfaces(Guarded):
-    """`GET /api/agents/:id/interfaces`: those of its host, with what passes them now."""
+    """`/api/agents/:id/interfaces`"""
 
     needs: ClassVar = {"GET": "capture"}
 
+    @operation("Interfaces of an agent's host, with what passes them now.", answer=InterfacesAnswer, errors=(409,))
     async def get(self, agent_id: str) -> None:
         self.finish({"interfaces": await self.hub.agents.interfaces(agent_id, self.person)})
 
 
 class AgentDryRun(Guarded):
-    """`POST /api/agents/:id/dry-run`: what share of its traffic a capture filter would keep; changes nothing."""
+    """`/api/agents/:id/dry-run`"""
 
-    async def post(self, agent_id: str) -> None:
-        wanted = self.body(Trial)
-        self.finish(await self.hub.agents.try_filter(agent_id, self.person, wanted.filter, wanted.seconds))
+    @operation(
+        "What of an agent's traffic a capture filter would keep; changes nothing.",
+        body=Trial,
+        answer=TrialAnswer,
+        errors=(409,),
+    )
+    async def post(self, agent_id: str, *, body: Trial) -> None:
+        self.finish(await self.hub.agents.try_filter(agent_id, self.person, body.filter, body.seconds))
 
 
 def _settings(handler: Guarded, wanted: Change) -> CaptureSettings:
@@ -315,23 +346,25 @@ def _settings(handler: Guarded, wanted: Change) -> CaptureSettings:
 
 
 class Profiles(Guarded):
-    """`GET /api/profiles`: the hub's profiles and one's own; `POST`: make or change one of one's own."""
+    """`/api/profiles`"""
 
+    @operation("The hub's profiles and one's own.", answer=ProfilesAnswer)
     def get(self) -> None:
         profiles = self.hub.store.profiles(self.person.name)
         self.finish({"profiles": [{"name": name, **msgspec.to_builtins(s)} for name, s in profiles.items()]})
 
-    def post(self) -> None:
-        profile = self.body(Profile)
-        settings = profile.over(CaptureSettings())
-        self.hub.store.save_profile(profile.name, settings, self.person.name)
-        self.audit("profile.save", profile.name, **msgspec.to_builtins(settings))
-        self.finish(msgspec.to_builtins(profile))
+    @operation("Make a profile of one's own, or change it.", body=Profile, answer=ProfileLine)
+    def post(self, *, body: Profile) -> None:
+        settings = body.over(CaptureSettings())
+        self.hub.store.save_profile(body.name, settings, self.person.name)
+        self.audit("profile.save", body.name, **msgspec.to_builtins(settings))
+        self.finish(msgspec.to_builtins(body))
 
 
 class ProfileHandler(Guarded):
-    """`DELETE /api/profiles/:name`"""
+    """`/api/profiles/:name`"""
 
+    @operation("Forget a profile.", status=204)
     def delete(self, name: str) -> None:
         self.hub.store.delete_profile(name, self.person.name)
         self.audit("profile.delete", name)

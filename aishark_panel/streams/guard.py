@@ -30,15 +30,16 @@ from aishark_panel.errors import (
     ProtocolError,
     TooManyRequestsError,
 )
+from aishark_panel.streams.bodies import MAX_BODY_BYTES
 from aishark_panel.streams.hub import Hub
+from aishark_panel.streams.operation import methods_of, operation_of
 from aishark_panel.streams.people import Capability, Person
 from aishark_panel.streams.session import Session
 
-__all__ = ["MAX_BODY_BYTES", "Guarded", "GuardedSocket", "Nothing", "Open", "Route"]
+__all__ = ["Guarded", "GuardedSocket", "Nothing", "Open", "Route"]
 
 T = TypeVar("T")
 
-MAX_BODY_BYTES: Final = 2**20
 MAX_UNSENT: Final = 1_000
 """Most messages that wait for a socket's peer to read them."""
 _STATUS: Final[dict[type[AisharkError], int]] = {
@@ -77,11 +78,18 @@ class Guarded(RequestHandler):
         wait_s = self.hub.requests.wait_s(self.key(), time.monotonic())
         if wait_s:
             raise TooManyRequestsError(f"This key asks too often; wait {wait_s:.2f} s.", wait_s)
-        self.require(self.needs.get(self.method, "view" if self.method in ("GET", "HEAD") else "capture"))
+        self.require(self.capability(self.method))
         own_path = f"/api/stream/{person.guest.session}/" if person.guest else ""
         if person.guest and not (self.for_guests or self.request.path.startswith(own_path)):
             raise ForbiddenError("A link shows one session and nothing else.")
+        if len(self.request.body) > MAX_BODY_BYTES:
+            raise HTTPError(413, f"a body has at most {MAX_BODY_BYTES:,} bytes")
         return None
+
+    @classmethod
+    def capability(cls, method: str) -> Capability:
+        """What a method of this handler asks for."""
+        return cls.needs.get(method, "view" if method in ("GET", "HEAD") else "capture")
 
     def failure(self, message: str) -> AisharkError:
         """The error for who did not prove to be anybody; another one for who tries that too often."""
@@ -125,7 +133,7 @@ class Guarded(RequestHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, AisharkError):
+        if not isinstance(value, AisharkError | HTTPError):
             super().log_exception(typ, value, tb)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -139,6 +147,8 @@ class Guarded(RequestHandler):
             message = error.log_message or self._reason
         if self.get_status() == 401:
             self.set_header("WWW-Authenticate", self.hub.admission.challenge)
+        if self.get_status() == 405:
+            self.set_header("Allow", ", ".join(methods_of(type(self))))
         if isinstance(error, TooManyRequestsError):
             self.set_header("Retry-After", str(math.ceil(error.retry_s)))
         self.finish({"error": {"kind": kind, "message": message, "position": position}})
@@ -155,6 +165,21 @@ class Guarded(RequestHandler):
         if not isinstance(body, dict):
             raise ConfigError("the request's body must be a JSON object")
         return body
+
+    def query(self, kind: type[T]) -> T:
+        """What stands behind the question mark as a struct of that kind; ConfigError if it is none. Lists are joined by
+        commas."""
+        given: dict[str, Any] = {}
+        lists = {field.name for field in msgspec.structs.fields(kind) if isinstance(field.default, tuple)}  # type: ignore[arg-type]
+        for name in self.request.query_arguments:
+            values = self.get_query_arguments(name, strip=False)
+            if len(values) > 1:
+                raise ConfigError(f"{name:.50} is given more than once")
+            given[name] = [part for part in values[0].split(",") if part] if name in lists else values[0]
+        try:
+            return msgspec.convert(given, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"the query is not understood: {error}") from error
 
     def body(self, kind: type[T]) -> T:
         """The request's JSON object as a struct of that kind; ConfigError if it is none."""
@@ -192,8 +217,20 @@ class GuardedSocket(WebSocketHandler, Guarded):
         if self.ws_connection is not None:
             self.require_admission()
 
+    async def get(self, *path: Any, **_: Any) -> None:
+        # What Tornado refuses before the upgrade it would refuse in words of its own, not in our shape.
+        headers = self.request.headers
+        if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in headers.get("Connection", "").lower():
+            raise ProtocolError("This route is a WebSocket; connect to it as one.")
+        what = operation_of(type(self), "GET")
+        if what and what.query:
+            self.query(what.query)
+        await super().get(*path)
+
     def check_origin(self, origin: str) -> bool:
-        return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
+        if urlsplit(origin).netloc.lower() != self.request.headers.get("Host", "").lower():
+            raise ForbiddenError("Pages of other sites cannot open this WebSocket.")
+        return True
 
     def get_compression_options(self) -> None:
         return None

@@ -243,6 +243,11 @@ class Hub:
         for folder in (self.recorder.folder, self.uploads.folder):
             await loop.run_in_executor(self.disk_pool, recover_parts, folder)
 
+    @property
+    def started_ns(self) -> int:
+        """When this hub was started, Unix time."""
+        return self._started_ns
+
     async def close(self) -> None:
         """End all recordings, sessions and threads."""
         for task in self._tasks:

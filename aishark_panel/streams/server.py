@@ -17,7 +17,7 @@ from aishark_panel.alerts.notify import Webhook
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
-from aishark_panel.streams.guard import MAX_BODY_BYTES
+from aishark_panel.streams.bodies import MAX_HEARD_BYTES, BodyLimit
 from aishark_panel.streams.hub import DEFAULT_REQUESTS_PER_S, Hub
 from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
 from aishark_panel.streams.oidc import Provider
@@ -120,7 +120,7 @@ async def serve_hub(config: HubConfig) -> None:
         ring_shares=RingShares.of_machine(config.ring_bytes, config.rings_bytes, config.rings_bytes_each),
     )
     hub.start()
-    server = HTTPServer(make_application(hub), ssl_options=tls, max_body_size=MAX_BODY_BYTES)
+    server = HTTPServer(BodyLimit(make_application(hub)), ssl_options=tls, max_body_size=MAX_HEARD_BYTES)
     server.add_sockets(sockets)
     host, port = sockets[0].getsockname()[:2]
     scheme = "https" if tls else "http"
