@@ -7,7 +7,9 @@ import msgspec
 
 from aishark_panel.errors import ConflictError, ForbiddenError, NotAuthorizedError, NotFoundError
 from aishark_panel.streams.guard import Guarded, Open, Route
+from aishark_panel.streams.logins import Tokens
 from aishark_panel.streams.oidc import Provider
+from aishark_panel.streams.operation import Answer, operation
 from aishark_panel.streams.store import Account
 
 __all__ = ["ROUTES"]
@@ -67,21 +69,54 @@ class AccountChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     disabled: bool | None = None
 
 
+class AwayAnswer(Answer):
+    """Where to log in."""
+
+    url: str
+    """send the browser there"""
+    state: str
+    """it comes back with this"""
+
+
+class AccountAnswer(Answer):
+    """An account."""
+
+    name: str
+    capabilities: tuple[str, ...]
+    created_s: int
+    """Unix time"""
+    disabled: bool
+    issuer: str
+    """the provider that it logs in at; empty: here"""
+
+
+class UsersAnswer(Answer):
+    """Accounts."""
+
+    users: tuple[AccountAnswer, ...]
+
+
 class LoginHandler(Open):
-    """`POST /api/login`: a name and its password give the tokens of a login; `DELETE`: the login of the access token
-    that is sent ends, and what is open with it."""
+    """`/api/login`"""
 
     needs: ClassVar = {"DELETE": "view"}
 
-    async def post(self) -> None:
-        wanted = self.body(Credentials)
+    @operation(
+        "A name and its password give the tokens of a login.",
+        body=Credentials,
+        answer=Tokens,
+        errors=(401,),
+        needs_token=False,
+    )
+    async def post(self, *, body: Credentials) -> None:
         try:
-            tokens = await self.hub.accounts.login(wanted.name, wanted.password)
+            tokens = await self.hub.accounts.login(body.name, body.password)
         except NotAuthorizedError as error:
             raise self.failure(str(error)) from error
         self.hub.store.record(tokens.name, "login", tokens.name)
         self.finish(msgspec.to_builtins(tokens))
 
+    @operation("The login of the access token that is sent ends, and what is open with it.", status=204, errors=(409,))
     def delete(self) -> None:
         now_s = time.time()
         if self.hub.store.login(self.person.token_id, int(now_s)) is None:
@@ -92,26 +127,34 @@ class LoginHandler(Open):
 
 
 class RefreshHandler(Open):
-    """`POST /api/login/refresh`: a refresh token gives new tokens, once; one that comes again ends its login."""
+    """`/api/login/refresh`"""
 
-    def post(self) -> None:
+    @operation(
+        "A refresh token gives new tokens, once; one that comes again ends its login.",
+        body=Renewal,
+        answer=Tokens,
+        errors=(401,),
+        needs_token=False,
+    )
+    def post(self, *, body: Renewal) -> None:
         try:
-            tokens = self.hub.accounts.logins.renew(self.body(Renewal).refresh_token, time.time())
+            tokens = self.hub.accounts.logins.renew(body.refresh_token, time.time())
         except NotAuthorizedError as error:
             raise self.failure(str(error)) from error
         self.finish(msgspec.to_builtins(tokens))
 
 
 class OwnPassword(Guarded):
-    """`POST /api/me/password`: change one's own password; one's other logins end."""
+    """`/api/me/password`"""
 
     needs: ClassVar = {"POST": "view"}
 
-    async def post(self) -> None:
-        wanted, me = self.body(PasswordChange), self.person
+    @operation("Change one's own password; one's other logins end.", body=PasswordChange, status=204)
+    async def post(self, *, body: PasswordChange) -> None:
+        me = self.person
         self.hub.accounts.let_try(str(self.request.remote_ip))
         try:
-            await self.hub.accounts.change_own_password(me.name, wanted.password, wanted.new_password, me.token_id)
+            await self.hub.accounts.change_own_password(me.name, body.password, body.new_password, me.token_id)
         except NotAuthorizedError as error:
             # The token was good: 401 would have clients think that it was not.
             raise ForbiddenError("The password that you have now is another.") from error
@@ -120,21 +163,33 @@ class OwnPassword(Guarded):
 
 
 class OidcStart(Open):
-    """`POST /api/oidc/start`: where to send a browser that wants to log in at the provider, and with which state it
-    will come back."""
+    """`/api/oidc/start`"""
 
-    async def post(self) -> None:
-        wanted = self.body(Beginning)
-        self.finish(await _provider(self).begin(wanted.redirect_uri))
+    @operation(
+        "Where to send a browser that wants to log in at the provider.",
+        body=Beginning,
+        answer=AwayAnswer,
+        errors=(401, 409),
+        needs_token=False,
+    )
+    async def post(self, *, body: Beginning) -> None:
+        self.finish(await _provider(self).begin(body.redirect_uri))
 
 
 class OidcFinish(Open):
-    """`POST /api/oidc/finish`: the state and code with which a browser came back give the tokens of a login."""
+    """`/api/oidc/finish`"""
 
-    async def post(self) -> None:
-        wanted, provider = self.body(Return), _provider(self)
+    @operation(
+        "The state and code with which a browser came back give the tokens of a login.",
+        body=Return,
+        answer=Tokens,
+        errors=(401, 403, 409),
+        needs_token=False,
+    )
+    async def post(self, *, body: Return) -> None:
+        provider = _provider(self)
         try:
-            who = await provider.finish(wanted.state, wanted.code)
+            who = await provider.finish(body.state, body.code)
         except NotAuthorizedError as error:
             raise self.failure(str(error)) from error
         tokens = self.hub.accounts.login_as(who.issuer, who.subject, who.name, provider.config.capabilities)
@@ -143,39 +198,52 @@ class OidcFinish(Open):
 
 
 class Users(Guarded):
-    """`GET /api/users`: the accounts; `POST`: make one with a password."""
+    """`/api/users`"""
 
     needs: ClassVar = {"GET": "admin", "POST": "admin"}
 
+    @operation("The accounts.", answer=UsersAnswer)
     def get(self) -> None:
         self.finish({"users": [_told(account) for account in self.hub.store.accounts()]})
 
-    async def post(self) -> None:
-        wanted = self.body(NewAccount)
-        account = await self.hub.accounts.add(wanted.name, wanted.password, wanted.capabilities)
+    @operation(
+        "Make an account that logs in with a password.",
+        body=NewAccount,
+        answer=AccountAnswer,
+        status=201,
+        errors=(409,),
+    )
+    async def post(self, *, body: NewAccount) -> None:
+        account = await self.hub.accounts.add(body.name, body.password, body.capabilities)
         self.audit("user.add", account.name, capabilities=" ".join(account.capabilities))
         self.set_status(201)
         self.finish(_told(account))
 
 
 class UserByName(Guarded):
-    """`PATCH /api/users/:name`: another password, other capabilities, disabled or not; the person's logins end."""
+    """`/api/users/:name`"""
 
     needs: ClassVar = {"PATCH": "admin"}
 
-    async def patch(self, name: str) -> None:
-        wanted, accounts = self.body(AccountChange), self.hub.accounts
+    @operation(
+        "Another password, other capabilities, disabled or not; the person's logins end.",
+        body=AccountChange,
+        answer=AccountAnswer,
+        errors=(409,),
+    )
+    async def patch(self, name: str, *, body: AccountChange) -> None:
+        accounts = self.hub.accounts
         if self.hub.store.account(name) is None:
             raise NotFoundError(f"no account {name!r:.80}")
-        if wanted.password is not None:
-            await accounts.set_password(name, wanted.password)
+        if body.password is not None:
+            await accounts.set_password(name, body.password)
             self.audit("user.password", name)
-        if wanted.capabilities is not None:
-            accounts.set_capabilities(name, wanted.capabilities)
-            self.audit("user.capabilities", name, capabilities=" ".join(wanted.capabilities))
-        if wanted.disabled is not None:
-            accounts.set_disabled(name, wanted.disabled)
-            self.audit("user.disable" if wanted.disabled else "user.enable", name)
+        if body.capabilities is not None:
+            accounts.set_capabilities(name, body.capabilities)
+            self.audit("user.capabilities", name, capabilities=" ".join(body.capabilities))
+        if body.disabled is not None:
+            accounts.set_disabled(name, body.disabled)
+            self.audit("user.disable" if body.disabled else "user.enable", name)
         account = self.hub.store.account(name)
         assert account is not None
         self.finish(_told(account))

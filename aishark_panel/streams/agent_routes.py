@@ -24,7 +24,7 @@ from aishark_panel.streams.answers import (
 )
 from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
 from aishark_panel.streams.ingest import Ingest
-from aishark_panel.streams.operation import operation
+from aishark_panel.streams.operation import Answer, operation
 from aishark_panel.streams.people import Person, check_name
 from aishark_panel.streams.store import KEY_GRACE_S, RegisteredAgent
 from aishark_panel.wire.frames import MAX_FRAME_BYTES
@@ -61,6 +61,17 @@ UNLIMITED: Final = CaptureSettings(
     max_packets_per_second=0,
 )
 """What a profile means by a setting that it leaves open: as the agent's own configuration has it."""
+
+
+class NewKeyAnswer(Answer):
+    """Another key of an agent."""
+
+    id: str
+    name: str
+    key: str
+    """told this once"""
+    old_key_good_s: int
+    """at most, and no longer than until this one is used"""
 
 
 class AgentSocket(GuardedSocket):
@@ -280,8 +291,13 @@ class AgentHandler(Guarded):
 
 
 class AgentKey(Guarded):
-    """`POST /api/agents/:id/key`: a new key, told once; the old one is good until the new one is used, or for a day."""
+    """`/api/agents/:id/key`"""
 
+    @operation(
+        "A new key, told once; the old one is good until the new one is used, or for a day.",
+        answer=NewKeyAnswer,
+        status=201,
+    )
     def post(self, agent_id: str) -> None:
         agent, key = self.hub.agents.replace_key(agent_id, self.person)
         self.audit("agent.key", agent_id, name=agent.name)

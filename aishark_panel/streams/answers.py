@@ -9,11 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from aishark_panel.streams.operation import Answer
-from aishark_panel.streams.people import Capability
 from aishark_panel.streams.recording import RecordingState
 from aishark_panel.streams.segments import Gap
 from aishark_panel.streams.session import SessionState
-from aishark_panel.streams.store import IssuedToken
 from aishark_panel.streams.uploads import UploadState
 from aishark_panel.wire.inquiries import HostInterface
 from aishark_panel.wire.messages import CaptureSettings, InterfaceInfo, PayloadPolicy
@@ -22,7 +20,6 @@ __all__ = [
     "AgentAnswer",
     "AgentsAnswer",
     "AlertsAnswer",
-    "AuditAnswer",
     "ConversationsAnswer",
     "EndpointsAnswer",
     "ErrorAnswer",
@@ -31,7 +28,6 @@ __all__ = [
     "InterfacesAnswer",
     "KeyAnswer",
     "LedgerAnswer",
-    "MeAnswer",
     "PacketAnswer",
     "ProfilesAnswer",
     "RecordingAnswer",
@@ -39,8 +35,6 @@ __all__ = [
     "RollupAnswer",
     "SessionsAnswer",
     "StatsAnswer",
-    "TokenAnswer",
-    "TokensAnswer",
     "TrialAnswer",
     "UploadAnswer",
 ]
@@ -72,6 +66,8 @@ class SessionLine(Answer):
     state: SessionState
     source: str
     packets: int
+    may: list[str]
+    """what one may do with it"""
 
 
 class SessionsAnswer(Answer):
@@ -144,6 +140,17 @@ class RunStats(Answer):
     down_until_ns: int
 
 
+class RecordingCounts(Answer):
+    """How many recordings of a session are in each state."""
+
+    recording: int
+    waiting: int
+    stopped: int
+    failed: int
+    reason: str
+    """why some wait"""
+
+
 class StatsAnswer(Answer):
     """A session's statistics."""
 
@@ -171,6 +178,7 @@ class StatsAnswer(Answer):
     late: int
     lost: int
     journal: JournalStats
+    recordings: RecordingCounts
     left_out: int
     alerts: AlertCounts
     agents: list[RunStats]
@@ -235,11 +243,21 @@ class RunLedger(Answer):
     stages: list[Stage]
 
 
+class RecordingStage(Stage):
+    """What became of the packets that a recording was offered."""
+
+    recording: str
+    """its id"""
+    state: RecordingState
+    reason: str
+
+
 class LedgerAnswer(Answer):
     """Where every packet of a session is."""
 
     agents: list[RunLedger]
     ring: Stage
+    recordings: list[RecordingStage]
     late: int
     gaps: list[Gap]
 
@@ -438,45 +456,6 @@ class ProfilesAnswer(Answer):
     """The hub's profiles and one's own."""
 
     profiles: list[ProfileLine]
-
-
-class MeAnswer(Answer):
-    """Whose token it is."""
-
-    name: str
-    """"" for the hub's owner"""
-    capabilities: list[Capability]
-    expires_s: float | None
-    """Unix time"""
-
-
-class TokensAnswer(Answer):
-    """Tokens that are good."""
-
-    tokens: list[IssuedToken]
-
-
-class TokenAnswer(IssuedToken, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A token, which is told this once."""
-
-    token: str
-
-
-class AuditEntry(Answer):
-    """Who did what to what."""
-
-    number: int
-    ts_ns: int
-    who: str
-    action: str
-    subject: str
-    details: dict[str, Any]
-
-
-class AuditAnswer(Answer):
-    """The audit, newest first."""
-
-    entries: list[AuditEntry]
 
 
 class HealthReason(Answer):

@@ -82,9 +82,13 @@ class Guarded(RequestHandler):
         own_path = f"/api/stream/{person.guest.session}/" if person.guest else ""
         if person.guest and not (self.for_guests or self.request.path.startswith(own_path)):
             raise ForbiddenError("A link shows one session and nothing else.")
+        self.bound_body()
+        return None
+
+    def bound_body(self) -> None:
+        """Refuse a body that is too long."""
         if len(self.request.body) > MAX_BODY_BYTES:
             raise HTTPError(413, f"a body has at most {MAX_BODY_BYTES:,} bytes")
-        return None
 
     @classmethod
     def capability(cls, method: str) -> Capability:
@@ -198,6 +202,7 @@ class Open(Guarded):
         if not self.request.body:
             raise self.failure("Nothing is said here: name what lets you in, as docs/protocol.md has it.")
         self.hub.accounts.let_try(str(self.request.remote_ip))
+        self.bound_body()
         return None
 
 

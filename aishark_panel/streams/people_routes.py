@@ -5,11 +5,10 @@ from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 
-from aishark_panel.streams.answers import AuditAnswer, MeAnswer, TokenAnswer, TokensAnswer
 from aishark_panel.streams.guard import Guarded, Route
-from aishark_panel.streams.operation import Query, operation
-from aishark_panel.streams.people import DEFAULT_TOKEN_LIFE_S, Person
-from aishark_panel.streams.store import MAX_AUDIT_ENTRIES
+from aishark_panel.streams.operation import Answer, Query, operation
+from aishark_panel.streams.people import DEFAULT_TOKEN_LIFE_S, Capability, Person
+from aishark_panel.streams.store import MAX_AUDIT_ENTRIES, IssuedToken
 
 __all__ = ["ROUTES", "told"]
 
@@ -28,6 +27,45 @@ class AuditQuery(Query):
     limit: Annotated[int, msgspec.Meta(ge=0, le=MAX_AUDIT_ENTRIES)] = 100
     before: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 2**63 - 1
     """only entries with a lower number"""
+
+
+class MeAnswer(Answer):
+    """Whose token it is."""
+
+    name: str
+    """"" for the hub's owner"""
+    capabilities: list[Capability]
+    expires_s: float | None
+    """Unix time"""
+
+
+class TokensAnswer(Answer):
+    """Tokens that are good."""
+
+    tokens: list[IssuedToken]
+
+
+class TokenAnswer(IssuedToken, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A token, which is told this once."""
+
+    token: str
+
+
+class AuditEntry(Answer):
+    """Who did what to what."""
+
+    number: int
+    ts_ns: int
+    who: str
+    action: str
+    subject: str
+    details: dict[str, Any]
+
+
+class AuditAnswer(Answer):
+    """The audit, newest first."""
+
+    entries: list[AuditEntry]
 
 
 def told(person: Person) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar, Final
 import msgspec
 
 from aishark_panel.streams.guard import Guarded, Route
+from aishark_panel.streams.operation import Answer, operation
 from aishark_panel.streams.sharing import DEFAULT_LINK_LIFE_S
+from aishark_panel.streams.store import Link, Share
 
 __all__ = ["ROUTES"]
 
@@ -25,30 +27,50 @@ class LinkRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     life_s: float = DEFAULT_LINK_LIFE_S
 
 
+class SharesAnswer(Answer):
+    """With whom a session is shared."""
+
+    shares: tuple[Share, ...]
+
+
+class LinksAnswer(Answer):
+    """The links to a session that are good."""
+
+    links: tuple[Link, ...]
+
+
+class LinkAnswer(Link, frozen=True, kw_only=True):
+    """A new link."""
+
+    token: str
+    """its secret, told this once"""
+
+
 class Shares(Guarded):
-    """`GET /api/stream/:id/shares`: with whom a session is shared; `POST`: share it with a person, or change that."""
+    """`/api/stream/:id/shares`"""
 
     needs: ClassVar = {"GET": "capture"}
 
+    @operation("With whom a session is shared.", answer=SharesAnswer)
     def get(self, session_id: str) -> None:
         session = self.hub.session(session_id, self.person)
         self.finish({"shares": [msgspec.to_builtins(share) for share in self.hub.sharing.shares(session.id)]})
 
-    def post(self, session_id: str) -> None:
+    @operation("Share a session with a person, or change that.", body=ShareRequest, answer=Share, status=201)
+    def post(self, session_id: str, *, body: ShareRequest) -> None:
         session = self.hub.session(session_id, self.person)
-        wanted = self.body(ShareRequest)
-        if "export" in wanted.capabilities:
+        if "export" in body.capabilities:
             self.require("export")  # nobody gives what they do not have
-        share = self.hub.sharing.share(session.id, wanted.person, wanted.capabilities, time.time())
+        share = self.hub.sharing.share(session.id, body.person, body.capabilities, time.time())
         self.audit("session.share", session_id, person=share.person, capabilities=" ".join(share.capabilities))
         self.set_status(201)
         self.finish(msgspec.to_builtins(share))
 
 
 class ShareByName(Guarded):
-    """`DELETE /api/stream/:id/shares/:name`: the session is shared with that person no longer; what they have open on
-    it ends."""
+    """`/api/stream/:id/shares/:name`"""
 
+    @operation("Share a session with that person no longer: what they have open on it ends.", status=204)
     def delete(self, session_id: str, name: str) -> None:
         self.hub.sharing.unshare(self.hub.session(session_id, self.person).id, name)
         self.audit("session.unshare", session_id, person=name)
@@ -56,26 +78,28 @@ class ShareByName(Guarded):
 
 
 class Links(Guarded):
-    """`GET /api/stream/:id/links`: the links to a session that are good; `POST`: make one, its secret told once."""
+    """`/api/stream/:id/links`"""
 
     needs: ClassVar = {"GET": "capture"}
 
+    @operation("The links to a session that are good.", answer=LinksAnswer)
     def get(self, session_id: str) -> None:
         session = self.hub.session(session_id, self.person)
         self.finish({"links": [msgspec.to_builtins(x) for x in self.hub.sharing.links(session.id, time.time())]})
 
-    def post(self, session_id: str) -> None:
+    @operation("Make a link: whoever has it may view this session.", body=LinkRequest, answer=LinkAnswer, status=201)
+    def post(self, session_id: str, *, body: LinkRequest) -> None:
         session = self.hub.session(session_id, self.person)
-        wanted = self.body(LinkRequest)
-        link, secret = self.hub.sharing.make_link(session.id, self.person.name, wanted.life_s, time.time())
+        link, secret = self.hub.sharing.make_link(session.id, self.person.name, body.life_s, time.time())
         self.audit("session.link", session_id, link=link.id)
         self.set_status(201)
         self.finish({**msgspec.to_builtins(link), "token": secret})
 
 
 class LinkById(Guarded):
-    """`DELETE /api/stream/:id/links/:id`: the link is good no longer, and what is open with it ends."""
+    """`/api/stream/:id/links/:id`"""
 
+    @operation("Take a link back: what is open with it ends.", status=204)
     def delete(self, session_id: str, link_id: str) -> None:
         self.hub.sharing.take_back(self.hub.session(session_id, self.person).id, link_id)
         self.audit("session.unlink", session_id, link=link_id)
