@@ -61,6 +61,8 @@ class AgentRun:
     """packets of batches that went into the queue, and that left it, whatever became of them"""
     refused: int = 0
     """sequence of the last batch that was rejected"""
+    refusals: int = 0
+    """connections that were closed because of what came by them"""
     rejected_batches: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     """packets of those batches, by reason"""
@@ -117,6 +119,7 @@ class AgentRun:
             "max_packets_per_second": self.max_packets_per_second,
             "counters": dict(self.counters),
             "packets": self.packets,
+            "refusals": self.refusals,
             "rejected_batches": self.rejected_batches,
             "duplicate_batches": self.duplicates,
             "round_trip_ms": self.round_trip_ns / 1e6,

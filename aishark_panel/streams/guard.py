@@ -36,7 +36,8 @@ __all__ = ["MAX_BODY_BYTES", "Guarded", "GuardedSocket", "Nothing", "Route"]
 
 T = TypeVar("T")
 
-MAX_BODY_BYTES: Final = 2**20
+MAX_BODY_BYTES: Final = 128 * 2**10
+"""Of a request; it is held before anybody has asked for the token. Uploads have their own way."""
 MAX_UNSENT: Final = 1_000
 """Most messages that wait for a socket's peer to read them."""
 _STATUS: Final[dict[type[AisharkError], int]] = {
@@ -70,6 +71,7 @@ class Guarded(RequestHandler):
                 raise TooManyRequestsError("Too many requests with wrong tokens come from this address.")
             raise NotAuthorizedError("This hub asks for a good token: send it as 'Authorization: Bearer TOKEN'.")
         self.person = person
+        self.hub.door.leave(self.request.connection.stream)  # type: ignore[union-attr]
         wait_s = self.hub.requests.wait_s(self.key(), time.monotonic())
         if wait_s:
             raise TooManyRequestsError(f"This key asks too often; wait {wait_s:.2f} s.", wait_s)
@@ -151,7 +153,29 @@ class Guarded(RequestHandler):
 
 
 class GuardedSocket(WebSocketHandler, Guarded):
-    """Base of all WebSockets: token before the upgrade, same-origin pages only, no per-message deflate."""
+    """Base of all WebSockets: token before the upgrade, same-origin pages only, no per-message deflate.
+
+    A subclass begins its `open` with `take_place`, and its `on_close` with `leave_place`.
+    """
+
+    kind: ClassVar[str]
+    """what its places, and refusals, are counted as"""
+    _has_place = False
+
+    def take_place(self) -> bool:
+        """Whether there is room for one more of its kind, of this person; if not it is refused."""
+        try:
+            self.hub.places[self.kind].take(self.person.name)
+        except TooManyRequestsError as error:
+            self.refuse(str(error))
+            return False
+        self._has_place = True
+        return True
+
+    def leave_place(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self.hub.places[self.kind].leave(self.person.name)
 
     def check_origin(self, origin: str) -> bool:
         return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
@@ -185,7 +209,8 @@ class GuardedSocket(WebSocketHandler, Guarded):
         return False
 
     def refuse(self, reason: str) -> None:
-        """Close with a reason (RFC 6455 allows 123 bytes of it)."""
+        """Close with a reason (RFC 6455 allows 123 bytes of it), and count it."""
+        self.hub.refusals[self.kind] += 1
         self.close(1008, reason.encode()[:123].decode("utf-8", "ignore"))
 
 

@@ -11,6 +11,7 @@ from aishark_panel.streams import (
     people_routes,
     recording_routes,
     stream_routes,
+    subscription_routes,
     upload_routes,
 )
 from aishark_panel.streams.guard import Nothing, Route
@@ -29,6 +30,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *agent_routes.ROUTES,
     *client_routes.ROUTES,
     *stream_routes.ROUTES,
+    *subscription_routes.ROUTES,
     *recording_routes.ROUTES,
     *upload_routes.ROUTES,
 )

@@ -4,12 +4,12 @@ import asyncio
 import errno
 import ipaddress
 import json
+import resource
 import ssl
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from aishark_panel.alerts.load import load_rules
@@ -17,6 +17,7 @@ from aishark_panel.alerts.notify import Webhook
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
+from aishark_panel.streams.door import HubServer
 from aishark_panel.streams.guard import MAX_BODY_BYTES
 from aishark_panel.streams.hub import DEFAULT_REQUESTS_PER_S, Hub
 from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
@@ -105,7 +106,8 @@ async def serve_hub(config: HubConfig) -> None:
         journal=Journal(config.journal, limit_bytes=config.journal_bytes) if config.journal else None,
     )
     hub.start()
-    server = HTTPServer(make_application(hub), ssl_options=tls, max_body_size=MAX_BODY_BYTES)
+    _allow_many_connections()
+    server = HubServer.open_at(hub.door, make_application(hub), tls=tls, max_body_bytes=MAX_BODY_BYTES)
     server.add_sockets(sockets)
     host, port = sockets[0].getsockname()[:2]
     scheme = "https" if tls else "http"
@@ -117,6 +119,12 @@ async def serve_hub(config: HubConfig) -> None:
         server.stop()
         await asyncio.wait_for(server.close_all_connections(), 5)
         await hub.close()
+
+
+def _allow_many_connections() -> None:
+    """Each needs a file descriptor, and the usual soft limit of 1,024 is for programs that use select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _tls(config: HubConfig) -> ssl.SSLContext | None:

@@ -18,6 +18,7 @@ from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.streams.feeds import Feeds
 from aishark_panel.streams.matches import Matches
 from aishark_panel.streams.ring import BlockView, Ring
 from aishark_panel.streams.rollups import Rollups
@@ -71,6 +72,7 @@ class Session:
         self.ring = Ring(ring_bytes)
         self.rollups = Rollups()
         self.matches = Matches()
+        self.feeds = Feeds()
         self.alerts = AlertLog(rules)
         self.interfaces: list[Interface] = []
         self.capture_interfaces: list[CaptureInterface] = []
@@ -377,6 +379,7 @@ class Session:
             "journal": self._journal_stats(),
             "left_out": self.left_out,
             "alerts": self.alerts.counts(),
+            "subscriptions": self.feeds.stats(),
             "agents": [r.stats() for r in runs],
         }
 
