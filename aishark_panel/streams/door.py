@@ -32,6 +32,11 @@ class Door:
         self.turned_away = 0
         """connections that there was no room for"""
 
+    @property
+    def strangers(self) -> int:
+        """How many there are."""
+        return len(self._strangers)
+
     def enter(self, stream: object, address: str) -> bool:
         """A connection came from there; whether it may stay."""
         if len(self._strangers) >= MAX_STRANGERS or self._by_address[address] >= MAX_STRANGERS_EACH:
