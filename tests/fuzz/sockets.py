@@ -183,7 +183,7 @@ async def fuzz(url: str, token: str, session: str, *, messages: int, most_s: flo
             tally.connections += 1
             try:
                 async with asyncio.timeout(_WAIT_S):
-                    if rng.random() < 0.8:
+                    if rng.random() < 0.9:
                         await _agent(url, token, rng, seeds, tally)
                     else:
                         await _client(url, token, rng, session, tally)
