@@ -111,7 +111,8 @@ def test_without_a_journal_nobody_is_remembered_who_left() -> None:
             agent = Agent(session.attach(hello()))
             assert agent.run is not None
             ingest.put(agent, agent.run, batch(1))
-            await agent.until(lambda: agent.marks == [(1, 1)])
+            marks = agent.marks
+            await agent.until(lambda: marks == [(1, 1)])
             left = weakref.ref(agent)
             del agent
             await ingest.call(gc.collect)
