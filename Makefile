@@ -34,8 +34,9 @@ lint: $(VENV)/.test-installed  ## check style, types and layering
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/.test-installed  ## make docs/schema.md from the code
+docs: $(VENV)/.test-installed  ## make docs/schema.md and docs/rest.md from the code
 	$(BIN)/python -c 'import pathlib, aishark_panel.wire.schema_docs as s; pathlib.Path("docs/schema.md").write_text(s.render(), "utf-8")'
+	$(BIN)/python -c 'import pathlib, aishark_panel.streams.rest_docs as s; pathlib.Path("docs/rest.md").write_text(s.render(), "utf-8")'
 
 clean:  ## remove .venv and everything else that was made
 	rm -rf $(VENV) dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -26,6 +27,8 @@ from aishark_panel.hub_commands import (
     token_app,
     upload,
 )
+from aishark_panel.people_commands import session_app, user_app
+from aishark_panel.tls_commands import tls_app
 
 __all__ = ["app", "main"]
 
@@ -51,7 +54,14 @@ WebhookUrl = Annotated[
 LogForm = Annotated[
     logs.LogFormat, typer.Option("--log-format", help="Log lines for people or programs.", envvar="AISHARK_LOG_FORMAT")
 ]
+TlsCert = Annotated[Path | None, typer.Option(help="Certificate (PEM) to speak https and wss with.")]
+TlsKey = Annotated[Path | None, typer.Option(help="Its private key (PEM, not encrypted).")]
 RingMemory = Annotated[int, typer.Option(help="Memory for packets of a session, MiB.", min=48)]
+RingsMemory = Annotated[
+    int, typer.Option(help="Memory for packets of all sessions, MiB; default: half of the machine's.", min=0)
+]
+RingsMemoryEach = Annotated[int, typer.Option(help="The same of one person's sessions; default: half of that.", min=0)]
+OidcFile = Annotated[Path | None, typer.Option(help="File (YAML) of the provider where people log in: docs/people.md.")]
 
 
 def main() -> None:
@@ -99,13 +109,16 @@ def hub(
     port: HubPort = DEFAULT_HUB_PORT,
     ring_mib: RingMemory = 512,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow a non-loopback address without TLS.")] = False,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM) to speak https and wss with.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM, not encrypted).")] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     state: Annotated[
         Path | None, typer.Option(help="Folder of keys, profiles and audit; default: aishark in your state directory.")
     ] = None,
     recordings: Annotated[
         Path | None, typer.Option(help="Folder of recordings; default: aishark/recordings in your data directory.")
+    ] = None,
+    recordings_size: Annotated[
+        str | None, typer.Option(help="Most disk space of recordings; then the oldest files go. Default: no limit.")
     ] = None,
     journal: Annotated[
         Path | None, typer.Option(help="Folder of the journal; default: aishark/journal in your data directory.")
@@ -113,6 +126,9 @@ def hub(
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Keep packets in memory only.")] = False,
     journal_size: Annotated[str, typer.Option(help="Most disk space of a session; then the oldest go.")] = "4GiB",
     max_upload_mib: Annotated[int, typer.Option(help="Largest capture file taken as an upload, MiB.", min=1)] = 4_096,
+    max_rings_mib: RingsMemory = 0,
+    max_rings_mib_each: RingsMemoryEach = 0,
+    oidc: OidcFile = None,
     max_requests_per_second: Annotated[float, typer.Option(help="Most requests of one key.", min=1)] = 500,
     rules: RuleFiles = None,
     builtin_rules: Annotated[bool, typer.Option(help="Watch by the rules that come with aishark, too.")] = True,
@@ -128,6 +144,8 @@ def hub(
     """
     from aishark_panel.config import parse_size
     from aishark_panel.streams.journal import default_journal_dir
+
+    _require_hub_packages()
     from aishark_panel.streams.server import HubConfig, serve_hub
     from aishark_panel.streams.store import default_state_dir
 
@@ -136,6 +154,8 @@ def hub(
     if not (journal or no_journal or embedded):
         journal = default_journal_dir()
 
+    bound = recordings_size
+    recordings_bytes = parse_size(bound, "--recordings-size", "64MiB", "100000GiB") if bound else None
     token = os.environ.get("AISHARK_TOKEN") or secrets.token_urlsafe(24)
     logs.configure(_log_level(), log_format, secrets=[token])
     config = HubConfig(
@@ -150,7 +170,11 @@ def hub(
         journal=journal,
         journal_bytes=parse_size(journal_size, "--journal-size", "128MiB", "1000GiB"),
         recordings=recordings,
+        recordings_bytes=recordings_bytes,
         max_upload_bytes=max_upload_mib * 2**20,
+        rings_bytes=max_rings_mib * 2**20,
+        rings_bytes_each=max_rings_mib_each * 2**20,
+        oidc=oidc,
         requests_per_s=max_requests_per_second,
         rules=tuple(rules or ()),
         builtin_rules=builtin_rules,
@@ -158,6 +182,13 @@ def hub(
         embedded=embedded,
     )
     asyncio.run(serve_hub(config))
+
+
+def _require_hub_packages() -> None:
+    """ConfigError unless what a hub needs beyond an agent is installed."""
+    for name in ("argon2", "cryptography", "sqlalchemy"):
+        if find_spec(name) is None:
+            raise ConfigError(f"A hub needs {name}, which is not installed: pip install 'aishark-panel[hub]'")
 
 
 agent_app = typer.Typer(invoke_without_command=True)
@@ -287,6 +318,9 @@ def serve(
     port: Port = DEFAULT_PORT,
     hub_port: HubPort = 0,
     hub_url: Annotated[str, typer.Option("--hub", help="Join this hub instead.", envvar="AISHARK_HUB")] = "",
+    host: Annotated[str, typer.Option(help="Address to show the page on, as browsers call it.")] = "127.0.0.1",
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     ring_mib: RingMemory = 512,
     rules: RuleFiles = None,
     webhook: WebhookUrl = "",
@@ -299,6 +333,9 @@ def serve(
         port=port,
         hub_port=hub_port,
         hub_url=hub_url,
+        host=host,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         ring_mib=ring_mib,
         browser=browser,
         hub_options=_alert_options(rules, webhook),
@@ -363,7 +400,7 @@ def read(
     where: Annotated[str, typer.Option(help="Keep packets that match this display filter.")] = "",
     columns: Annotated[str, typer.Option(help="Columns to write, with commas between.")] = "",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write here: .parquet .csv .json .arrow .pcap .pcapng")
+        Path | None, typer.Option("-o", "--output", help="Write here: .parquet .csv .json .arrow .arrows .pcap .pcapng")
     ] = None,
     info: Annotated[
         bool, typer.Option("--info", help="Say what the file is: format, interfaces, times, drops, comments.")
@@ -426,6 +463,9 @@ app.add_typer(record_app, name="record")
 app.add_typer(rules_app, name="rules")
 app.add_typer(token_app, name="token")
 app.add_typer(agents_app, name="agents")
+app.add_typer(tls_app, name="tls")
+app.add_typer(user_app, name="user")
+app.add_typer(session_app, name="session")
 
 
 def _alert_options(rules: list[str] | None, webhook: str) -> list[str]:

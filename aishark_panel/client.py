@@ -262,6 +262,11 @@ class HubClient(Transport):
         """Revoke the key of an agent and end its connection; NotFoundError if it has none."""
         await self._http("DELETE", f"/api/agents/{quote(agent, '')}")
 
+    async def agent_new_key(self, agent: str) -> dict[str, Any]:
+        """A new key for an agent, told this once; the old one is good until the new one is used, at most for
+        `old_key_good_s`. NotFoundError if it has none."""
+        return await self._http("POST", f"/api/agents/{quote(agent, '')}/key", {})
+
     async def agent_start(
         self, agent: str, *, session: str = "", profile: str = "", **settings: Unpack[AgentSettings]
     ) -> dict[str, Any]:
@@ -325,6 +330,47 @@ class HubClient(Transport):
     async def token_revoke(self, token_id: str) -> None:
         """Take a token back and end what is open with it; NotFoundError if no good one has that id."""
         await self._http("DELETE", f"/api/tokens/{quote(token_id, '')}")
+
+    async def users(self) -> list[dict[str, Any]]:
+        """The accounts: name, capabilities, created_s, disabled, issuer. Needs the capability admin, as those below."""
+        users: list[dict[str, Any]] = (await self._http("GET", "/api/users"))["users"]
+        return users
+
+    async def user_add(self, name: str, password: str, capabilities: Sequence[str]) -> dict[str, Any]:
+        """Make an account that logs in with a password; ConflictError if there is one of that name."""
+        body = {"name": name, "password": password, "capabilities": list(capabilities)}
+        return await self._http("POST", "/api/users", body)
+
+    async def user_change(self, name: str, **changes: object) -> dict[str, Any]:
+        """Set `password`, `capabilities` or `disabled` of an account, which ends its logins."""
+        return await self._http("PATCH", f"/api/users/{quote(name, '')}", changes)
+
+    async def shares(self, session: str) -> list[dict[str, Any]]:
+        """With whom a session is shared: person, capabilities, created_s."""
+        shares: list[dict[str, Any]] = (await self._http("GET", f"/api/stream/{quote(session, '')}/shares"))["shares"]
+        return shares
+
+    async def share(self, session: str, person: str, capabilities: Sequence[str] = ("view",)) -> dict[str, Any]:
+        """Let a person view a session, and `export` from it, until `unshare`."""
+        body = {"person": person, "capabilities": list(capabilities)}
+        return await self._http("POST", f"/api/stream/{quote(session, '')}/shares", body)
+
+    async def unshare(self, session: str, person: str) -> None:
+        """Take a session back from a person; what they have open on it ends."""
+        await self._http("DELETE", f"/api/stream/{quote(session, '')}/shares/{quote(person, '')}")
+
+    async def links(self, session: str) -> list[dict[str, Any]]:
+        """The links to a session that are good: id, person (who made it), created_s, expires_s."""
+        links: list[dict[str, Any]] = (await self._http("GET", f"/api/stream/{quote(session, '')}/links"))["links"]
+        return links
+
+    async def link(self, session: str, life_s: float) -> dict[str, Any]:
+        """Make a link to a session: what `links` tells of it, and its `token`, which is told this once."""
+        return await self._http("POST", f"/api/stream/{quote(session, '')}/links", {"life_s": life_s})
+
+    async def unlink(self, session: str, link: str) -> None:
+        """Take a link back; what is open with it ends."""
+        await self._http("DELETE", f"/api/stream/{quote(session, '')}/links/{quote(link, '')}")
 
     async def audit(self, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
         """Who did what, newest first: number, ts_ns, who, action, subject, details; `before` goes on from a number."""

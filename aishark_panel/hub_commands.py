@@ -26,10 +26,13 @@ __all__ = [
     "DEFAULT_HUB",
     "DEFAULT_HUB_PORT",
     "HubUrl",
+    "SessionName",
     "agents_app",
     "hub_client",
+    "moment",
     "pointed_at",
     "record_app",
+    "session_id_of",
     "token_app",
     "upload",
 ]
@@ -63,7 +66,9 @@ def upload(
 
         async def send() -> dict[str, Any]:
             async with hub_client(hub_url) as client:
-                return await client.upload(file, show, session=await _session_id(client, session) if session else None)
+                return await client.upload(
+                    file, show, session=await session_id_of(client, session) if session else None
+                )
 
         status = asyncio.run(send())
     typer.echo(f"{file.name}: {status['packets']:,} packets in session {status['session']}")
@@ -83,20 +88,29 @@ def record_start(
     oldest: Annotated[bool, typer.Option("--oldest", help="Begin with the oldest packet the hub still has.")] = False,
     rotate_mib: Annotated[int | None, typer.Option(help="New file at this size; default 1024, Parquet 64.")] = None,
     rotate_s: Annotated[float | None, typer.Option(help="New file at this age, s; default never, Parquet 10.")] = None,
+    rotate_packets: Annotated[int | None, typer.Option(help="New file at so many packets; default never.")] = None,
     max_files: Annotated[int | None, typer.Option(help="Finished files kept, the oldest go; default: all.")] = None,
     hub_url: HubUrl = DEFAULT_HUB,
 ) -> None:
-    """Start a recording; it goes on until it is stopped. The token is read from AISHARK_TOKEN."""
+    """Start a recording; it goes on until it is stopped. The token is read from AISHARK_TOKEN.
+
+    If the hub keeps a journal it goes on after a restart of the hub, with every packet once.
+
+    While the hub's disk is full it waits, and the capture goes on; packets that the ring lets go meanwhile are counted.
+
+    With 'aishark hub --recordings-size' the oldest finished files make room for new ones.
+    """
 
     async def start() -> dict[str, Any]:
         async with hub_client(hub_url) as client:
             return await client.record_start(
-                await _session_id(client, session),
+                await session_id_of(client, session),
                 file_format,
                 where=where,
                 start="oldest" if oldest else "now",
                 rotate_bytes=rotate_mib and rotate_mib * 2**20,
                 rotate_s=rotate_s,
+                rotate_packets=rotate_packets,
                 max_files=max_files,
             )
 
@@ -117,7 +131,7 @@ def record_stop(
 
     async def stop() -> dict[str, Any]:
         async with hub_client(hub_url) as client:
-            return await client.record_stop(await _session_id(client, session), recording)
+            return await client.record_stop(await session_id_of(client, session), recording)
 
     status = asyncio.run(stop())
     typer.echo(_recording_line(status))
@@ -131,7 +145,7 @@ def record_list(session: SessionName = "live", hub_url: HubUrl = DEFAULT_HUB) ->
 
     async def recordings() -> list[dict[str, Any]]:
         async with hub_client(hub_url) as client:
-            return await client.recordings(await _session_id(client, session))
+            return await client.recordings(await session_id_of(client, session))
 
     for recording in asyncio.run(recordings()):
         typer.echo(_recording_line(recording))
@@ -161,7 +175,7 @@ def token_issue(
     """
     capabilities = [word.strip() for word in may.split(",") if word.strip()]
     issued = asyncio.run(hub_client(hub_url).token_issue(person, capabilities, 3_600 * hours))
-    typer.echo(f"token {issued['id']} of {issued['person']}, good until {_moment(issued['expires_s'])}:", err=True)
+    typer.echo(f"token {issued['id']} of {issued['person']}, good until {moment(issued['expires_s'])}:", err=True)
     typer.echo(issued["token"])
 
 
@@ -170,7 +184,7 @@ def token_list(hub_url: HubUrl = DEFAULT_HUB) -> None:
     """List the tokens that are good."""
     for issued in asyncio.run(hub_client(hub_url).tokens()):
         rights = ",".join(issued["capabilities"])
-        typer.echo(f"{issued['id']}  {issued['person']}  {rights}  until {_moment(issued['expires_s'])}")
+        typer.echo(f"{issued['id']}  {issued['person']}  {rights}  until {moment(issued['expires_s'])}")
 
 
 @token_app.command("revoke")
@@ -203,6 +217,14 @@ def agents_register(
     agent = asyncio.run(hub_client(hub_url).agent_register(name, owner))
     typer.echo(f"agent {agent['name']} is {agent['id']}; its key, for its AISHARK_TOKEN:", err=True)
     typer.echo(agent["key"])
+
+
+@agents_app.command("key")
+def agents_key(agent: AgentId, hub_url: HubUrl = DEFAULT_HUB) -> None:
+    """Give an agent another key, shown this once. The old one is good until the new one is used, or for a day."""
+    given = asyncio.run(hub_client(hub_url).agent_new_key(agent))
+    typer.echo(f"agent {given['name']} has a new key, for its AISHARK_TOKEN:", err=True)
+    typer.echo(given["key"])
 
 
 @agents_app.command("delete")
@@ -320,7 +342,8 @@ def _agent_line(agent: dict[str, Any]) -> str:
     return f"{agent['id']}  {agent['name']}  {agent['state']}  {interfaces}  {agent['reason']}".rstrip()
 
 
-def _moment(unix_s: int) -> str:
+def moment(unix_s: int) -> str:
+    """A time for people, in their time zone."""
     return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
@@ -334,7 +357,7 @@ def hub_client(hub_url: str) -> "HubClient":
     return HubClient(hub_url, token)
 
 
-async def _session_id(client: "HubClient", wanted: str) -> str:
+async def session_id_of(client: "HubClient", wanted: str) -> str:
     """The id of the session of that id or name. Raises NotFoundError."""
     sessions = await client.sessions()
     for key in ("id", "name"):

@@ -9,6 +9,7 @@ import json
 import os
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -28,7 +29,7 @@ from aishark_panel.errors import (
 )
 from aishark_panel.wire.protocol import ClientEnd, peer_error
 
-__all__ = ["CONNECT_TIMEOUT_S", "Transport", "hub_address", "trusted"]
+__all__ = ["CONNECT_TIMEOUT_S", "Transport", "hub_address", "server_tls", "trusted"]
 
 MAX_REPLY_BYTES: Final = 64 * 2**20
 REQUEST_TIMEOUT_S: Final = 30.0
@@ -252,3 +253,20 @@ def trusted(ca: str | None = None) -> ssl.SSLContext:
         raise ConfigError(
             f"AISHARK_CA: {file} holds no certificates in PEM form: {error.strerror or error}."
         ) from error
+
+
+def server_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """A server's certificate and key, for use; None without them. ConfigError if they cannot be used."""
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise ConfigError("--tls-cert and --tls-key go together: the certificate and its private key, as PEM files.")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # The empty password: without it OpenSSL asks for one on the terminal when the key is encrypted.
+        context.load_cert_chain(cert, key, password="")
+    except OSError as error:
+        raise ConfigError(
+            f"{cert} and {key} are no certificate and its unencrypted key in PEM form: {error.strerror or error}"
+        ) from error
+    return context

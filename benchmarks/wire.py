@@ -5,9 +5,10 @@
 The Ethernet frames of real captures, in batches of 8192 as an agent sends them under load; without a file a made-up
 trace, which compresses better than real traffic. Forms: JSON and MessagePack with an object for each packet (both by
 msgspec, typed, the fastest there is for Python), a gzipped pcap stream, and our envelopes by codec; each with full
-frames and with the first 54 bytes only, where headers of Ethernet, IPv4 and TCP end. Decoding ends with columns in
-memory for ours and pcap, with Python objects for the others. One thread, best of the rounds; shorter captures are
-taken several times. Prints a table and a JSON line.
+frames, with headers only (an agent's `payload: headers`, cut at the end of the transport header), and ours with columns
+only (`payload: none`: dissecting them is part of encoding). Cutting is part of ours only; the others get cut frames.
+Decoding ends with columns in memory for ours and pcap, with Python objects for the others. One thread, best of the
+rounds; shorter captures are taken several times. Prints a table and a JSON line.
 """
 
 import argparse
@@ -15,24 +16,24 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
+from aishark_panel.agent.payload import Payload
 from aishark_panel.agent.synthetic import make_trace
 from aishark_panel.capturefile import open_capture
 from aishark_panel.errors import AisharkError
 from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import Batch, CodecName
+from aishark_panel.wire.messages import Batch, CodecName, PayloadPolicy
 from aishark_panel.wire.pcapfile import CaptureReader
 from aishark_panel.wire.pcapwrite import PcapWriter
 
 BATCH_ROWS = 8_192
-HEADER_BYTES = 54
+ETHERNET = np.ones(1, np.int32)
 
 
 class Packet(msgspec.Struct):
@@ -47,8 +48,10 @@ class Packet(msgspec.Struct):
 class Form(NamedTuple):
     """How a batch becomes bytes, and back."""
 
-    encode: Callable[[Frames], bytes]
-    decode: Callable[[bytes], Any]
+    encode: Callable[[Frames], list[bytes]]
+    decode: Callable[[list[bytes]], Any]
+    takes: Literal["whole", "cut"] = "whole"
+    """frames"""
 
 
 def objects(frames: Frames) -> list[Packet]:
@@ -57,34 +60,40 @@ def objects(frames: Frames) -> list[Packet]:
 
 
 def by_object(encoder: Any, decoder: Any) -> Form:
-    return Form(lambda frames: encoder.encode(objects(frames)), decoder.decode)
+    return Form(lambda frames: [encoder.encode(objects(frames))], lambda messages: decoder.decode(messages[0]), "cut")
 
 
-def ours(codec: CodecName) -> Form:
-    return Form(lambda frames: Batch.pack(1, frames, codec, {}), lambda data: Batch.unpack(data).frames())
+def ours(codec: CodecName, policy: PayloadPolicy) -> Form:
+    payload = Payload(policy, batch_rows=BATCH_ROWS)
+
+    def encode(frames: Frames) -> list[bytes]:
+        cut = payload.cut(frames, ETHERNET)
+        return [Batch.pack(1, content, codec, {}) for content in payload.contents(cut, ETHERNET)]
+
+    return Form(encode, lambda messages: [Batch.unpack(message).content() for message in messages])
 
 
 def gzip_pcap() -> Form:
-    def encode(frames: Frames) -> bytes:
+    def encode(frames: Frames) -> list[bytes]:
         writer = PcapWriter(link_type=1)
-        return zlib.compress(writer.header() + writer.frames(frames), 6, 31)
+        return [zlib.compress(writer.header() + writer.frames(frames), 6, 31)]
 
-    def decode(data: bytes) -> int:
+    def decode(messages: list[bytes]) -> int:
         reader = CaptureReader()
-        reader.feed(zlib.decompress(data, 31))
+        reader.feed(zlib.decompress(messages[0], 31))
         return sum(len(frames) for frames in iter(reader.frames, None))
 
-    return Form(encode, decode)
+    return Form(encode, decode, "cut")
 
 
-FORMS = {
-    "JSON": by_object(msgspec.json.Encoder(), msgspec.json.Decoder(list[Packet])),
-    "MessagePack": by_object(msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[Packet])),
-    "pcap, gzip": gzip_pcap(),
-    "ours, none": ours("none"),
-    "ours, lz4": ours("lz4"),
-    "ours, zstd": ours("zstd"),
-}
+def forms(policy: PayloadPolicy) -> dict[str, Form]:
+    of_others = {
+        "JSON": by_object(msgspec.json.Encoder(), msgspec.json.Decoder(list[Packet])),
+        "MessagePack": by_object(msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[Packet])),
+        "pcap, gzip": gzip_pcap(),
+    }
+    codecs: tuple[CodecName, ...] = ("none", "lz4", "zstd")
+    return (of_others if policy != "none" else {}) | {f"ours, {codec}": ours(codec, policy) for codec in codecs}
 
 
 def ethernet_frames(paths: list[Path]) -> Iterator[Frames]:
@@ -122,16 +131,18 @@ def joined(pieces: list[Frames]) -> Frames:
     )
 
 
-def batches_of(frames: Frames, snaplen: int) -> list[Frames]:
-    """The frames, cut, in batches of an agent's size."""
-    cut = [frames.frame(i)[:snaplen] for i in range(len(frames))]
-    whole = replace(Frames.from_list(cut, frames.ts.tolist()), orig_len=frames.orig_len)
-    starts = range(0, len(frames), BATCH_ROWS)
-    return [copy(part, part.iface) for part in (whole.slice(s, min(s + BATCH_ROWS, len(whole))) for s in starts)]
+def batches_of(frames: Frames, policy: PayloadPolicy) -> list[Frames]:
+    """The frames, cut as the policy says (columns have none), in batches of an agent's size."""
+    cut = Payload("headers" if policy == "none" else policy, batch_rows=BATCH_ROWS).cut(frames, ETHERNET)
+    starts = range(0, len(cut), BATCH_ROWS)
+    return [copy(part, part.iface) for part in (cut.slice(s, min(s + BATCH_ROWS, len(cut))) for s in starts)]
 
 
-def measure(form: Form, batches: list[Frames], packets: int, rounds: int) -> tuple[float, float, float]:
+def measure(
+    form: Form, whole: list[Frames], cut: list[Frames], packets: int, rounds: int
+) -> tuple[float, float, float]:
     """(bytes, ns to encode, ns to decode) a packet; `packets`: how many to work on at least in a round."""
+    batches = whole if form.takes == "whole" else cut
     rows = sum(map(len, batches))
     turns = -(-packets // rows)
     encode_s, decode_s = [], []
@@ -146,7 +157,7 @@ def measure(form: Form, batches: list[Frames], packets: int, rounds: int) -> tup
         encode_s.append(middle - began)
         decode_s.append(time.thread_time() - middle)
     each = 1e9 / (turns * rows)
-    return sum(map(len, messages)) / rows, min(encode_s) * each, min(decode_s) * each
+    return sum(len(each) for message in messages for each in message) / rows, min(encode_s) * each, min(decode_s) * each
 
 
 def main() -> None:
@@ -164,14 +175,17 @@ def main() -> None:
     print(f"{len(frames):,} packets of {frames.captured_bytes / len(frames):.0f} bytes, from {origin}")
     print(f"{'frames':<9}{'form':<13}{'bytes':>8}{'of them':>9}{'encode/s':>12}{'decode/s':>12}{'ns':>8}{'ns':>8}")
     results = []
-    for kind, snaplen in (("full", 262_144), ("headers", HEADER_BYTES)):
-        batches = batches_of(frames, snaplen)
-        kept = sum(batch.captured_bytes for batch in batches) / len(frames)
-        for name, form in FORMS.items():
-            size, encode, decode = measure(form, batches, options.packets, options.rounds)
+    policies: tuple[PayloadPolicy, ...] = ("full", "headers", "none")
+    whole = batches_of(frames, "full")
+    for policy in policies:
+        cut = batches_of(frames, policy)
+        kept = sum(batch.captured_bytes for batch in cut) / len(frames)
+        for name, form in forms(policy).items():
+            size, encode, decode = measure(form, whole, cut, options.packets, options.rounds)
             speeds = f"{1e9 / encode:>12,.0f}{1e9 / decode:>12,.0f}{encode:>8,.0f}{decode:>8,.0f}"
-            print(f"{kind:<9}{name:<13}{size:>8.1f}{size / kept:>9.2f}{speeds}", flush=True)
-            results.append({"frames": kind, "form": name, "bytes": size, "encode_ns": encode, "decode_ns": decode})
+            share = f"{size / kept:>9.2f}" if policy != "none" else f"{'':9}"
+            print(f"{policy:<9}{name:<13}{size:>8.1f}{share}{speeds}", flush=True)
+            results.append({"frames": policy, "form": name, "bytes": size, "encode_ns": encode, "decode_ns": decode})
     print(json.dumps({"benchmark": "wire", "packets": len(frames), "real": bool(options.paths), "results": results}))
 
 

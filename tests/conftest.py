@@ -9,8 +9,11 @@ import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("unhurried", deadline=None)  # how long an example takes depends on the machine
+hypothesis.settings.load_profile("unhurried")
 ROOT = Path(__file__).resolve().parents[1]
 REQUIRE_ALL = os.environ.get("AISHARK_REQUIRE_ALL") == "1"
 

@@ -11,10 +11,10 @@ PARTS = {
         "taken",
     },
     "hub": {"ingested", "in_hub_queue"},
-    "ring": {"in_ring", "evicted", "cleared", "lost_in_hub_crash"},
+    "ring": {"in_merge", "in_ring", "evicted", "cleared", "lost_in_hub_crash", "failed"},
 }  # fmt: skip
 """Parts of each stage; beside them an agent has dropped_* and a hub rejected_*."""
-ON_ITS_WAY = {"in_kernel_ring", "in_encoder", "outbox", "spooled", "in_hub_queue"}
+ON_ITS_WAY = {"in_kernel_ring", "in_encoder", "outbox", "spooled", "in_hub_queue", "in_merge"}
 
 
 def identities(ledger: dict[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ from aishark_panel.wire.inquiries import ListInterfaces, TryFilter
 from aishark_panel.wire.messages import (
     Ack,
     AgentMessage,
+    BatchRefused,
     Heartbeat,
     HeartbeatReply,
     Hello,
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S: Final = 2.0
 DEAD_AFTER_S: Final = 10.0
 """Silence after which the hub is taken for dead; it answers every heartbeat."""
+MAX_REFUSALS: Final = 3
+"""How often the hub may refuse a batch before an agent that keeps what it has gives that up."""
 _MAX_BEATS: Final = 16
 """Most heartbeats without an answer that are remembered."""
 _CONNECT_TIMEOUT_S: Final = 10.0
@@ -122,6 +125,8 @@ class Connection:
         self._clock = HubClock()
         self._older: tuple[int, bytes] = (0, b"")
         """the batch that was read from the spool last"""
+        self._refusals = (0, 0)
+        """the batch that was refused last, and how often in a row"""
 
     def report(self) -> LinkReport:
         """How the connection is."""
@@ -257,11 +262,19 @@ class Connection:
             return
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                while await self._socket.read_message() is not None:
-                    pass
+                while (message := await self._socket.read_message()) is not None:
+                    await self._hear_parting(message)
         except TimeoutError:
             if protocol and protocol.stream:
                 protocol.stream.close()
+
+    async def _hear_parting(self, message: str | bytes) -> None:
+        """What comes behind the end of the conversation: where sending failed first, why it ended."""
+        assert self._end is not None
+        with contextlib.suppress(ProtocolError):
+            event = self._end.receive(message)
+            if isinstance(event, BatchRefused):
+                await self._take_refusal(event)
 
     async def _read(self) -> None:
         assert self._socket is not None
@@ -272,11 +285,17 @@ class Connection:
             match event:
                 case Welcome():
                     self._take_welcome(event)
+                    self.send_heartbeat()
                 case Ack():
                     self._release(event.durable)
                     self._new_batch.set()
+                case BatchRefused():
+                    await self._take_refusal(event)
                 case HeartbeatReply() if event.sent_ns in self._beats:
+                    is_first = not self._clock.round_trip_ns
                     self._clock.heard(self._beats.pop(event.sent_ns), event.hub_ns, time.monotonic_ns())
+                    if is_first:  # the hub merges packets of several agents by what it told
+                        self.send_heartbeat()
                 case StartCapture() | StopCapture():
                     self._on_order(event)
                 case ListInterfaces() | TryFilter():
@@ -298,6 +317,19 @@ class Connection:
         self._release(welcome.next_sequence - 1)
         self._on_order(StartCapture() if welcome.capture else StopCapture(reason="stopped by the user"))
         self._new_batch.set()
+
+    async def _take_refusal(self, refused: BatchRefused) -> None:
+        """Give up what the hub will never take: everything else would wait behind it for ever."""
+        before, times = self._refusals
+        times = times + 1 if before == refused.sequence else 1
+        self._refusals = refused.sequence, times
+        if self._options.persistent and times >= MAX_REFUSALS:
+            rows = await asyncio.to_thread(self._outbox.give_up, refused.sequence)
+            self._older = 0, b""
+            log.warning(
+                "the hub refused batch %d %d times: its %d packets are given up. %s",
+                refused.sequence, times, rows, refused.reason,
+            )  # fmt: skip
 
     def _release(self, durable: int) -> None:
         self._outbox.release(durable)

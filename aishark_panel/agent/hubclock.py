@@ -36,7 +36,13 @@ class HubClock:
         self._samples.append(new)
 
     def offset_ns(self, wall_ns: int, now_ns: int) -> int:
-        """The hub's clock less this host's, which reads `wall_ns` as the monotonic one reads `now_ns`; 0 if unknown."""
+        """The hub's clock less this host's, which reads `wall_ns` as the monotonic one reads `now_ns`.
+
+        0 if unknown, and where it is no more than what may be wrong: clocks that are kept in step, or are the same one,
+        order packets better than a correction by noise would.
+        """
         if not self._samples:
             return 0
-        return min(self._samples).ahead_ns - (wall_ns - now_ns)
+        best = min(self._samples)
+        offset_ns = best.ahead_ns - (wall_ns - now_ns)
+        return offset_ns if abs(offset_ns) > best.round_trip_ns // 2 else 0

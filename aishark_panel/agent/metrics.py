@@ -12,6 +12,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 
 from aishark_panel.agent.status import Status, packet_counters
 from aishark_panel.errors import ConfigError
+from aishark_panel.wire.prometheus import TEXT, family, single
 
 __all__ = ["MetricsServer", "metrics_text"]
 
@@ -27,30 +28,31 @@ def metrics_text(status: Status) -> str:
     counted = {term: n for term, n in packets.items() if term not in _HELD}
     held = {term: n for term, n in packets.items() if term in _HELD}
     lines = [
-        *_family("packets_total", "counter", "Packets of this run, by the terms of the ledger.", counted),
-        *_family("packets_held", "gauge", "Packets on their way, by the terms of the ledger.", held),
-        *_single("gaps_total", "Times without capture.", report.counters.get("gaps", 0), "counter"),
-        *_single("gap_seconds_total", "How long they were.", report.counters.get("gap_ms", 0) / 1e3, "counter"),
-        *_single("outbox_bytes", "Memory of what the hub has not acknowledged.", report.outbox_bytes),
-        *_single("capturing", "Whether packets are captured.", int(report.state == "capturing")),
-        *_single("connected", "Whether the hub is connected.", int(report.hub.connected)),
-        *_single("round_trip_seconds", "To the hub and back.", report.hub.round_trip_ms / 1e3),
-        *_single("start_time_seconds", "When the agent started, Unix time.", status.started_ns / 1e9),
+        *family(
+            f"{_PREFIX}_packets_total", "counter", "Packets of this run, by the terms of the ledger.", _terms(counted)
+        ),
+        *family(f"{_PREFIX}_packets_held", "gauge", "Packets on their way, by the terms of the ledger.", _terms(held)),
+        *_counter("gaps_total", "Times without capture.", report.counters.get("gaps", 0)),
+        *_counter("gap_seconds_total", "How long they were.", report.counters.get("gap_ms", 0) / 1e3),
+        *_gauge("outbox_bytes", "Memory of what the hub has not acknowledged.", report.outbox_bytes),
+        *_gauge("capturing", "Whether packets are captured.", int(report.state == "capturing")),
+        *_gauge("connected", "Whether the hub is connected.", int(report.hub.connected)),
+        *_gauge("round_trip_seconds", "To the hub and back.", report.hub.round_trip_ms / 1e3),
+        *_gauge("start_time_seconds", "When the agent started, Unix time.", status.started_ns / 1e9),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _family(name: str, kind: str, about: str, values: dict[str, int]) -> Iterator[str]:
-    yield f"# HELP {_PREFIX}_{name} {about}"
-    yield f"# TYPE {_PREFIX}_{name} {kind}"
-    for term, value in values.items():
-        yield f'{_PREFIX}_{name}{{term="{term}"}} {value}'
+def _terms(values: dict[str, int]) -> list[tuple[dict[str, str], float]]:
+    return [({"term": term}, value) for term, value in values.items()]
 
 
-def _single(name: str, about: str, value: float, kind: str = "gauge") -> Iterator[str]:
-    yield f"# HELP {_PREFIX}_{name} {about}"
-    yield f"# TYPE {_PREFIX}_{name} {kind}"
-    yield f"{_PREFIX}_{name} {value}"
+def _counter(name: str, about: str, value: float) -> Iterator[str]:
+    return single(f"{_PREFIX}_{name}", "counter", about, value)
+
+
+def _gauge(name: str, about: str, value: float) -> Iterator[str]:
+    return single(f"{_PREFIX}_{name}", "gauge", about, value)
 
 
 class MetricsServer:
@@ -73,9 +75,7 @@ class MetricsServer:
         assert request.connection is not None
         good = request.method == "GET" and request.path == "/metrics"
         body = metrics_text(self._read()).encode() if good else b"GET /metrics\n"
-        headers = HTTPHeaders(
-            {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", "Content-Length": str(len(body))}
-        )
+        headers = HTTPHeaders({"Content-Type": TEXT, "Content-Length": str(len(body))})
         line = ResponseStartLine("HTTP/1.1", 200 if good else 404, "OK" if good else "Not Found")
         request.connection.write_headers(line, headers, body)
         request.connection.finish()

@@ -59,8 +59,10 @@ class Outbox:
         self._clock = clock
         self._tally = run.tally
         self._spool = run.spool
+        self._run = run
         self._unknown = dict(run.unknown)
-        """batches of an earlier life that are not here, with their packets as long as the hub may have them"""
+        """batches in whose place empty ones are sent: those of an earlier life that are not here, with their packets as
+        long as the hub may have them, and those that were given up"""
         self._memory: deque[_Held] = deque()
         self._changed = threading.Condition()
         self.next_sequence = run.tally["next_sequence"]
@@ -113,12 +115,13 @@ class Outbox:
         """The packed batch of that number, if it is in memory."""
         with self._changed:
             index = sequence - self._memory_first
-            return self._memory[index].packed if 0 <= index < len(self._memory) else None
+            here = 0 <= index < len(self._memory) and sequence not in self._unknown
+            return self._memory[index].packed if here else None
 
     def is_older(self, sequence: int) -> bool:
-        """Whether that batch is here, but not in memory: `load` gives it."""
+        """Whether that batch is here, but not in memory, or given up: `load` gives it."""
         with self._changed:
-            return self.first_sequence <= sequence < self._memory_first
+            return self.first_sequence <= sequence < self._memory_first or sequence in self._unknown
 
     def load(self, sequence: int, counters: Callable[[], dict[str, int]]) -> bytes:
         """A batch that is not in memory. Reads the disk; an empty batch, with the `counters`, where it is lost."""
@@ -140,6 +143,24 @@ class Outbox:
                     self._tally.write_off(sequence, outbox=-rows, lost_in_agent_crash=rows)
                     self._unknown[sequence] = 0
 
+    def give_up(self, sequence: int) -> int:
+        """The hub does not want that batch: an empty one goes in its place, so that those behind it get there. Returns
+        how many packets that costs. Writes to the disk."""
+        self._run.remember_given_up(sequence)  # first: a batch that waits in the spool must not come back
+        with self._changed:
+            if sequence in self._unknown or not self.first_sequence <= sequence < self.next_sequence:
+                return 0
+            index = sequence - self._memory_first
+            if index >= 0:
+                held = self._memory[index]
+                rows, place = held.rows, "outbox"
+                self._memory[index] = held._replace(rows=0)
+            else:
+                rows, place = self._spool.rows(sequence) if self._spool else 0, "spooled"
+            self._tally.write_off(sequence, **{place: -rows}, dropped_refused=rows)
+            self._unknown[sequence] = 0
+        return rows
+
     def release(self, durable: int) -> None:
         """Forget the batches up to `durable`: the hub holds them safely."""
         with self._changed:
@@ -153,6 +174,7 @@ class Outbox:
                 elif self._spool:
                     spooled += self._spool.rows(sequence)
             while self._memory and self._memory_first <= durable:
+                self._unknown.pop(self._memory_first, None)
                 outbox += self._pop().rows
             self._tally.delivered(durable, outbox=outbox, spooled=spooled)
             self.first_sequence = durable + 1
@@ -231,7 +253,8 @@ class Outbox:
         self._say("")
         with self._changed:
             if self._memory and self._memory_first == sequence:
-                self._tally.move(outbox=-held.rows, spooled=held.rows)
+                rows = self._memory[0].rows  # none, if it was given up meanwhile
+                self._tally.move(outbox=-rows, spooled=rows)
                 self._pop()
                 self._changed.notify_all()
         self._spool.forget(self.first_sequence - 1)  # if the hub got it meanwhile

@@ -21,6 +21,9 @@ __all__ = ["MAX_PLACES", "Places"]
 MAX_PLACES: Final = 1_000
 """As many interfaces an agent may announce (wire.messages.Hello)."""
 
+_MAX_FILTERS: Final = 32_768
+"""Characters of all filters together that are told; names and the rest stay below wire.messages.MAX_CONTROL_BYTES."""
+
 
 class Places:
     """Every interface that a run captured so far, in the order of their places; `known`: those of an earlier life."""
@@ -69,9 +72,15 @@ class Places:
     def infos(self) -> tuple[InterfaceInfo, ...]:
         """What the hub is told of them."""
         captured = set(self._of_source.tolist())
+        # A message has a limit: what so many interfaces are called is needed, with which filter can be asked elsewhere.
+        tell_filters = sum(len(i.filter) for i in self._known) <= _MAX_FILTERS
         return tuple(
             InterfaceInfo(
-                name=i.name, link_type=i.link_type, snaplen=i.snaplen, filter=i.filter, captured=place in captured
+                name=i.name,
+                link_type=i.link_type,
+                snaplen=i.snaplen,
+                filter=i.filter if tell_filters else "",
+                captured=place in captured,
             )
             for place, i in enumerate(self._known)
         )

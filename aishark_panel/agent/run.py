@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import threading
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     capturing: bool = False
     asked: CaptureSettings = CaptureSettings()
     """what the hub asked for last"""
+    given_up: tuple[int, ...] = ()
+    """batches that the hub refused for good; they may still be in the spool"""
 
 
 @dataclass(slots=True)
@@ -57,7 +60,8 @@ class Run:
     tally: Tally = field(default_factory=Tally)
     spool: Spool | None = None
     unknown: dict[int, int] = field(default_factory=dict)
-    """batches that an earlier life made and that are not here, with their packets: the hub may hold them"""
+    """batches that an earlier life made and that are not here, with their packets: the hub may hold them; and those
+    that it gave up"""
     interfaces: tuple[InterfaceInfo, ...] = ()
     capturing: bool = False
     asked: CaptureSettings = field(default_factory=CaptureSettings)
@@ -80,6 +84,12 @@ class Run:
         """What a later life has to know. To be called before a batch names a new interface."""
         if self._folder:
             self._folder.remember(interfaces=interfaces, capturing=capturing, asked=asked)
+
+    def remember_given_up(self, sequence: int) -> None:
+        """A later life must not send that batch, either."""
+        if self._folder:
+            due = tuple(n for n in self._folder.about.given_up if n > self.tally["durable"] and n != sequence)
+            self._folder.remember(given_up=(*due, sequence))
 
     def close(self) -> None:
         """Let go of the folder, in order."""
@@ -114,10 +124,12 @@ def _open(place: "_Folder", hub: str, session: str, limit_bytes: int) -> Run:
     spool = Spool(place.path, bytes.fromhex(about.folder), limit_bytes)
     durable = numbers["durable"] if numbers else 0
     held = {number: spool.rows(number) for number in spool.numbers() if number > durable}
+    given_up = dict.fromkeys(held.keys() & set(about.given_up), 0)
+    held |= given_up
     if (about.hub, about.session) != (hub, session):
-        if held:
+        if packets := sum(held.values()):
             raise ConfigError(
-                f"The spool folder {place.path} holds {sum(held.values()):,} packets for {about.hub}, session "
+                f"The spool folder {place.path} holds {packets:,} packets for {about.hub}, session "
                 f"{about.session or '(its own)'}. Start the agent with these until they are delivered, name another "
                 "folder with --spool, or delete this one and the packets with it."
             )
@@ -126,11 +138,11 @@ def _open(place: "_Folder", hub: str, session: str, limit_bytes: int) -> Run:
     elif numbers and (numbers["closed"] or about.boot == boot) and (found := _recovered(numbers, held, file)):
         now, unknown = found
         place.save(msgspec.structs.replace(about, boot=boot))
-        return _run(place, Tally(file, now), spool, unknown, numbers["alive_ns"])
+        return _run(place, Tally(file, now), spool, unknown | given_up, numbers["alive_ns"])
     elif numbers or held:
         log.warning("the counters in %s are not the last ones: its packets go on as a new run", place.path)
     place.save(msgspec.structs.replace(about, run=uuid.uuid4().hex, boot=boot))
-    return _run(place, Tally(file, _anew(held)), spool, {}, numbers["alive_ns"] if numbers else 0)
+    return _run(place, Tally(file, _anew(held)), spool, given_up, numbers["alive_ns"] if numbers else 0)
 
 
 def _new(hub: str, session: str) -> "_About":
@@ -192,13 +204,29 @@ def _anew(held: dict[int, int]) -> dict[str, int]:
     }
 
 
+def _close_to_others(path: Path) -> None:
+    """A spool holds captured bytes. ConfigError where the folder is open to others and not the spool's alone."""
+    mode = path.stat().st_mode & 0o7777
+    if not mode & 0o077:
+        return
+    if any(path.iterdir()) and not (path / "run.json").exists():
+        raise ConfigError(
+            f"The folder {path} is open to other users (mode {mode:04o}) and holds other files: name one for the spool "
+            "alone with --spool."
+        )
+    path.chmod(0o700)
+    log.warning("the spool folder %s was open to other users (mode %04o); it is not any more", path, mode)
+
+
 class _Folder:
     """A spool's folder: its lock, and its `run.json`, which is always whole."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close_to_others(path)
         self.path = path
         self.about: _About
+        self._changing = threading.Lock()
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -232,14 +260,15 @@ class _Folder:
 
     def remember(self, **changes: object) -> None:
         """Change what is known, if it is new. Where it cannot be saved, the log says so and the capture goes on."""
-        about = msgspec.structs.replace(self.about, **changes)
-        if about == self.about:
-            return
-        try:
-            self.save(about)
-        except OSError as error:
-            self.about = about
-            log.warning("%s cannot be written: %s", self.path / "run.json", error.strerror)
+        with self._changing:
+            about = msgspec.structs.replace(self.about, **changes)
+            if about == self.about:
+                return
+            try:
+                self.save(about)
+            except OSError as error:
+                self.about = about
+                log.warning("%s cannot be written: %s", self.path / "run.json", error.strerror)
 
     def emptied(self) -> Path:
         """The folder without its segments."""

@@ -25,6 +25,7 @@ from aishark_panel.agent.bounds import Bounds
 from aishark_panel.agent.connection import Connection, LinkOptions
 from aishark_panel.agent.encode import BatchLimits
 from aishark_panel.agent.intake import Intake
+from aishark_panel.agent.intime import in_time
 from aishark_panel.agent.outbox import DEFAULT_OUTBOX_BYTES, Outbox
 from aishark_panel.agent.places import Places
 from aishark_panel.agent.run import Run, open_run
@@ -32,6 +33,7 @@ from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.agent.source import Adjustable, Source, Warns
 from aishark_panel.agent.spool import DEFAULT_SPOOL_BYTES
 from aishark_panel.agent.status import Refusal, Report
+from aishark_panel.agent.tally import SEEN
 from aishark_panel.errors import AisharkError, CaptureError, ConfigError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import (
@@ -136,7 +138,7 @@ class Agent:
         """why the hub wants no packets, in words; '' when it does, or has not said yet"""
         self._refused: Refusal | None = None
         self._said_end = False
-        self._closed_counters = {name: self._tally[name] for name in ("matched", "kernel_dropped") if self._tally[name]}
+        self._closed_counters = {name: self._tally[name] for name in SEEN if self._tally[name]}
         self._totals = dict(self._closed_counters)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._finished: asyncio.Future[None] | None = None
@@ -187,7 +189,7 @@ class Agent:
         totals = dict(self._closed_counters)
         for name, count in self._source.counters().items() if self._source_open else ():
             totals[name] = totals.get(name, 0) + count
-        self._tally.saw(totals.get("matched", 0), totals.get("kernel_dropped", 0))
+        self._tally.saw(totals)
         self._totals = totals
 
     async def run(self) -> str:
@@ -222,17 +224,22 @@ class Agent:
             await asyncio.to_thread(capture.join, 5.0)
             if self._run.spool:
                 self._outbox.stop_spooling()
-                await asyncio.to_thread(spooler.join)
+                await in_time(spooler.join)
             await self._leave(link)
             self._source.close()
-            self._run.close()
+            if await in_time(self._run.close) is None:
+                log.error("the disk of the spool hangs: the agent ends without it")
 
     async def _leave(self, link: asyncio.Task[None]) -> None:
         """Bring what the hub has not acknowledged into safety, or count it, tell the hub, and end the connection."""
         if self._run.spool:
-            unsafe = await asyncio.to_thread(self._outbox.spool_all)
-            if unsafe:
-                log.warning("%d packets found no room in the spool; they are lost unless the hub got them", unsafe)
+            unsafe = await in_time(self._outbox.spool_all)
+            if unsafe is None:
+                log.error("the disk of the spool hangs: what is not there yet is lost")
+            elif unsafe.result:
+                log.warning(
+                    "%d packets found no room in the spool; they are lost unless the hub got them", unsafe.result
+                )
             if self._outbox.rows:
                 reason = f"The agent was stopped; {self._outbox.rows:,} packets wait in its spool."
                 self._connection.send(self._state(reason))

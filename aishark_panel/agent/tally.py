@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-__all__ = ["MAX_UNSPOOLED", "PARTS", "Tally", "TallyFile"]
+__all__ = ["MAX_UNSPOOLED", "PARTS", "SEEN", "Tally", "TallyFile"]
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ PARTS: Final = (
     "dropped_outbox_full",
     "dropped_at_exit",
     "dropped_spool_unreadable",
+    "dropped_refused",
     "lost_in_agent_crash",
     "in_encoder",
     "outbox",
@@ -34,15 +35,17 @@ PARTS: Final = (
     "delivered",
 )
 """where captured packets can be"""
-_MARKS: Final = ("matched", "kernel_dropped", "next_sequence", "durable", "alive_ns", "closed")
-"""what is kept beside: the source's own counts, the run's numbering, when its process was last known to live, and
+SEEN: Final = ("matched", "kernel_dropped", "gaps", "gap_ms")
+"""what the source itself counts"""
+_MARKS: Final = (*SEEN, "next_sequence", "durable", "alive_ns", "closed")
+"""what is kept beside: those, the run's numbering, when its process was last known to live, and
 whether it ended in order (1)"""
 _NAMES: Final = ("captured", *PARTS, *_MARKS)
 
 MAX_UNSPOOLED: Final = 65_536
 """Most batches that may be in memory only: of so many the file knows how many packets they hold."""
 
-_MAGIC: Final = b"AITALLY1"
+_MAGIC: Final = b"AITALLY2"
 _SLOT: Final = struct.Struct(f"<8sQ{len(_NAMES)}qI")
 """magic, generation, the numbers, CRC-32 of all before"""
 _SLOT_BYTES: Final = 512
@@ -151,10 +154,10 @@ class Tally:
             self._numbers["durable"] = durable
             self._save()
 
-    def saw(self, matched: int, kernel_dropped: int) -> None:
-        """What the source has counted in this run."""
+    def saw(self, counted: dict[str, int]) -> None:
+        """What the source has counted in this run; what is none of SEEN is not kept."""
         with self._lock:
-            self._numbers["matched"], self._numbers["kernel_dropped"] = matched, kernel_dropped
+            self._numbers.update((name, counted.get(name, 0)) for name in SEEN)
             self._save()
 
     def counters(self) -> dict[str, int]:

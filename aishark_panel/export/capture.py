@@ -13,8 +13,8 @@ import numpy.typing as npt
 from aishark_panel import __version__
 from aishark_panel.errors import ConfigError
 from aishark_panel.export.tables import Rows, Sink
-from aishark_panel.jit import kernel
-from aishark_panel.wire.frames import MAX_FRAME_BYTES, Bytes, Frames
+from aishark_panel.wire.frames import MAX_FRAME_BYTES, Frames
+from aishark_panel.wire.gather import gather
 from aishark_panel.wire.packets import Interface, Packets
 from aishark_panel.wire.pcapheaders import CaptureInterface, Section
 from aishark_panel.wire.pcapwrite import PcapngWriter, PcapWriter
@@ -51,26 +51,9 @@ def _gather(packets: Packets, rows: Rows, offsets: npt.NDArray[np.int32]) -> Fra
     bits = np.uint64(packets.arena_bits)
     pieces = positions >> bits
     starts = (positions & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
-    data = np.empty(int(offsets[-1]), np.uint8)
-    for piece in np.unique(pieces[np.diff(offsets) > 0]):  # rows without bytes have no place in the arena
-        _copy_frames(packets.arena[int(piece)], starts, offsets, np.flatnonzero(pieces == piece), data)
+    data = gather(packets.arena, pieces, starts, offsets)
     columns = packets.columns
     return Frames(columns.ts[rows], columns.orig_len[rows], columns.iface[rows], offsets, data)
-
-
-@kernel
-def _copy_frames(
-    piece: Bytes,
-    starts: npt.NDArray[np.int64],
-    offsets: npt.NDArray[np.int32],
-    chosen: Rows,
-    out: Bytes,
-) -> None:
-    for i in chosen:
-        length = offsets[i + 1] - offsets[i]
-        source, target = piece[starts[i] : starts[i] + length], out[offsets[i] : offsets[i + 1]]
-        for k in range(length):  # compiled to a block copy, unlike an assignment of slices
-            target[k] = source[k]
 
 
 class PcapExport:

@@ -24,6 +24,7 @@ from aishark_panel.wire.schema import Kind, column
 
 __all__ = [
     "FRAME",
+    "ArrowStream",
     "ArrowTable",
     "CsvTable",
     "JsonTable",
@@ -105,13 +106,25 @@ class ArrowTable:
     ) -> None:
         self._tables = RowTables(interfaces, columns, numbers_of)
         self._schema = pa.schema([(f.name, _plain_type(f.type)) for f in self._tables.schema])
-        self._writer = pa.ipc.new_file(sink, self._schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+        self._writer = self._open(sink, self._schema)
+
+    @staticmethod
+    def _open(sink: Sink, schema: pa.Schema) -> Any:
+        return pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
 
     def write(self, packets: Packets, rows: Rows) -> None:
         self._writer.write_batch(self._tables.batch(packets, rows).cast(self._schema))
 
     def close(self) -> None:
         self._writer.close()
+
+
+class ArrowStream(ArrowTable):
+    """The same as a stream, for who reads it as it comes; not compressed, for not every reader can undo that."""
+
+    @staticmethod
+    def _open(sink: Sink, schema: pa.Schema) -> Any:
+        return pa.ipc.new_stream(sink, schema)
 
 
 class CsvTable:

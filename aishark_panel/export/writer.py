@@ -16,6 +16,7 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.export.capture import Described, PcapExport, PcapngExport, capture_interface
 from aishark_panel.export.on_demand import NumbersOf
 from aishark_panel.export.tables import (
+    ArrowStream,
     ArrowTable,
     CsvTable,
     JsonTable,
@@ -42,6 +43,7 @@ class _Format(Protocol):
 _TABLES: Final[dict[str, Callable[[Sink, Sequence[Interface], Sequence[str], NumbersOf | None], _Format]]] = {
     ".parquet": ParquetTable,
     ".arrow": ArrowTable,
+    ".arrows": ArrowStream,
     ".csv": CsvTable,
     ".json": JsonTable,
     ".txt": TextTable,
@@ -89,7 +91,7 @@ def open_writer(
             return capture_interfaces() if callable(capture_interfaces) else capture_interfaces
 
         return Writer(target, lambda sink: _CAPTURES[suffix](sink, described))
-    check_columns(columns, frames=suffix in (".parquet", ".arrow"))
+    check_columns(columns, frames=suffix in (".parquet", ".arrow", ".arrows"))
     chosen = columns or (TEXT_COLUMNS if suffix == ".txt" else ARROW_NAMES)
     return Writer(target, lambda sink: _TABLES[suffix](sink, interfaces, chosen, numbers_of))
 

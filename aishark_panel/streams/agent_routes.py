@@ -14,14 +14,25 @@ import msgspec
 from aishark_panel.errors import AisharkError
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Link
+from aishark_panel.streams.answers import (
+    AgentAnswer,
+    AgentsAnswer,
+    InterfacesAnswer,
+    KeyAnswer,
+    ProfileLine,
+    ProfilesAnswer,
+    TrialAnswer,
+)
 from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
 from aishark_panel.streams.ingest import Ingest
+from aishark_panel.streams.operation import operation
 from aishark_panel.streams.people import Person, check_name
-from aishark_panel.streams.store import RegisteredAgent
+from aishark_panel.streams.store import KEY_GRACE_S, RegisteredAgent
 from aishark_panel.wire.frames import MAX_FRAME_BYTES
 from aishark_panel.wire.inquiries import MAX_TRIAL_S, FilterTrial, HostInterfaces
 from aishark_panel.wire.messages import (
     Batch,
+    BatchRefused,
     CaptureSettings,
     End,
     Heartbeat,
@@ -30,7 +41,7 @@ from aishark_panel.wire.messages import (
     State,
     encode_control,
 )
-from aishark_panel.wire.protocol import HubEnd
+from aishark_panel.wire.protocol import BadBatchError, HubEnd
 
 __all__ = ["ROUTES"]
 
@@ -57,7 +68,7 @@ UNLIMITED: Final = CaptureSettings(
 
 
 class AgentSocket(GuardedSocket):
-    """`GET /api/agents/ws`: one agent, which shows its key or the hub's token."""
+    """`/api/agents/ws`"""
 
     run: AgentRun | None = None
     _registered: RegisteredAgent | None = None
@@ -75,28 +86,52 @@ class AgentSocket(GuardedSocket):
             return super().identify()
         return Person(name=agent.owner, capabilities=frozenset(("capture",)))
 
+    def check(self) -> None:
+        """As for all sockets; and a key that another took the place of ends its connection with its time of grace."""
+        if self._registered and self.ws_connection and self.hub.store.agent_of_key(self.bearer()) is None:
+            self.refuse("the key of this agent was replaced by another")
+        super().check()
+
     def key(self) -> str:
         return f"agent {self._registered.id}" if self._registered else super().key()
 
+    @operation("One agent, which shows its key or the hub's token.", status=101)
     def open(self) -> None:
+        if self._registered:
+            self.hub.store.key_used(self._registered.id, self.bearer())
         self._end = HubEnd()
         self._moved = asyncio.Event()
         if self.take_place():
             self.set_nodelay(True)
 
     def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        """Take a message; what Tornado has to wait for before the next one."""
         if self._dismissed or not self.require_admission():
             return None
         try:
             event = self._end.receive(message)
             if isinstance(event, Hello):
-                self._attach(event)
-            elif event is not None:
+                return self._attach(event)
+            if event is not None:
                 assert self.run is not None
                 self._handle(self.run, event)
+        except BadBatchError as error:
+            self.refuse_batch(error.sequence, str(error))
         except AisharkError as error:
             self.refuse(str(error))
         return self._wait_for_room() if self._end.pending_batches > MAX_PENDING_BATCHES else None
+
+    async def _attach(self, hello: Hello) -> None:
+        try:
+            settled = await self.hub.settle(hello, self._registered, self.person.name)
+            if self._dismissed or self.ws_connection is None:
+                return
+            if settled:
+                self._welcome(hello)
+            else:
+                self.dismiss(1012, "the session before has not taken all yet")
+        except AisharkError as error:
+            self.refuse(str(error))
 
     async def _wait_for_room(self) -> None:
         """Read nothing more meanwhile: the credit bounds bytes, and each of a million tiny batches has its objects."""
@@ -104,7 +139,7 @@ class AgentSocket(GuardedSocket):
             self._moved.clear()
             await self._moved.wait()
 
-    def _attach(self, hello: Hello) -> None:
+    def _welcome(self, hello: Hello) -> None:
         self._link, self._ingest = self.hub.attach(hello, self, self._registered, self.person.name)
         self.run = run = self._link.run
         capture = self.hub.agents.starts_at_once(self._link)
@@ -157,6 +192,13 @@ class AgentSocket(GuardedSocket):
         """Have the agent connect anew and go on from the first batch that is not durable."""
         if not self._dismissed:
             self.dismiss(1012, "the journal can be written again and lacks some batches")
+
+    def refuse_batch(self, sequence: int, reason: str) -> None:
+        """Close the connection and say which batch was refused: an agent that keeps what it has does not send it for
+        ever."""
+        if not self._dismissed:
+            self.send(encode_control(BatchRefused(sequence=sequence, reason=reason)))
+        self.refuse(reason)
 
     def refuse(self, reason: str) -> None:
         self._dismissed = True
@@ -220,70 +262,100 @@ class Profile(CaptureSettings, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class AgentsHandler(Guarded):
-    """`GET /api/agents`: who is registered or connected; `POST`: register one, whose key is told once."""
+    """`/api/agents`"""
 
+    @operation("Agents that are registered or connected.", answer=AgentsAnswer)
     def get(self) -> None:
         self.finish({"agents": self.hub.agents.list(self.person)})
 
-    def post(self) -> None:
-        wanted = self.body(Registration)
-        if wanted.owner:
+    @operation("Register an agent: its key is told once.", body=Registration, answer=KeyAnswer, status=201)
+    def post(self, *, body: Registration) -> None:
+        if body.owner:
             self.require("admin")
-            check_name(wanted.owner)
-        agent, key = self.hub.store.register(wanted.name, wanted.owner or self.person.name)
+            check_name(body.owner)
+        agent, key = self.hub.store.register(body.name, body.owner or self.person.name)
         self.audit("agent.register", agent.id, name=agent.name, owner=agent.owner)
         self.set_status(201)
         self.finish({"id": agent.id, "name": agent.name, "key": key})
 
 
 class AgentHandler(Guarded):
-    """`PATCH /api/agents/:id`: change what it captures; answers when it does, or with its reason (409).
-    `DELETE`: its key is good no longer, its connection ends."""
+    """`/api/agents/:id`"""
 
-    async def patch(self, agent_id: str) -> None:
-        wanted = self.body(Change)
-        self.audit("agent.change", agent_id, **msgspec.to_builtins(wanted))
-        self.finish(await self.hub.agents.change(agent_id, self.person, _settings(self, wanted)))
+    @operation(
+        "Change what an agent captures; answers when it does, or with its reason (409).",
+        body=Change,
+        answer=AgentAnswer,
+        errors=(409,),
+    )
+    async def patch(self, agent_id: str, *, body: Change) -> None:
+        self.audit("agent.change", agent_id, **msgspec.to_builtins(body))
+        self.finish(await self.hub.agents.change(agent_id, self.person, _settings(self, body)))
 
+    @operation("An agent's key is good no longer, its connection ends.", status=204)
     def delete(self, agent_id: str) -> None:
         name = self.hub.agents.delete(agent_id, self.person)
         self.audit("agent.delete", agent_id, name=name)
         self.set_status(204)
 
 
-class AgentStart(Guarded):
-    """`POST /api/agents/:id/start`: make it capture; answers when it does, or with its reason (409)."""
+class AgentKey(Guarded):
+    """`POST /api/agents/:id/key`: a new key, told once; the old one is good until the new one is used, or for a day."""
 
-    async def post(self, agent_id: str) -> None:
-        wanted = self.body(Start)
-        settings = _settings(self, wanted)
-        self.audit("agent.start", agent_id, **msgspec.to_builtins(wanted))
-        self.finish(await self.hub.agents.start(agent_id, self.person, wanted.session, settings))
+    def post(self, agent_id: str) -> None:
+        agent, key = self.hub.agents.replace_key(agent_id, self.person)
+        self.audit("agent.key", agent_id, name=agent.name)
+        self.set_status(201)
+        self.finish({"id": agent.id, "name": agent.name, "key": key, "old_key_good_s": KEY_GRACE_S})
+
+
+class AgentStart(Guarded):
+    """`/api/agents/:id/start`"""
+
+    @operation(
+        "Make an agent capture; answers when it does, or with its reason (409).",
+        body=Start,
+        answer=AgentAnswer,
+        errors=(409,),
+    )
+    async def post(self, agent_id: str, *, body: Start) -> None:
+        settings = _settings(self, body)
+        self.audit("agent.start", agent_id, **msgspec.to_builtins(body))
+        self.finish(await self.hub.agents.start(agent_id, self.person, body.session, settings))
 
 
 class AgentStop(Guarded):
-    """`POST /api/agents/:id/stop`: make it pause; answers when it does, or with its reason (409)."""
+    """`/api/agents/:id/stop`"""
 
+    @operation(
+        "Make an agent pause; answers when it does, or with its reason (409).", answer=AgentAnswer, errors=(409,)
+    )
     async def post(self, agent_id: str) -> None:
         self.audit("agent.stop", agent_id)
         self.finish(await self.hub.agents.stop(agent_id, self.person))
 
 
 class AgentInterfaces(Guarded):
-    """`GET /api/agents/:id/interfaces`: those of its host, with what passes them now."""
+    """`/api/agents/:id/interfaces`"""
 
     needs: ClassVar = {"GET": "capture"}
 
+    @operation("Interfaces of an agent's host, with what passes them now.", answer=InterfacesAnswer, errors=(409,))
     async def get(self, agent_id: str) -> None:
         self.finish({"interfaces": await self.hub.agents.interfaces(agent_id, self.person)})
 
 
 class AgentDryRun(Guarded):
-    """`POST /api/agents/:id/dry-run`: what share of its traffic a capture filter would keep; changes nothing."""
+    """`/api/agents/:id/dry-run`"""
 
-    async def post(self, agent_id: str) -> None:
-        wanted = self.body(Trial)
-        self.finish(await self.hub.agents.try_filter(agent_id, self.person, wanted.filter, wanted.seconds))
+    @operation(
+        "What of an agent's traffic a capture filter would keep; changes nothing.",
+        body=Trial,
+        answer=TrialAnswer,
+        errors=(409,),
+    )
+    async def post(self, agent_id: str, *, body: Trial) -> None:
+        self.finish(await self.hub.agents.try_filter(agent_id, self.person, body.filter, body.seconds))
 
 
 def _settings(handler: Guarded, wanted: Change) -> CaptureSettings:
@@ -294,23 +366,25 @@ def _settings(handler: Guarded, wanted: Change) -> CaptureSettings:
 
 
 class Profiles(Guarded):
-    """`GET /api/profiles`: the hub's profiles and one's own; `POST`: make or change one of one's own."""
+    """`/api/profiles`"""
 
+    @operation("The hub's profiles and one's own.", answer=ProfilesAnswer)
     def get(self) -> None:
         profiles = self.hub.store.profiles(self.person.name)
         self.finish({"profiles": [{"name": name, **msgspec.to_builtins(s)} for name, s in profiles.items()]})
 
-    def post(self) -> None:
-        profile = self.body(Profile)
-        settings = profile.over(CaptureSettings())
-        self.hub.store.save_profile(profile.name, settings, self.person.name)
-        self.audit("profile.save", profile.name, **msgspec.to_builtins(settings))
-        self.finish(msgspec.to_builtins(profile))
+    @operation("Make a profile of one's own, or change it.", body=Profile, answer=ProfileLine)
+    def post(self, *, body: Profile) -> None:
+        settings = body.over(CaptureSettings())
+        self.hub.store.save_profile(body.name, settings, self.person.name)
+        self.audit("profile.save", body.name, **msgspec.to_builtins(settings))
+        self.finish(msgspec.to_builtins(body))
 
 
 class ProfileHandler(Guarded):
-    """`DELETE /api/profiles/:name`"""
+    """`/api/profiles/:name`"""
 
+    @operation("Forget a profile.", status=204)
     def delete(self, name: str) -> None:
         self.hub.store.delete_profile(name, self.person.name)
         self.audit("profile.delete", name)
@@ -321,6 +395,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/agents/ws", AgentSocket),
     (r"/api/agents", AgentsHandler),
     (r"/api/agents/([0-9a-f]+)", AgentHandler),
+    (r"/api/agents/([0-9a-f]+)/key", AgentKey),
     (r"/api/agents/([0-9a-f]+)/start", AgentStart),
     (r"/api/agents/([0-9a-f]+)/stop", AgentStop),
     (r"/api/agents/([0-9a-f]+)/interfaces", AgentInterfaces),

@@ -1,13 +1,18 @@
 """One run of an agent, as a session knows it: what it is, what came of it, and what became of that."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.dissect import link_type_note
+from aishark_panel.streams.segments import Refused
 from aishark_panel.wire.messages import Hello, InterfaceInfo, PayloadPolicy, SamplingBy, State
+
+if TYPE_CHECKING:
+    from aishark_panel.streams.gone import GoneRun
 
 __all__ = ["AgentRun"]
 
@@ -36,7 +41,9 @@ class AgentRun:
     journalled: int = 0
     """sequence of the last batch that the journal was given"""
     unjournalled: int = 0
-    """packets of later batches that are in the ring; the journal had no room for them"""
+    """packets of later batches that are in the ring; the journal had no room for them, and does not know of them"""
+    cleared: int = 0
+    """sequence of the last batch that the user threw away"""
     durable: int = 0
     """sequence of the last batch that survives a crash of the hub"""
     duplicates: int = 0
@@ -59,32 +66,49 @@ class AgentRun:
     queued: int = 0
     unqueued: int = 0
     """packets of batches that went into the queue, and that left it, whatever became of them"""
-    refused: int = 0
-    """sequence of the last batch that was rejected"""
     refusals: int = 0
     """connections that were closed because of what came by them"""
+    refused: Refused | None = None
+    """the batch that was refused last, as long as nothing else came in under its number"""
     rejected_batches: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
-    """packets of those batches, by reason"""
+    """packets of batches that were refused, by reason"""
     lost_in_hub_crash: int = 0
     """packets that an earlier hub acknowledged, and had in its memory only"""
-    others: "list[AgentRun]" = field(default_factory=list)
+    others: "Sequence[AgentRun | GoneRun]" = ()
     """the same run in other sessions, which it fed before"""
     is_new_life: bool = False
     """whether the agent was started again, and the time before that is not noted as a gap yet"""
     round_trip_ns: int = 0
     offset_ns: int = 0
     """hub's clock less the agent's"""
+    merge_offset_ns: int = 0
+    """the one by which its newest batch was merged"""
+
+    @property
+    def is_feeding(self) -> bool:
+        """Whether live packets may come from it at any time."""
+        return self.connected and self.capturing and not self.ended and self.hello.source != "replay"
 
     def follow(self, told: Hello | State) -> None:
         """Note what the agent says it leaves out."""
         self.sampling, self.sampling_by, self.payload = told.sampling, told.sampling_by, told.payload
         self.max_packets_per_second = told.max_packets_per_second
 
-    def reject(self, reason: str, packets: int) -> None:
+    def reject(self, sequence: int, reason: str, packets: int) -> None:
         """A batch was not taken."""
+        self.refused = Refused(sequence=sequence, reason=reason, packets=packets)
         self.rejected_batches += 1
         self.rejected[reason] = self.rejected.get(reason, 0) + packets
+
+    def withdraw_refused(self) -> int:
+        """What was refused last is not counted any more: its number comes again, or goes elsewhere. Its packets."""
+        before, self.refused = self.refused, None
+        if before is None:
+            return 0
+        self.rejected_batches -= 1
+        self.rejected[before.reason] -= before.packets
+        return before.packets
 
     def go_on_after(self, sequence: int) -> None:
         """Batches up to there are not expected any more: another session has them, or they are gone."""
@@ -92,9 +116,14 @@ class AgentRun:
             self.received = self.taken = self.journalled = self.durable = sequence
 
     @property
+    def had(self) -> int:
+        """Packets that came to this session, those included that an earlier hub lost."""
+        return self.arrived + self.lost_in_hub_crash
+
+    @property
     def taken_elsewhere(self) -> int:
         """Packets of this run that other sessions took."""
-        return sum(run.arrived + run.lost_in_hub_crash for run in self.others)
+        return sum(run.had for run in self.others)
 
     def stats(self) -> dict[str, Any]:
         """An agent's line in the session's statistics; docs/protocol.md names every field."""

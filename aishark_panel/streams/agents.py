@@ -119,10 +119,7 @@ class Agents:
             else:
                 before.socket.dismiss(_REVOKED, "another agent connected with the same key")
         order = self._store.order(agent_id)
-        if order:
-            session = self._open_session(order.session_id, order.session_name, owner)
-        else:
-            session = self._open_session(hello.session, hello.session, owner)
+        session = self.session_for(hello, registered, owner)
         run = session.attach(hello)
         link = Link(
             id=agent_id,
@@ -143,6 +140,12 @@ class Agents:
         self._forget_gone()
         log.info("agent %s (%s) feeds session %s", hello.agent, hello.source, session.name)
         return link
+
+    def session_for(self, hello: Hello, registered: RegisteredAgent | None, owner: str) -> Session:
+        """The session that an agent is to feed: the ordered one, else the one it names."""
+        if order := self._store.order(registered.id if registered else hello.run):
+            return self._open_session(order.session_id, order.session_name, owner)
+        return self._open_session(hello.session, hello.session, owner)
 
     def welcomed(self, link: Link) -> None:
         """The welcome was sent; a run that does not know its settings is told them now."""
@@ -272,6 +275,13 @@ class Agents:
             link.socket.dismiss(_REVOKED, "the key of this agent was revoked")
         return link.hello.agent if link else ""
 
+    def replace_key(self, agent_id: str, person: Person) -> tuple[RegisteredAgent, str]:
+        """A new key for an agent that has one; the old one stays good for a while. NotFoundError if it has none."""
+        agent = self._registered(agent_id, person)
+        if agent is None:
+            raise NotFoundError(f"no registered agent {agent_id!r:.60}")
+        return agent, self._store.replace_key(agent_id)
+
     def list(self, person: Person) -> list[dict[str, Any]]:
         """A line about each agent of a person that has a key or is connected; docs/protocol.md names the fields."""
         registered = {agent.id: agent for agent in self._store.agents() if person.sees(agent.owner)}
@@ -299,6 +309,7 @@ class Agents:
             "counters": dict(run.counters),
             "packets": run.packets,
             "round_trip_ms": run.round_trip_ns / 1e6,
+            "clock_offset_ms": run.offset_ns / 1e6,
             "last_seen_ns": time.time_ns() if link.connected or not registered else registered.last_seen_ns,
         }
 
@@ -359,6 +370,11 @@ class Agents:
         """Give the agent another session: a connection feeds one, so it has to connect again. Nothing is sent twice."""
         if link.id in self._arrivals:
             raise ConflictError(f"Agent {link.hello.agent} is busy with another request; try again.")
+        if link.session.journal and (problem := link.session.journal().problem):
+            raise ConflictError(
+                f"Agent {link.hello.agent} stays in session {link.session.name}, which has packets of it that are not "
+                f"safe yet. {problem}"
+            )
         link.session, before = session, link.session
         self._save_order(link)
         link.session = before
@@ -402,5 +418,6 @@ def _never_seen(agent: RegisteredAgent) -> dict[str, Any]:
         "counters": {},
         "packets": 0,
         "round_trip_ms": 0.0,
+        "clock_offset_ms": 0.0,
         "last_seen_ns": agent.last_seen_ns,
     }

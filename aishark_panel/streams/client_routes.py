@@ -12,6 +12,7 @@ from aishark_panel.errors import AisharkError, ConfigError, HubError, ProtocolEr
 from aishark_panel.query import compile_expression
 from aishark_panel.streams.exports import check_format
 from aishark_panel.streams.guard import GuardedSocket, Route
+from aishark_panel.streams.operation import operation
 from aishark_panel.streams.people import Capability
 from aishark_panel.streams.people_routes import told
 from aishark_panel.streams.queries import METHODS
@@ -43,10 +44,12 @@ NEEDS: Final[dict[str, Capability]] = {
 
 
 class ClientSocket(GuardedSocket):
-    """`GET /api/clients/ws`: requests of a dashboard, notebook or tool, answered in order."""
+    """`/api/clients/ws`"""
 
     kind = "client"
+    for_guests = True
 
+    @operation("Requests of a dashboard, notebook or tool, answered in order.", status=101)
     def open(self) -> None:
         if self.take_place():
             self.hub.welcome(self.person)

@@ -10,7 +10,7 @@ from ssl import SSLContext
 from typing import Any, Final
 
 from tornado.httpserver import HTTPServer
-from tornado.web import Application
+from tornado.httputil import HTTPServerConnectionDelegate
 
 __all__ = ["BODY_S", "HEAD_S", "MAX_STRANGERS_EACH", "Door", "HubServer"]
 
@@ -63,7 +63,7 @@ class HubServer(HTTPServer):
 
     @classmethod
     def open_at(
-        cls, door: Door, application: Application, *, tls: SSLContext | None, max_body_bytes: int
+        cls, door: Door, application: HTTPServerConnectionDelegate, *, tls: SSLContext | None, max_body_bytes: int
     ) -> "HubServer":
         """A server of that application, which does not listen yet."""
         server = cls(

@@ -8,6 +8,7 @@ that person: what belongs to others is not there (404). Errors have one shape ev
 
 import asyncio
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Awaitable, Mapping
@@ -29,15 +30,16 @@ from aishark_panel.errors import (
     ProtocolError,
     TooManyRequestsError,
 )
+from aishark_panel.streams.bodies import MAX_BODY_BYTES
 from aishark_panel.streams.hub import Hub
+from aishark_panel.streams.operation import methods_of, operation_of
 from aishark_panel.streams.people import Capability, Person
+from aishark_panel.streams.session import Session
 
-__all__ = ["MAX_BODY_BYTES", "Guarded", "GuardedSocket", "Nothing", "Route"]
+__all__ = ["Guarded", "GuardedSocket", "Nothing", "Open", "Route"]
 
 T = TypeVar("T")
 
-MAX_BODY_BYTES: Final = 128 * 2**10
-"""Of a request; it is held before anybody has asked for the token. Uploads have their own way."""
 MAX_UNSENT: Final = 1_000
 """Most messages that wait for a socket's peer to read them."""
 _STATUS: Final[dict[type[AisharkError], int]] = {
@@ -60,6 +62,10 @@ class Guarded(RequestHandler):
     """who asks"""
     needs: ClassVar[Mapping[str, Capability]] = {}
     """what each method asks for; those left out: `view` to read, `capture` to change"""
+    for_guests: ClassVar[bool] = False
+    """whether somebody who came by a link may ask here; below the path of the link's session they may anyway"""
+    looks_at: Session | None = None
+    """the session that a request goes on with for a while: it ends when the person may not see that any more"""
 
     def initialize(self, hub: Hub) -> None:
         self.hub = hub
@@ -67,16 +73,30 @@ class Guarded(RequestHandler):
     def prepare(self) -> Awaitable[None] | None:
         person = self.identify()
         if person is None:
-            if self.hub.failures.wait_s(str(self.request.remote_ip), time.monotonic()):
-                raise TooManyRequestsError("Too many requests with wrong tokens come from this address.")
-            raise NotAuthorizedError("This hub asks for a good token: send it as 'Authorization: Bearer TOKEN'.")
+            raise self.failure("This hub asks for a good token: send it as 'Authorization: Bearer TOKEN'.")
         self.person = person
         self.hub.door.leave(self.request.connection.stream)  # type: ignore[union-attr]
         wait_s = self.hub.requests.wait_s(self.key(), time.monotonic())
         if wait_s:
             raise TooManyRequestsError(f"This key asks too often; wait {wait_s:.2f} s.", wait_s)
-        self.require(self.needs.get(self.method, "view" if self.method in ("GET", "HEAD") else "capture"))
+        self.require(self.capability(self.method))
+        own_path = f"/api/stream/{person.guest.session}/" if person.guest else ""
+        if person.guest and not (self.for_guests or self.request.path.startswith(own_path)):
+            raise ForbiddenError("A link shows one session and nothing else.")
+        if len(self.request.body) > MAX_BODY_BYTES:
+            raise HTTPError(413, f"a body has at most {MAX_BODY_BYTES:,} bytes")
         return None
+
+    @classmethod
+    def capability(cls, method: str) -> Capability:
+        """What a method of this handler asks for."""
+        return cls.needs.get(method, "view" if method in ("GET", "HEAD") else "capture")
+
+    def failure(self, message: str) -> AisharkError:
+        """The error for who did not prove to be anybody; another one for who tries that too often."""
+        if self.hub.failures.wait_s(str(self.request.remote_ip), time.monotonic()):
+            return TooManyRequestsError("Too many requests with wrong tokens come from this address.")
+        return NotAuthorizedError(message)
 
     @property
     def method(self) -> str:
@@ -84,20 +104,21 @@ class Guarded(RequestHandler):
 
     def identify(self) -> Person | None:
         """Who sends the request, by its token; None if it is nobody's."""
-        return self.hub.people.person(self.bearer(), time.time())
+        return self.hub.admission.identify(self.bearer(), time.time())
 
     def key(self) -> str:
         """What the rate of requests is counted by: each person's tokens are counted apart."""
         return f"{self.person.name} {self.person.token_id}"
 
     def require(self, capability: Capability) -> None:
-        """ForbiddenError unless the person may do that."""
+        """ForbiddenError unless the person may do that, which is what they ask for from now on."""
         if not self.person.may(capability):
             raise ForbiddenError(f"{self.person.who} may not do this: the token does not allow '{capability}'.")
+        self.person = dataclasses.replace(self.person, asks=capability)
 
     def is_admitted(self) -> bool:
-        """Whether the token with which this request began is still good."""
-        return self.hub.people.admits(self.person, time.time())
+        """Whether that with which this request began is still good: the token, and the view of a session."""
+        return self.hub.admission.admits(self.person, time.time(), self.looks_at)
 
     def bearer(self) -> str:
         """What the request carries as its bearer token (RFC 6750); '' if nothing."""
@@ -113,7 +134,7 @@ class Guarded(RequestHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, AisharkError):
+        if not isinstance(value, AisharkError | HTTPError):
             super().log_exception(typ, value, tb)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -126,7 +147,9 @@ class Guarded(RequestHandler):
         elif isinstance(error, HTTPError):
             message = error.log_message or self._reason
         if self.get_status() == 401:
-            self.set_header("WWW-Authenticate", "Bearer")
+            self.set_header("WWW-Authenticate", self.hub.admission.challenge)
+        if self.get_status() == 405:
+            self.set_header("Allow", ", ".join(methods_of(type(self))))
         if isinstance(error, TooManyRequestsError):
             self.set_header("Retry-After", str(math.ceil(error.retry_s)))
         self.finish({"error": {"kind": kind, "message": message, "position": position}})
@@ -144,6 +167,21 @@ class Guarded(RequestHandler):
             raise ConfigError("the request's body must be a JSON object")
         return body
 
+    def query(self, kind: type[T]) -> T:
+        """What stands behind the question mark as a struct of that kind; ConfigError if it is none. Lists are joined by
+        commas."""
+        given: dict[str, Any] = {}
+        lists = {field.name for field in msgspec.structs.fields(kind) if isinstance(field.default, tuple)}  # type: ignore[arg-type]
+        for name in self.request.query_arguments:
+            values = self.get_query_arguments(name, strip=False)
+            if len(values) > 1:
+                raise ConfigError(f"{name:.50} is given more than once")
+            given[name] = [part for part in values[0].split(",") if part] if name in lists else values[0]
+        try:
+            return msgspec.convert(given, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"the query is not understood: {error}") from error
+
     def body(self, kind: type[T]) -> T:
         """The request's JSON object as a struct of that kind; ConfigError if it is none."""
         try:
@@ -152,10 +190,23 @@ class Guarded(RequestHandler):
             raise ConfigError(f"the request's body is not understood: {error}") from error
 
 
+class Open(Guarded):
+    """Base of routes that ask for something else than a token: what the body of a POST says. Nothing else is open."""
+
+    def prepare(self) -> Awaitable[None] | None:
+        if self.method != "POST":
+            return super().prepare()
+        if not self.request.body:
+            raise self.failure("Nothing is said here: name what lets you in, as docs/protocol.md has it.")
+        self.hub.accounts.let_try(str(self.request.remote_ip))
+        return None
+
+
 class GuardedSocket(WebSocketHandler, Guarded):
     """Base of all WebSockets: token before the upgrade, same-origin pages only, no per-message deflate.
 
-    A subclass begins its `open` with `take_place`, and its `on_close` with `leave_place`.
+    A subclass begins its `open` with `take_place`, and its `on_close` with `leave_place`. The hub asks
+    each of them every second whether it is still admitted, whatever its peer does.
     """
 
     kind: ClassVar[str]
@@ -177,8 +228,30 @@ class GuardedSocket(WebSocketHandler, Guarded):
             self._has_place = False
             self.hub.places[self.kind].leave(self.person.name)
 
+    def prepare(self) -> Awaitable[None] | None:
+        waits = super().prepare()
+        self.hub.admission.open_sockets.add(self)
+        return waits
+
+    def check(self) -> None:
+        """Close the connection if it is open and its peer is not admitted any more."""
+        if self.ws_connection is not None:
+            self.require_admission()
+
+    async def get(self, *path: Any, **_: Any) -> None:
+        # What Tornado refuses before the upgrade it would refuse in words of its own, not in our shape.
+        headers = self.request.headers
+        if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in headers.get("Connection", "").lower():
+            raise ProtocolError("This route is a WebSocket; connect to it as one.")
+        what = operation_of(type(self), "GET")
+        if what and what.query:
+            self.query(what.query)
+        await super().get(*path)
+
     def check_origin(self, origin: str) -> bool:
-        return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
+        if urlsplit(origin).netloc.lower() != self.request.headers.get("Host", "").lower():
+            raise ForbiddenError("Pages of other sites cannot open this WebSocket.")
+        return True
 
     def get_compression_options(self) -> None:
         return None
@@ -205,7 +278,8 @@ class GuardedSocket(WebSocketHandler, Guarded):
         """Close, with the reason, what goes on after its token expired or was taken back; False if so."""
         if self.is_admitted():
             return True
-        self.refuse("the token has expired or was revoked")
+        good = self.hub.admission.admits(self.person, time.time())
+        self.refuse("the session is not shared any more" if good else "the token has expired or was revoked")
         return False
 
     def refuse(self, reason: str) -> None:

@@ -20,12 +20,16 @@ from aishark_panel import compiling
 from aishark_panel.alerts.notify import Webhook
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect import warm_up
-from aishark_panel.errors import ConfigError, NotFoundError
+from aishark_panel.errors import ConfigError, ForbiddenError, NotFoundError
+from aishark_panel.streams.accounts import Accounts
+from aishark_panel.streams.admission import Admission
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Agents, Link, Socket
 from aishark_panel.streams.door import Door
+from aishark_panel.streams.gone import GoneRuns
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
+from aishark_panel.streams.oidc import Provider
 from aishark_panel.streams.partfile import recover_parts
 from aishark_panel.streams.people import OWNER, People, Person
 from aishark_panel.streams.places import Places
@@ -33,7 +37,9 @@ from aishark_panel.streams.ratelimit import RateLimit
 from aishark_panel.streams.recorder import Recorder, default_folder
 from aishark_panel.streams.recovery import Recovery
 from aishark_panel.streams.rehearsal import rehearse
+from aishark_panel.streams.ringshares import RingShares
 from aishark_panel.streams.session import DEFAULT_RING_BYTES, Session
+from aishark_panel.streams.sharing import Sharing
 from aishark_panel.streams.store import KeptSession, RegisteredAgent, Store
 from aishark_panel.streams.uploads import DEFAULT_MAX_UPLOAD_BYTES, Uploads
 from aishark_panel.wire.messages import Hello
@@ -51,7 +57,6 @@ MAX_SOCKETS: Final = 1_000
 MAX_AGENTS_EACH: Final = 100
 MAX_CLIENTS_EACH: Final = 100
 MAX_SUBSCRIBERS_EACH: Final = 50
-MAX_GONE_RUNS: Final = 1_000
 MAX_DELIVERED: Final = 2**62
 """More than this no agent has delivered, whatever it says."""
 DEFAULT_REQUESTS_PER_S: Final = 500
@@ -61,6 +66,9 @@ _FAILURES_PER_S: Final = 50
 """Wrong tokens from one address; each costs a signature check."""
 _MAX_FAILURES: Final = 1_000
 _TICKET_LIFE_S: Final = 60.0
+SETTLE_S: Final = 5.0
+"""How long an agent that is given another session waits at most until the one before is safe."""
+_SETTLE_STEP_S: Final = 0.02
 _RATE_PERIOD_S: Final = 0.25
 
 
@@ -98,18 +106,24 @@ class Hub:
         ring_bytes: int = DEFAULT_RING_BYTES,
         store: Store | None = None,
         recordings: Path | None = None,
+        recordings_bytes: int | None = None,
         max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES,
         requests_per_s: float = DEFAULT_REQUESTS_PER_S,
         rules: Sequence[Rule] = (),
         webhook: Webhook | None = None,
         journal: Journal | None = None,
+        provider: Provider | None = None,
+        ring_shares: RingShares | None = None,
     ) -> None:
-        """`recordings` is the folder they go to, default_folder() if None; uploads wait in a folder beside it.
+        """`recordings` is the folder they go to, default_folder() if None, and holds at most `recordings_bytes` (None:
+        what the disk has); uploads wait in a folder beside it.
 
         `journal` is where sessions are kept over restarts; None: nowhere. It is closed with the hub.
 
-        Each session is watched by `rules`; `webhook` is told of their alerts.
+        Each session is watched by `rules`; `webhook` is told of their alerts. `provider` is where people may log in,
+        `ring_shares` what their sessions may take of the memory; None: as the machine allows.
         """
+        self._ring_shares = ring_shares or RingShares.of_machine(ring_bytes)
         self._ring_bytes = ring_bytes
         self._rules = rules
         self._webhook = webhook
@@ -117,6 +131,10 @@ class Hub:
         self._tickets: dict[str, Ticket] = {}
         self.store = store or Store()
         self.people = People(token, self.store)
+        self.accounts = Accounts(self.store, self.people)
+        self.sharing = Sharing(self.store, time.time())
+        self.provider = provider
+        self.admission = Admission(self.people, self.sharing, provider)
         self.requests = RateLimit(requests_per_s, _BURST_S * requests_per_s)
         """by whoever asks"""
         self.failures = RateLimit(_FAILURES_PER_S, _MAX_FAILURES)
@@ -136,12 +154,16 @@ class Hub:
         self.ingest_pool = ThreadPoolExecutor(1, thread_name_prefix="ingest")
         self.query_pool = ThreadPoolExecutor(2, thread_name_prefix="query")
         self.disk_pool = ThreadPoolExecutor(2, thread_name_prefix="disk")
-        self.recorder = Recorder(recordings or default_folder(), self.disk_pool)
+        self.recorder = Recorder(
+            recordings or default_folder(),
+            self.disk_pool,
+            limit_bytes=recordings_bytes,
+            journal=journal.id if journal else "",
+        )
         uploads = self.recorder.folder.with_name("uploads")
         self.uploads = Uploads(uploads, self.disk_pool, max_bytes=max_upload_bytes)
         self.journal = journal
-        self._gone_runs: dict[str, AgentRun] = {}
-        """runs of deleted sessions, the newest"""
+        self._gone = GoneRuns(journal.folder if journal else None)
         self._started_ns = time.time_ns()
         self._preparing = ""
         self._is_warm = asyncio.Event()
@@ -162,6 +184,7 @@ class Hub:
         self._tasks = [
             asyncio.create_task(self._tick(), name="rates"),
             asyncio.create_task(self._tick_alerts(), name="alerts"),
+            asyncio.create_task(self.admission.watch(), name="admission"),
             asyncio.create_task(self._warm_up(), name="warm up"),
             asyncio.create_task(self._recover(), name="recover"),
         ]
@@ -195,6 +218,7 @@ class Hub:
             self.store.delete_session(session_id)
         sessions = self.store.sessions(journal.id)
         self._to_recover = {kept.id for kept in sessions}
+        self._gone.read(self._to_recover)
         if not sessions:
             journal.mark_up()
         for kept in sessions:
@@ -209,8 +233,11 @@ class Hub:
         """The steps of a session's recovery, and what follows it."""
         try:
             await self._is_warm.wait()
+            await self.recorder.are_back.wait()
             async for step in recovery.steps():
                 yield step
+                await self.recorder.keep_up(session)
+            self.recorder.read_back(session)
             if recovery.gap:
                 self._note(self._live[session.id].ingest.note_gap(recovery.gap))
         finally:
@@ -229,10 +256,16 @@ class Hub:
                 _book_lost(fed, run, delivered - run.recovered)
 
     async def _recover(self) -> None:
-        """Deal with the files that an earlier hub, killed, left unfinished."""
+        """Go on with the recordings of an earlier hub, and deal with the files that it, killed, left unfinished."""
         loop = asyncio.get_running_loop()
+        await self.recorder.resume({live.session.id: live.session for live in self._live.values()})
         for folder in (self.recorder.folder, self.uploads.folder):
             await loop.run_in_executor(self.disk_pool, recover_parts, folder)
+
+    @property
+    def started_ns(self) -> int:
+        """When this hub was started, Unix time."""
+        return self._started_ns
 
     async def close(self) -> None:
         """End all recordings, sessions and threads."""
@@ -240,6 +273,9 @@ class Hub:
             task.cancel()
         if self._webhook:
             await self._webhook.close()
+        if self.provider:
+            self.provider.close()
+        self.accounts.close()
         await self.recorder.close()
         for live in list(self._live.values()):  # an upload may make one more meanwhile
             await live.ingest.close()
@@ -278,6 +314,8 @@ class Hub:
             raise ConfigError(f"this hub holds {MAX_SESSIONS} sessions, its most; delete one first")
         if owner != OWNER.name and sum(x.session.owner == owner for x in self._live.values()) >= MAX_SESSIONS_EACH:
             raise ConfigError(f"{owner} has {MAX_SESSIONS_EACH} sessions, the most of one person; delete one first")
+        owned = [(live.session.owner, live.session.ring.limit_bytes) for live in self._live.values()]
+        self._ring_shares.check(owned, owner, self._ring_bytes)
         session = self._new_session(secrets.token_hex(6), name, owner)
         if self.journal:
             kept = KeptSession(id=session.id, name=name, owner=owner, wanted=True)
@@ -291,13 +329,17 @@ class Hub:
         return session
 
     def session(self, session_id: str, person: Person) -> Session:
-        """The session of that id; NotFoundError if there is none that this person sees."""
+        """The session of that id; NotFoundError if there is none that this person sees, ForbiddenError if it is shared
+        with them, but not for what they ask."""
         return self._find(session_id, person).session
 
     def _find(self, session_id: str, person: Person) -> _Live:
         live = self._live.get(session_id)
-        if live is None or not person.sees(live.session.owner):
+        rights = self.admission.rights(person, live.session) if live else ()
+        if live is None or not rights:
             raise NotFoundError(f"no session {session_id!r:.60}; it may have been deleted")
+        if person.asks not in rights:
+            raise ForbiddenError(f"This session is shared with you to {' and '.join(rights)} only.")
         return live
 
     def sessions(self, person: Person) -> list[dict[str, Any]]:
@@ -310,9 +352,10 @@ class Hub:
                 "state": s.state,
                 "source": s.stats()["source"],
                 "packets": s.packets,
+                "may": [c for c in self.admission.rights(person, s) if person.may(c)],
             }
             for s in (live.session for live in self._live.values())
-            if person.sees(s.owner)
+            if self.admission.rights(person, s)
         ]
 
     def open_session(self, session_id: str, name: str, owner: str) -> Session:
@@ -325,7 +368,25 @@ class Hub:
     def welcome(self, person: Person) -> None:
         """A person came with a dashboard or a script: there is a session to look at, or to send packets to."""
         if person.may("capture") and not any(person.sees(live.session.owner) for live in self._live.values()):
-            self.open_session("", "", person.name)
+            with contextlib.suppress(ConfigError):  # there is no room for one: they look at what there is
+                self.open_session("", "", person.name)
+
+    async def settle(self, hello: Hello, registered: RegisteredAgent | None, owner: str) -> bool:
+        """Before `attach`: wait until other sessions hold safely what they got of this run, for it is not sent again.
+
+        False where something is still on its way into one of them. What only its journal does not take in time is in
+        its memory.
+        """
+        target = self.agents.session_for(hello, registered, owner)
+        others = [live.session.runs.get(hello.run) for live in self._live.values() if live.session is not target]
+        runs = [run for run in others if run is not None]
+        deadline_s = time.monotonic() + SETTLE_S
+        while any(run.durable < run.received for run in runs):
+            if time.monotonic() > deadline_s:
+                log.warning("what agent %s sent elsewhere is not in the journal there yet", hello.agent)
+                return all(run.taken >= run.received for run in runs)
+            await asyncio.sleep(_SETTLE_STEP_S)
+        return True
 
     def attach(
         self, hello: Hello, socket: Socket, registered: RegisteredAgent | None, owner: str
@@ -333,10 +394,15 @@ class Hub:
         """An agent connected, with a key if it is `registered`: its link, and where its batches go."""
         link = self.agents.attach(hello, socket, registered, owner)
         ingest, run = self._live[link.session.id].ingest, link.run
-        others = [live.session.runs.get(hello.run) for live in self._live.values()] + [self._gone_runs.get(hello.run)]
-        run.others = [other for other in others if other is not None and other is not run]
-        for other in run.others:  # what another session got is not sent here
-            run.go_on_after(other.received)
+        others = [(live, live.session.runs.get(hello.run)) for live in self._live.values()]
+        elsewhere = [(live, other) for live, other in others if other is not None and other is not run]
+        for live, other in elsewhere:
+            if refused := other.withdraw_refused():  # it comes here now
+                other.arrived -= refused
+                self._note(live.ingest.note(other))
+        run.others = [other for _, other in elsewhere] + self._gone.of(hello.run)
+        for received in (other.received for other in run.others):  # what another session got is not sent here
+            run.go_on_after(received)
         if hello.first_sequence > run.received + 1:
             # An earlier hub had acknowledged batches that nobody has now: it had them in its memory only.
             run.go_on_after(hello.first_sequence - 1)
@@ -382,15 +448,17 @@ class Hub:
         live.session.wanted, live.session.deleted = False, True
         del self._live[session_id]
         self.agents.release(live.session)
-        self._gone_runs.update(live.session.runs)
-        for run_id in list(self._gone_runs)[:-MAX_GONE_RUNS]:
-            del self._gone_runs[run_id]
+        self._gone.add(session_id, live.session.runs.values())
         await self.recorder.forget(live.session)
         await live.ingest.close()
         self._read_back(live.session)
+        for run in live.session.runs.values():
+            run.arrived -= run.withdraw_refused()
         if live.ingest.journal:
+            await asyncio.get_running_loop().run_in_executor(self.disk_pool, self._gone.save)
             live.ingest.journal.forget()
-            self.store.delete_session(live.session.id)
+        self.store.delete_session(live.session.id)
+        self.sharing.forget(live.session.id)
 
     def upload_target(self, name: str, session_id: str | None, person: Person) -> Ingest:
         """The writer of the session an upload goes to: that of the id, or (None) a new one of that name."""

@@ -11,11 +11,12 @@ A session that comes back from its journal is read back first; what agents send 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from aishark_panel.errors import NotFoundError, ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
@@ -30,6 +31,9 @@ __all__ = ["Ingest", "Peer"]
 
 log = logging.getLogger(__name__)
 
+_RELEASE_S: Final = 0.05
+"""How often is looked after packets that wait to be merged, seconds."""
+
 
 class Peer(Protocol):
     """The connection a batch came by."""
@@ -42,7 +46,7 @@ class Peer(Protocol):
     def send_again(self) -> None:
         """Batches that the journal had no room for are wanted again: have the agent connect anew."""
 
-    def refuse(self, reason: str) -> None:
+    def refuse_batch(self, sequence: int, reason: str) -> None:
         """Close the connection: a batch broke the protocol."""
 
 
@@ -95,6 +99,8 @@ class Ingest:
         self._batches: list[_Queued] = []
         self._commands: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        """runs while packets wait to be merged"""
         self._task = asyncio.create_task(self._work(), name=f"ingest {session.id}")
 
     def put(self, peer: Peer, run: AgentRun, batch: Batch) -> None:
@@ -184,8 +190,14 @@ class Ingest:
                     _settle(future, error)
                 del self._commands[0]
             batches, self._batches = self._batches, []
-            if batches:
+            if batches or self.session.merge.rows:
                 self._answer(batches, await loop.run_in_executor(self._executor, self._take, batches))
+            if self.session.merge.rows and self._timer is None:  # they go on though nothing else comes
+                self._timer = loop.call_later(_RELEASE_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._wake.set()
 
     async def _recover(self) -> None:
         if self._recovery is None:
@@ -209,7 +221,7 @@ class Ingest:
                 run.unqueued += batch.rows if is_new else 0
                 continue
             try:
-                if not self._take_one(run, batch):
+                if not self._take_one(run, batch, time.time_ns()):
                     outcome.unwritten.add(peer)
             except ProtocolError as error:
                 outcome.refused[peer] = str(error)
@@ -220,28 +232,35 @@ class Ingest:
                 outcome.refused[peer] = f"batch {batch.sequence} could not be ingested; see the hub's log"
                 self._reject(queued, "failed", outcome)
             run.unqueued += batch.rows if is_new else 0
+        self._release()
+        if self.journal:
+            self.journal.mark()
         return outcome
 
-    def _take_one(self, run: AgentRun, batch: Batch) -> bool:
-        """Into the ring and to the journal; False where that had no room for it."""
+    def _release(self) -> None:
+        until_ns = self.session.release(time.time_ns())
+        if until_ns is not None and self.journal:
+            self.journal.released(until_ns)
+
+    def _take_one(self, run: AgentRun, batch: Batch, now_ns: int) -> bool:
+        """Into the session and to the journal; False where that had no room for it."""
         if batch.sequence <= run.taken:
             run.duplicates += 1
-            return self.journal is None or self.journal.again(run, batch)
+            return self.journal is None or self.journal.again(run, batch, now_ns)
         if batch.sequence != run.taken + 1:  # the one before was refused, whatever connection it came by
             raise ProtocolError(f"batch {batch.sequence} came after {run.taken}")
-        self.session.ingest(run, batch.content(), batch.sequence, batch.counters)
+        self.session.ingest(run, batch.content(), batch.sequence, batch.counters, now_ns)
         if self.journal:
-            return self.journal.batch(run, batch)
+            return self.journal.batch(run, batch, now_ns)
         run.durable = batch.sequence
         return True
 
     def _reject(self, queued: _Queued, reason: str, outcome: _Outcome) -> None:
         run, batch = queued.run, queued.batch
-        if batch.sequence == run.refused:  # an agent that keeps what it has goes on trying
+        if run.refused and run.refused.sequence == batch.sequence:  # an agent that keeps what it has goes on trying
             outcome.left.append(queued)
             return
-        run.refused = batch.sequence
-        run.reject(reason, batch.rows)
+        run.reject(batch.sequence, reason, batch.rows)
         if self.journal:
             self.journal.note(run)
 
@@ -250,14 +269,18 @@ class Ingest:
         if self.journal is None:
             run.durable = sequence
         else:
-            self.journal.batch(run, Batch.unpack(Batch.pack(sequence, frames, "none", counters)))
+            self.journal.batch(run, Batch.unpack(Batch.pack(sequence, frames, "none", counters)), time.time_ns())
+            self.journal.mark()
 
     def _answer(self, batches: list[_Queued], outcome: _Outcome) -> None:
         for _, run, batch, is_new in outcome.left:
             run.arrived -= batch.rows if is_new else 0
+        for run in {id(queued.run): queued.run for queued in batches}.values():
+            if run.refused and run.refused.sequence <= run.taken:
+                run.arrived -= run.withdraw_refused()
         for peer, reason in outcome.refused.items():
             self._let_go(peer)
-            peer.refuse(reason)
+            peer.refuse_batch(peer.run.refused.sequence if peer.run and peer.run.refused else 0, reason)
         self._to_send_again |= outcome.unwritten
         self._have_sent_again()
         if self.journal and self.journal.is_behind:

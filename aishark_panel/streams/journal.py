@@ -107,6 +107,14 @@ class JournalLog:
     """shared: the session was deleted; and its folder has got the name under which it can be removed"""
     unsynced: list[Entry] = field(default_factory=list)
     """written, but not safe yet"""
+    put: int = 0
+    """shared: records ever queued"""
+    safe: int = 0
+    """shared: of these, records that are safe"""
+    marks: deque[tuple[int, int]] = field(default_factory=deque)
+    """shared: how many records must be safe for so many packets to be"""
+    safe_packets: int = 0
+    """how many of the session's packets a crash of the hub cannot take"""
     segments: deque[tuple[Path, int]] = field(default_factory=deque)
     """files and sizes of those that are finished, oldest first"""
     number: int = 0
@@ -118,6 +126,11 @@ class JournalLog:
     torn: bool = False
     """whether there may be something half written behind `synced_bytes`"""
     retry_s: float = 0.0
+
+    def settle_marks(self) -> None:
+        """Take over the marks that all records before are safe of."""
+        while self.marks and self.marks[0][0] <= self.safe:
+            self.safe_packets = self.marks.popleft()[1]
 
     @property
     def disk_bytes(self) -> int:
@@ -224,9 +237,16 @@ class Journal:
             if target.forgotten:
                 return
             target.waiting.extend(entries)
+            target.put += len(entries)
             before, self._waiting_bytes = self._waiting_bytes, self._waiting_bytes + sum(e.size_bytes for e in entries)
             if not before or before // _WAKE_BYTES != self._waiting_bytes // _WAKE_BYTES:
                 self._changed.notify()
+
+    def mark(self, target: JournalLog, packets: int) -> None:
+        """The records queued so far are all there is to know of the session's first `packets` packets."""
+        with self._changed:
+            target.marks.append((target.put, packets))
+            target.settle_marks()
 
     def forget(self, target: JournalLog) -> None:
         """The session was deleted: its journal goes. Its folder gets another name at once, so that it never returns."""
@@ -369,6 +389,8 @@ class Journal:
         target.synced_bytes = target.size_bytes
         with self._changed:
             done, target.unsynced = target.unsynced, []
+            target.safe += len(done)
+            target.settle_marks()
             self._waiting_bytes -= sum(e.size_bytes for e in done)
         if target.problem:
             target.problem = ""

@@ -11,11 +11,12 @@ from typing import Any, Final
 import msgspec
 
 from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.streams.manifest import Recorded
 from aishark_panel.streams.session import Session
 
 __all__ = ["IN_PROGRESS", "ledger"]
 
-IN_PROGRESS: Final = ("in_kernel_ring", "in_encoder", "outbox", "spooled", "in_hub_queue")
+IN_PROGRESS: Final = ("in_kernel_ring", "in_encoder", "outbox", "spooled", "in_hub_queue", "in_merge")
 """Parts on their way: 0 once a session is drained."""
 
 
@@ -28,11 +29,15 @@ def ledger(session: Session) -> dict[str, Any]:
             "ring",
             "ingested",
             session.packets + lost,
+            in_merge=session.merge.rows,
             in_ring=ring.end - ring.first,
             evicted=ring.evicted,
             cleared=ring.cleared,
             lost_in_hub_crash=lost,
+            failed=session.failed,
         ),
+        "late": session.merge.late,
+        "recordings": [_recording_ledger(recording, ring.end) for recording in list(session.recordings)],
         "gaps": [msgspec.to_builtins(gap) for gap in list(session.gaps)] + _open_gaps(session),
     }
 
@@ -85,6 +90,21 @@ def _agent_stage(run: AgentRun, taken: int) -> dict[str, Any]:
         taken_elsewhere=run.taken_elsewhere,
         taken=taken,
     )
+
+
+def _recording_ledger(recording: Recorded, end: int) -> dict[str, Any]:
+    counts = recording.counts
+    end = max(end, counts.cursor) if recording.state in ("recording", "waiting") else counts.cursor
+    stage = _stage(
+        "recording",
+        "offered",
+        end - recording.first,
+        written=counts.written,
+        failed=counts.failed,
+        left_out=counts.left_out,
+        in_ring=end - counts.cursor,
+    )
+    return {"recording": recording.id, "state": recording.state, "reason": recording.reason, **stage}
 
 
 def _open_gaps(session: Session) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ import numpy as np
 from aishark_panel.errors import ConfigError
 from aishark_panel.wire.pcapwrite import whole_blocks
 
-__all__ = ["PART", "PartFile", "make_folder", "recover_parts", "sync_folder"]
+__all__ = ["PART", "PartFile", "make_folder", "recover_part", "recover_parts", "sync_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -66,18 +66,53 @@ class PartFile:
         os.lseek(self._fd, size_bytes, os.SEEK_SET)
         self.size_bytes = size_bytes
 
-    def finish(self) -> None:
-        """Sync the file to the disk and give it its name. Raises OSError; the part is then still there."""
+    def sync(self) -> None:
+        """Have the disk keep what was written so far. Raises OSError; what became of it is then unknown."""
         os.fsync(self._fd)
+
+    def name(self) -> None:
+        """Give the file, which is synced, its name. Raises OSError; the part is then still there."""
         self.part.rename(self.path)
         sync_folder(self.path.parent)
         os.close(self._fd)
+
+    def finish(self) -> None:
+        """Sync the file to the disk and give it its name. Raises OSError; the part is then still there."""
+        self.sync()
+        self.name()
 
     def discard(self) -> None:
         """Remove what was written."""
         with contextlib.suppress(OSError):
             self.part.unlink()
         os.close(self._fd)
+
+
+def recover_part(path: Path, size_bytes: int) -> bool:
+    """Finish the part of `path`, which nobody writes any more, with its first `size_bytes`; whether that is done.
+
+    A part that is shorter, or not whole blocks of pcapng up to there, is of no use and is removed, as with 0. Raises
+    OSError.
+    """
+    part = path.with_name(path.name + PART)
+    try:
+        fd = os.open(part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return path.exists() and size_bytes > 0
+    try:
+        whole = 0 < size_bytes <= os.fstat(fd).st_size
+        if whole and path.suffix == ".pcapng":
+            whole = _whole_bytes(fd, size_bytes) == size_bytes
+        if whole:
+            os.ftruncate(fd, size_bytes)
+            os.fsync(fd)
+            part.rename(path)
+        else:
+            part.unlink()
+    finally:
+        os.close(fd)
+    sync_folder(path.parent)
+    return whole
 
 
 def recover_parts(folder: Path) -> None:

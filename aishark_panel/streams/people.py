@@ -1,8 +1,9 @@
 """People: who acts on a hub, what each of them may do, and the tokens that prove it.
 
 A *person* is a name with capabilities. Whoever holds the hub's start token is the hub's *owner*, who may do everything
-and sees everything; all others come with a JSON Web Token (RFC 7519) that the hub issued, and see what is theirs. A
-token says what it allows and how long; it is signed, so the hub keeps no copy, only which ones it issued and took back.
+and sees everything; all others come with a JSON Web Token (RFC 7519) that the hub issued, and see what is theirs or was
+shared with them. A token says what it allows and how long; it is signed, so the hub keeps no copy, only which ones it
+issued and took back. A *guest* came by a link to one session (streams/sharing.py) and is nobody by name.
 """
 
 import secrets
@@ -14,9 +15,18 @@ import jwt
 import msgspec
 
 from aishark_panel.errors import ConfigError
-from aishark_panel.streams.store import IssuedToken, Store
+from aishark_panel.streams.store import Account, IssuedToken, Link, Login, Store
 
-__all__ = ["CAPABILITIES", "DEFAULT_TOKEN_LIFE_S", "OWNER", "Capability", "People", "Person"]
+__all__ = [
+    "CAPABILITIES",
+    "DEFAULT_TOKEN_LIFE_S",
+    "OWNER",
+    "Capability",
+    "People",
+    "Person",
+    "check_name",
+    "known_capabilities",
+]
 
 Capability = Literal["view", "capture", "export", "admin"]
 """view: look at sessions; capture: start, stop, clear, record and upload; export: take packets away; admin: see what is
@@ -25,6 +35,9 @@ everybody's, and give tokens."""
 CAPABILITIES: Final[tuple[Capability, ...]] = get_args(Capability)
 DEFAULT_TOKEN_LIFE_S: Final = 12 * 3_600
 MAX_TOKEN_LIFE_S: Final = 366 * 86_400
+ACCESS_LIFE_S: Final = 15 * 60
+"""How long the token of a login is good for new requests; the login itself goes on."""
+_REFRESH: Final = "refresh"
 _ALGORITHM: Final = "HS256"
 _ISSUER: Final = "aishark"
 _NAME_BYTES: Final = 64
@@ -41,7 +54,11 @@ class Person:
     token_id: str = ""
     """of the token that proved it"""
     expires_s: float = float("inf")
-    """end of that token, Unix time"""
+    """end of that token, or of the login it belongs to, Unix time"""
+    guest: Link | None = None
+    """the link by which a guest came"""
+    asks: Capability = "admin"
+    """what the request needs that this person makes now: it decides what of others' sessions is there"""
 
     def may(self, capability: Capability) -> bool:
         """Whether this person may do that; an admin may do everything."""
@@ -71,6 +88,8 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True):
     exp: float
     cap: tuple[str, ...]
     """capabilities"""
+    end: float | None = None
+    """end of the login, in tokens that belong to one; their id is that of the login"""
 
 
 class People:
@@ -80,7 +99,8 @@ class People:
         self._start_token = start_token.encode()
         self._store = store
         self._key = store.secret("tokens")
-        self._revoked = store.revoked_tokens()
+        self._revoked = store.revoked_tokens() | store.revoked_logins()
+        self._disabled = store.disabled_people()
 
     def person(self, token: str, now_s: float) -> Person | None:
         """Who holds a token; None if it is nobody's: forged, expired, revoked, or of another hub."""
@@ -102,29 +122,27 @@ class People:
             name=claims.sub,
             capabilities=frozenset(c for c in CAPABILITIES if c in claims.cap),
             token_id=claims.jti,
-            expires_s=claims.exp,
+            expires_s=claims.exp if claims.end is None else claims.end,
         )
-        return person if self.admits(person, now_s) else None
+        return person if now_s < claims.exp and self.admits(person, now_s) else None
 
     def admits(self, person: Person, now_s: float) -> bool:
-        """Whether the token that proved a person is still good: what asks once and then stays asks this again."""
-        return now_s < person.expires_s and person.token_id not in self._revoked
+        """Whether what proved a person is still good: what asks once and then stays asks this again.
+
+        A login outlives its access tokens, and so does what was opened with one.
+        """
+        name = person.guest.person if person.guest else person.name
+        return now_s < person.expires_s and person.token_id not in self._revoked and name not in self._disabled
 
     def issue(
         self, name: str, capabilities: Iterable[str], now_s: float, life_s: float = DEFAULT_TOKEN_LIFE_S
     ) -> tuple[IssuedToken, str]:
         """A token for a person, which is told this once. Raises ConfigError where it makes no sense."""
         check_name(name)
-        wanted = set(capabilities)
-        if unknown := sorted(wanted.difference(CAPABILITIES)):
-            raise ConfigError(f"no capability {unknown[0]!r:.40}; there are {', '.join(CAPABILITIES)}")
-        if not wanted:
-            raise ConfigError(f"a token without a capability opens nothing; name some of {', '.join(CAPABILITIES)}")
+        wanted = known_capabilities(capabilities)
         if not 1 <= life_s <= MAX_TOKEN_LIFE_S:
             raise ConfigError(f"a token lives from 1 second to {MAX_TOKEN_LIFE_S // 86_400} days")
-        issued = self._store.issue_token(
-            name, tuple(c for c in CAPABILITIES if c in wanted), int(now_s), int(now_s + life_s)
-        )
+        issued = self._store.issue_token(name, wanted, int(now_s), int(now_s + life_s))
         claims = _Claims(sub=name, jti=issued.id, exp=issued.expires_s, cap=issued.capabilities)
         signed = {"iss": _ISSUER, "iat": issued.created_s, **msgspec.to_builtins(claims)}
         return issued, jwt.encode(signed, self._key, algorithm=_ALGORITHM)
@@ -134,6 +152,44 @@ class People:
         issued = self._store.revoke_token(token_id, int(now_s))
         self._revoked.add(token_id)
         return issued
+
+    def access_token(self, login: Login, account: Account, now_s: float) -> tuple[str, int]:
+        """A token for the requests of a login, and when that ends (Unix time)."""
+        expires_s = min(int(now_s) + ACCESS_LIFE_S, login.expires_s)
+        claims = _Claims(sub=login.person, jti=login.id, exp=expires_s, cap=account.capabilities, end=login.expires_s)
+        signed = {"iss": _ISSUER, "iat": int(now_s), **msgspec.to_builtins(claims)}
+        return jwt.encode(signed, self._key, algorithm=_ALGORITHM), expires_s
+
+    def refresh_token(self, login: Login) -> str:
+        """A token that is good for one thing: to ask for new tokens of its login, once."""
+        signed = {"iss": _ISSUER, "aud": _REFRESH, "jti": login.id, "once": secrets.token_urlsafe(32)}
+        return jwt.encode(signed, self._key, algorithm=_ALGORITHM)
+
+    def login_of(self, refresh_token: str) -> str | None:
+        """The id of the login that a refresh token is of; None if the hub never gave it."""
+        try:
+            signed = jwt.decode(refresh_token, self._key, algorithms=[_ALGORITHM], issuer=_ISSUER, audience=_REFRESH)
+        except (jwt.PyJWTError, ValueError):
+            return None
+        return str(signed.get("jti"))
+
+    def end(self, login_ids: Iterable[str]) -> None:
+        """Logins are over: what is open with them ends."""
+        self._revoked.update(login_ids)
+
+    def set_disabled(self, name: str, disabled: bool) -> None:
+        """Whether anything of that person's is let in."""
+        (self._disabled.add if disabled else self._disabled.discard)(name)
+
+
+def known_capabilities(names: Iterable[str]) -> tuple[Capability, ...]:
+    """These capabilities, each once and in their order; ConfigError if there is none, or one nobody knows."""
+    wanted = set(names)
+    if unknown := sorted(wanted.difference(CAPABILITIES)):
+        raise ConfigError(f"no capability {unknown[0]!r:.40}; there are {', '.join(CAPABILITIES)}")
+    if not wanted:
+        raise ConfigError(f"without a capability nothing opens; name some of {', '.join(CAPABILITIES)}")
+    return tuple(c for c in CAPABILITIES if c in wanted)
 
 
 def check_name(name: str) -> None:

@@ -5,9 +5,11 @@ from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 
-from aishark_panel.errors import ConfigError
+from aishark_panel.streams.answers import AuditAnswer, MeAnswer, TokenAnswer, TokensAnswer
 from aishark_panel.streams.guard import Guarded, Route
+from aishark_panel.streams.operation import Query, operation
 from aishark_panel.streams.people import DEFAULT_TOKEN_LIFE_S, Person
+from aishark_panel.streams.store import MAX_AUDIT_ENTRIES
 
 __all__ = ["ROUTES", "told"]
 
@@ -20,6 +22,14 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     life_s: float = DEFAULT_TOKEN_LIFE_S
 
 
+class AuditQuery(Query):
+    """Which entries of the audit."""
+
+    limit: Annotated[int, msgspec.Meta(ge=0, le=MAX_AUDIT_ENTRIES)] = 100
+    before: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 2**63 - 1
+    """only entries with a lower number"""
+
+
 def told(person: Person) -> dict[str, Any]:
     """What a person is told of themselves."""
     expires_s = person.expires_s if person.token_id else None
@@ -27,33 +37,38 @@ def told(person: Person) -> dict[str, Any]:
 
 
 class Me(Guarded):
-    """`GET /api/me`: whose token this is, and what it allows."""
+    """`/api/me`"""
 
+    for_guests = True
+
+    @operation("Whose token this is, and what it allows.", answer=MeAnswer)
     def get(self) -> None:
         self.finish(told(self.person))
 
 
 class Tokens(Guarded):
-    """`GET /api/tokens`: the good ones; `POST`: give a person one, which is told once."""
+    """`/api/tokens`"""
 
     needs: ClassVar = {"GET": "admin", "POST": "admin"}
 
+    @operation("The tokens that are good.", answer=TokensAnswer)
     def get(self) -> None:
         self.finish({"tokens": [msgspec.to_builtins(token) for token in self.hub.store.tokens(int(time.time()))]})
 
-    def post(self) -> None:
-        wanted = self.body(TokenRequest)
-        issued, token = self.hub.people.issue(wanted.person, wanted.capabilities, time.time(), wanted.life_s)
+    @operation("Give a person a token, which is told once.", body=TokenRequest, answer=TokenAnswer, status=201)
+    def post(self, *, body: TokenRequest) -> None:
+        issued, token = self.hub.people.issue(body.person, body.capabilities, time.time(), body.life_s)
         self.audit("token.issue", issued.id, person=issued.person, capabilities=" ".join(issued.capabilities))
         self.set_status(201)
         self.finish({**msgspec.to_builtins(issued), "token": token})
 
 
 class TokenById(Guarded):
-    """`DELETE /api/tokens/:id`: it is good no longer, and what is open with it ends."""
+    """`/api/tokens/:id`"""
 
     needs: ClassVar = {"DELETE": "admin"}
 
+    @operation("Take a token back: what is open with it ends.", status=204)
     def delete(self, token_id: str) -> None:
         issued = self.hub.people.revoke(token_id, time.time())
         self.audit("token.revoke", token_id, person=issued.person)
@@ -61,15 +76,13 @@ class TokenById(Guarded):
 
 
 class Audit(Guarded):
-    """`GET /api/audit?limit=&before=`: who did what, newest first."""
+    """`/api/audit`"""
 
     needs: ClassVar = {"GET": "admin"}
 
-    def get(self) -> None:
-        limit, before = self.get_query_argument("limit", "100"), self.get_query_argument("before", "")
-        if not all(text.isdecimal() and len(text) < 19 for text in (limit, before or "0")):
-            raise ConfigError("limit and before are numbers")
-        self.finish({"entries": self.hub.store.audit(int(limit), int(before) if before else None)})
+    @operation("Who did what, newest first.", query=AuditQuery, answer=AuditAnswer)
+    def get(self, *, query: AuditQuery) -> None:
+        self.finish({"entries": self.hub.store.audit(query.limit, query.before)})
 
 
 ROUTES: Final[tuple[Route, ...]] = (

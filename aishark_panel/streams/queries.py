@@ -153,7 +153,7 @@ def _json_value(scalar: pa.Scalar) -> Any:
 
 
 def _conversations(session: Session, params: dict[str, Any]) -> Answer:
-    top = session.conversations.top(min(_integer(params, "limit", 20), MAX_ROWS))
+    top = session.conversations.top(_limit(params))
     batch = pa.RecordBatch.from_pydict(
         {
             "conversation_id": top.id,
@@ -181,6 +181,40 @@ def _conversations(session: Session, params: dict[str, Any]) -> Answer:
     return {"total": len(session.conversations)}, _stream([batch])
 
 
+def _endpoints(session: Session, params: dict[str, Any]) -> Answer:
+    """Addresses of the conversations that are known, those with most bytes first."""
+    rows = session.conversations.rows()
+    ends = np.concatenate([rows.addr_a, rows.addr_b])
+    v6 = np.concatenate([rows.v6, rows.v6])
+    order = np.lexsort((ends[:, 0], ends[:, 1], v6))
+    ends, v6 = ends[order], v6[order]
+    is_new = np.ones(len(order), bool)
+    is_new[1:] = (ends[1:] != ends[:-1]).any(axis=1) | (v6[1:] != v6[:-1])
+    starts = np.flatnonzero(is_new)
+
+    def total(of_a: npt.NDArray[Any], of_b: npt.NDArray[Any], add: np.ufunc = np.add) -> npt.NDArray[Any]:
+        values = np.concatenate([of_a, of_b])[order]
+        return add.reduceat(values, starts) if len(starts) else values
+
+    sent = total(rows.bytes[:, 0], rows.bytes[:, 1])
+    received = total(rows.bytes[:, 1], rows.bytes[:, 0])
+    top = np.argsort(sent + received, kind="stable")[::-1][: _limit(params)]
+    one_each = np.ones(len(rows.id), np.int64)
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "address": _addresses(ends[starts[top]], v6[starts[top]]),
+            "conversations": total(one_each, one_each)[top],
+            "packets_sent": total(rows.packets[:, 0], rows.packets[:, 1])[top],
+            "packets_received": total(rows.packets[:, 1], rows.packets[:, 0])[top],
+            "bytes_sent": sent[top],
+            "bytes_received": received[top],
+            "first_ts": total(rows.first_ts, rows.first_ts, np.minimum)[top],
+            "last_ts": total(rows.last_ts, rows.last_ts, np.maximum)[top],
+        }
+    )
+    return {"total": len(starts)}, _stream([batch])
+
+
 def _known(values: npt.NDArray[np.int64]) -> pa.Array:
     return pa.array(values, mask=values == 0)
 
@@ -205,6 +239,7 @@ METHODS: Final[dict[str, QueryMethod]] = {
     "table": _table,
     "packet": _packet,
     "conversations": _conversations,
+    "endpoints": _endpoints,
     "alerts": _alerts,
 }
 
@@ -214,6 +249,10 @@ def _integer(params: dict[str, Any], name: str, default: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
         raise ConfigError(f"{name} must be an integer, got {value!r:.50}")
     return value
+
+
+def _limit(params: dict[str, Any]) -> int:
+    return max(0, min(_integer(params, "limit", 20), MAX_ROWS))
 
 
 def _text(params: dict[str, Any], name: str) -> str:

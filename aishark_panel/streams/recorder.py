@@ -1,6 +1,10 @@
 """The recorder: all recordings of a hub, each followed by a task that works on threads for the disk.
 
 Those threads are not the queries' ones: a disk that takes seconds to sync delays other recordings at most.
+
+In a hub with a journal recordings outlive it. They write no packet before the journal has it safe: a packet that came
+in again would have got another number. After a restart they read along while sessions are read back, which waits for
+them, so that the ring lets nothing go that they still need.
 """
 
 import asyncio
@@ -9,12 +13,15 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from aishark_panel.errors import ConfigError, NotFoundError
+from aishark_panel.errors import AisharkError, ConfigError, NotFoundError
+from aishark_panel.streams.diskroom import DiskRoom
+from aishark_panel.streams.manifest import Manifest, read_manifests
 from aishark_panel.streams.partfile import make_folder
 from aishark_panel.streams.people import OWNER
 from aishark_panel.streams.recording import Recording, RecordingOptions
@@ -45,21 +52,71 @@ class _Followed:
     """A recording and the task that drives it; the task ends with the recording."""
 
     recording: Recording
-    stop: asyncio.Event
-    task: "asyncio.Task[None]"
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """held by who writes"""
+    task: "asyncio.Task[None] | None" = None
+
+    @property
+    def ended(self) -> bool:
+        return self.task is None or self.task.done()
 
 
 class Recorder:
-    """Recordings by id. All methods run on the event loop."""
+    """Recordings by id. All methods run on the event loop.
 
-    def __init__(self, folder: Path, executor: Executor) -> None:
+    `limit_bytes` bounds what all files in the folder take; None: the disk does. `journal` is the id of the journal that
+    lets sessions and their recordings outlive the hub; "": nothing does.
+    """
+
+    def __init__(self, folder: Path, executor: Executor, *, limit_bytes: int | None = None, journal: str = "") -> None:
         self.folder = folder
         self._executor = executor
+        self._journal = journal
+        self._room = DiskRoom(folder, limit_bytes, self._forget_file)
         self._followed: dict[str, _Followed] = {}
+        self._closing = False
+        self.are_back = asyncio.Event()
+        """set once the recordings of the hub before are known"""
+
+    async def resume(self, sessions: Mapping[str, Session]) -> None:
+        """Bring back the recordings that the hub before had of these sessions (by id); those that ran go on."""
+        loop = asyncio.get_running_loop()
+        try:
+            manifests = read_manifests(self.folder, self._journal) if self._journal else []
+            for manifest in manifests:
+                if session := sessions.get(manifest.session):
+                    recording = await loop.run_in_executor(self._executor, self._resumed, manifest, session)
+                    if recording:
+                        self._follow_it(recording)
+                else:
+                    with contextlib.suppress(OSError):
+                        manifest.remove(self.folder)
+        finally:
+            self.are_back.set()
+
+    def _resumed(self, manifest: Manifest, session: Session) -> Recording | None:
+        try:
+            return Recording.resume(manifest, session, self.folder, self._room)
+        except (AisharkError, OSError) as error:
+            log.error("recording %s of session %s does not go on: %s", manifest.id, session.name, error)
+            return None
+
+    async def keep_up(self, session: Session) -> None:
+        """Write what the ring holds of a session that is being read back: it is to wait for its recordings."""
+        for followed in self._of(session):
+            async with followed.lock:
+                with contextlib.suppress(Exception):  # its own task meets it as well
+                    await self._catch_up(followed.recording, session.ring.end)
+
+    def read_back(self, session: Session) -> None:
+        """A session has been read back. Recordings that are ahead, as the journal had failed, go on with what comes."""
+        for followed in self._of(session):
+            followed.recording.turn_back(session.ring.end)
 
     def start(self, session: Session, options: RecordingOptions) -> dict[str, Any]:
         """Begin to record a session; its status. Raises ConfigError or ExpressionError."""
-        owners = [f.recording.session.owner for f in self._followed.values() if not f.task.done()]
+        owners = [f.recording.session.owner for f in self._followed.values() if not f.ended]
         if len(owners) >= MAX_RUNNING:
             raise ConfigError(f"this hub makes {MAX_RUNNING} recordings at once, its most; stop one first")
         if session.owner != OWNER.name and owners.count(session.owner) >= MAX_RUNNING_EACH:
@@ -67,10 +124,17 @@ class Recorder:
                 f"{session.owner} has {MAX_RUNNING_EACH} recordings, the most of one person; stop one first"
             )
         make_folder(self.folder)
-        recording = Recording(secrets.token_hex(6), session, options, self.folder, now_ns=time.time_ns())
-        stop = asyncio.Event()
-        task = asyncio.create_task(self._follow(recording, stop), name=f"recording {recording.id}")
-        self._followed[recording.id] = _Followed(recording, stop, task)
+        recording = Recording(
+            *(secrets.token_hex(6), session, options, self.folder),
+            now_ns=time.time_ns(),
+            room=self._room,
+            journal=self._journal,
+        )
+        try:
+            recording.save()
+        except OSError as error:
+            raise ConfigError(f"The hub cannot record: {self.folder} takes nothing ({error.strerror}).") from error
+        self._follow_it(recording)
         self._forget_old(session)
         return recording.status()
 
@@ -80,7 +144,8 @@ class Recorder:
         if followed is None or followed.recording.session is not session:
             raise NotFoundError(f"no recording {recording_id!r:.60} of this session")
         followed.stop.set()
-        await asyncio.wait([followed.task])
+        if followed.task:
+            await asyncio.wait([followed.task])
         return followed.recording.status()
 
     def recordings(self, session: Session) -> list[dict[str, Any]]:
@@ -91,45 +156,71 @@ class Recorder:
         """End all recordings of a session that is deleted; their files stay."""
         for followed in self._of(session):
             await self.stop(session, followed.recording.id)
-            del self._followed[followed.recording.id]
+            self._forget(followed.recording)
 
     async def close(self) -> None:
-        """End all recordings."""
-        tasks = [f.task for f in self._followed.values()]
+        """End all recordings. Those of sessions that outlive the hub go on with the next one."""
+        self._closing = True
+        tasks = [f.task for f in self._followed.values() if f.task]
         for followed in self._followed.values():
             followed.stop.set()
         if tasks:
             await asyncio.wait(tasks)
 
+    def _follow_it(self, recording: Recording) -> None:
+        followed = self._followed[recording.id] = _Followed(recording)
+        recording.session.recordings.append(recording)
+        if recording.goes_on:
+            followed.task = asyncio.create_task(self._follow(followed), name=f"recording {recording.id}")
+
     def _of(self, session: Session) -> list[_Followed]:
         return [f for f in self._followed.values() if f.recording.session is session]
 
     def _forget_old(self, session: Session) -> None:
-        ended = [f.recording.id for f in self._of(session) if f.task.done()]
-        for recording_id in ended[: max(0, len(self._of(session)) - MAX_LISTED)]:
-            del self._followed[recording_id]
+        ended = [f.recording for f in self._of(session) if f.ended]
+        for recording in ended[: max(0, len(self._of(session)) - MAX_LISTED)]:
+            self._forget(recording)
 
-    async def _follow(self, recording: Recording, stop: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
+    def _forget(self, recording: Recording) -> None:
+        del self._followed[recording.id]
+        recording.session.recordings.remove(recording)
+        recording.forget()
+
+    def _forget_file(self, name: str) -> None:
+        """On a thread for the disk: a file made room for newer ones."""
+        if not any(f.recording.forget_file(name) for f in list(self._followed.values())):
+            log.info("%s made room for newer recordings", name)
+
+    async def _follow(self, followed: _Followed) -> None:
+        loop, recording, stop = asyncio.get_running_loop(), followed.recording, followed.stop
+        session, said = recording.session, ""
         try:
-            while recording.state == "recording":
+            while recording.goes_on:
                 stopping = stop.is_set()
-                await self._catch_up(recording)
-                if stopping:
-                    await loop.run_in_executor(self._executor, recording.finish)
-                    break
-                await loop.run_in_executor(self._executor, recording.rotate_if_due, time.monotonic())
+                suspending = stopping and self._closing and bool(self._journal)
+                end = session.ring.end if stopping and not suspending else session.safe_end
+                async with followed.lock:
+                    await self._catch_up(recording, end)
+                    if suspending:
+                        await loop.run_in_executor(self._executor, recording.suspend)
+                        return
+                    if stopping:
+                        await loop.run_in_executor(self._executor, recording.finish, end)
+                        break
+                    await loop.run_in_executor(self._executor, recording.tidy, time.monotonic())
+                if recording.reason != said:
+                    said = recording.reason
+                    log.warning("recording of session %s: %s", session.name, said or "it goes on")
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), _STEP_S)
         except Exception:
-            log.exception("recording %s of session %s failed", recording.id, recording.session.name)
+            log.exception("recording %s of session %s failed", recording.id, session.name)
             await loop.run_in_executor(self._executor, recording.fail, "The recording failed; the hub's log says why.")
         if recording.reason:
-            log.warning("recording of session %s: %s", recording.session.name, recording.reason)
+            log.warning("recording of session %s: %s", session.name, recording.reason)
 
-    async def _catch_up(self, recording: Recording) -> None:
-        """Write what the ring holds now, a chunk at a time, so that recordings take turns on the threads."""
+    async def _catch_up(self, recording: Recording, end: int) -> None:
+        """Write what the ring holds, a chunk at a time, so that recordings take turns on the threads."""
         loop = asyncio.get_running_loop()
-        end = recording.session.ring.end
         while recording.state == "recording" and recording.cursor < end:
             await loop.run_in_executor(self._executor, recording.advance, end, time.monotonic())

@@ -1,69 +1,59 @@
 """One recording: a session's packets written to files while capture goes on.
 
 A recording is a cursor in the ring, as an export is: nothing is queued for it, and it cannot delay ingest. Packets that
-are evicted (or cleared) before their turn, and packets of a file that a full disk spoilt, count as failed; so offered
-packets are those written and those failed. What the packets were is unknown once they are evicted, so with `where` all
-of them count as offered.
+are evicted (or cleared) before their turn count as failed; so offered packets are those written and those failed. What
+the packets were is unknown once they are evicted, so with `where` all of them count as offered.
 
-Files are rotated by size and time. At every moment all are whole but the newest, a part (streams/partfile.py) that
-holds whole blocks up to the last step.
+Files are rotated by size, time and packets. At every moment all are whole but the newest, a part
+(streams/partfile.py). A disk that takes no more makes a recording wait: what the file being written holds is kept if
+its format allows, and is written again otherwise, as long as the ring has it.
+
+Where the hub has a journal, a manifest (streams/manifest.py) lets the next hub go on with it.
 """
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from aishark_panel.errors import ConfigError
 from aishark_panel.export.tables import Rows
 from aishark_panel.export.writer import Writer, open_writer
 from aishark_panel.query import compile_expression
-from aishark_panel.streams.partfile import PartFile
+from aishark_panel.streams.diskroom import DiskRoom
+from aishark_panel.streams.manifest import (
+    LISTED_FILES,
+    Counts,
+    FileNote,
+    Manifest,
+    PartNote,
+    RecordingOptions,
+    RecordingState,
+)
+from aishark_panel.streams.partfile import PART, PartFile, recover_part
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.packets import Packets
 
 __all__ = ["Recording", "RecordingOptions", "RecordingState"]
-
-RecordingState = Literal["recording", "stopped", "failed"]
 
 _CHUNK_ROWS: Final = 8_192
 _BLOCK_BYTES: Final = 36
 """Most bytes of a packet in pcapng beside its frame."""
 _PIECE_BYTES: Final = {"pcapng": 2**20, "parquet": 2**40}
 """Most bytes of frames written at once: so much, at most, is taken back when the disk is full in the middle of it."""
+_ASKED_BYTES: Final = 2 * 2**20
+"""Room asked for before a piece is written; a piece of Parquet is smaller."""
 _NAME_CHARACTERS: Final = 60
-_LISTED_FILES: Final = 100
 _ROTATE_BYTES: Final = {"pcapng": 2**30, "parquet": 64 * 2**20}
 _ROTATE_S: Final = {"pcapng": float("inf"), "parquet": 10.0}
 """A Parquet file is worth nothing before its end is written: short files bound what a killed hub loses."""
-
-
-class RecordingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to record, and in which files."""
-
-    format: Literal["pcapng", "parquet"] = "pcapng"
-    where: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
-    """record packets that match this expression"""
-    start: Literal["now", "oldest"] = "now"
-    """with the next packet, or with the oldest in the ring"""
-    rotate_bytes: Annotated[int, msgspec.Meta(ge=65_536)] | None = None
-    """a file ends with the packet that makes it this long; default: 1 GiB, Parquet 64 MiB"""
-    rotate_s: Annotated[float, msgspec.Meta(ge=0.1)] | None = None
-    """and at this age; default: never, Parquet 10 s"""
-    max_files: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """finished files kept, the oldest are deleted; default: all"""
-
-    @classmethod
-    def parse(cls, body: object) -> "RecordingOptions":
-        """Options from a JSON object. Raises ConfigError."""
-        try:
-            return msgspec.convert(body, cls)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"these are no options of a recording: {error}") from None
+_SAVE_S: Final = 2.0
+"""How often what a pcapng part holds is made safe."""
+_RETRY_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -73,84 +63,198 @@ class _OpenFile:
     part: PartFile
     writer: Writer
     opened_s: float
+    before: Counts
+    """the recording's counts when it was opened"""
+    ended: bool = False
+    """whether it is complete, and has yet to get its name"""
 
     @property
-    def name(self) -> str:
-        return self.part.path.name
-
-
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    path: Path
-    packets: int
-    size_bytes: int
+    def note(self) -> FileNote:
+        return FileNote(self.part.path.name, self.writer.packets, self.part.size_bytes)
 
 
 class Recording:
     """One recording.
 
-    `advance`, `rotate_if_due`, `finish` and `fail` do I/O, one of them at a time; `status` may be called meanwhile.
+    `advance`, `tidy`, `finish`, `suspend`, `fail` and `save` do I/O, one of them at a time; `status` and `forget_file`
+    may be called meanwhile.
     """
 
     def __init__(
-        self, recording_id: str, session: Session, options: RecordingOptions, folder: Path, *, now_ns: int
+        self,
+        recording_id: str,
+        session: Session,
+        options: RecordingOptions,
+        folder: Path,
+        *,
+        now_ns: int,
+        room: DiskRoom | None = None,
+        journal: str = "",
     ) -> None:
-        """Raises ExpressionError. The files' names begin with the session's name and the time `now_ns`."""
+        """Raises ExpressionError. The files' names begin with the session's name and the time `now_ns`.
+
+        `room` is asked before anything is written; None: there is no quota. `journal` is the id of the journal that the
+        session is kept in; "": the recording ends with the hub.
+        """
         self.id = recording_id
         self.session = session
         self.options = options
         self.state: RecordingState = "recording"
         self.reason = ""
-        """why it failed, in words"""
-        self.cursor = session.ring.first if options.start == "oldest" else session.ring.end
-        """number of the next packet to look at"""
-        self.written = 0
-        self.failed = 0
-        self.removed_files = 0
-        """files that made room for newer ones (max_files)"""
+        """why it failed or waits, in words"""
+        self.first = session.ring.first if options.start == "oldest" else session.ring.end
+        """number of the first packet to look at"""
+        self.counts = Counts(self.first)
         self._folder = folder
+        self._journal = journal
+        self._room = room or DiskRoom(folder, None, lambda _: None)
         self._stem = f"{_file_name(session.name)}-{_time_text(now_ns)}"
         self._predicate = compile_expression(options.where)
-        self._rotate_bytes = options.rotate_bytes or _ROTATE_BYTES[options.format]
+        own_bytes = options.rotate_bytes or _ROTATE_BYTES[options.format]
+        self._rotate_bytes = int(min(own_bytes, self._room.most_bytes_of_a_file))
         self._rotate_s = options.rotate_s or _ROTATE_S[options.format]
+        self._rotate_packets = options.rotate_packets or 2**62
         self._opened = 0
+        self._ended = 0
+        """files that ended whole"""
+        self._ended_counts = self.counts
+        """behind the last of them"""
         self._file: _OpenFile | None = None
-        self._finished: list[_Finished] = []
-        self._finished_bytes = 0
+        self._finished: dict[str, FileNote] = {}
+        """by name, oldest first; other threads take some out"""
+        self._retry_s = 0.0
+        self._saved_s = 0.0
+        self._saved_counts = self.counts
+
+    @classmethod
+    def resume(cls, manifest: Manifest, session: Session, folder: Path, room: DiskRoom) -> "Recording":
+        """The recording as the last hub left it, with those of its files that are there.
+
+        Raises ExpressionError or OSError.
+        """
+        self = cls(manifest.id, session, manifest.options, folder, now_ns=0, room=room, journal=manifest.journal)
+        self._stem = manifest.stem
+        self.state, self.reason, self.first = manifest.state, manifest.reason, manifest.first
+        self._opened, self._ended, self.counts = manifest.opened, manifest.ended, manifest.counts
+        notes = {note.name: note for note in manifest.files}
+        for note in manifest.files[-1:]:  # the hub may have died before it could give it its name
+            recover_part(folder / note.name, note.bytes)
+        if (part := manifest.part) and recover_part(folder / part.file.name, part.file.bytes):
+            notes[part.file.name] = part.file
+            self.counts = part.counts
+            self._ended += 1
+        self._ended_counts = self._saved_counts = self.counts
+        for path in folder.glob(f"{manifest.stem}-*{PART}"):
+            recover_part(path.with_name(path.name.removesuffix(PART)), 0)
+        for path in sorted(folder.glob(f"{manifest.stem}-*.{manifest.options.format}"), key=_number):
+            self._opened = max(self._opened, _number(path))
+            self._finished[path.name] = notes.get(path.name) or FileNote(path.name, 0, path.stat().st_size)
+        return self
+
+    @property
+    def cursor(self) -> int:
+        """Number of the next packet to look at."""
+        return self.counts.cursor
+
+    @property
+    def written(self) -> int:
+        """Packets in its files."""
+        return self.counts.written
+
+    @property
+    def failed(self) -> int:
+        """Packets that were gone before their turn."""
+        return self.counts.failed
+
+    @property
+    def left_out(self) -> int:
+        """Packets that do not match."""
+        return self.counts.left_out
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in ("recording", "waiting")
 
     def advance(self, end: int, now_s: float) -> None:
-        """Write the next packets before `end`; moves the cursor by at least one packet. A full disk ends it."""
-        with self.session.ring.read(self.cursor, min(end, self.cursor + _CHUNK_ROWS)) as views:
-            for packets, start, stop in views:
-                self._skip_to(packets.first_number + start)
-                mask = self._predicate.mask(packets, start, stop, self.session.interfaces)
-                self._write(packets, np.flatnonzero(mask) + start, now_s)
-                self.cursor = packets.first_number + stop
-                if self.state != "recording":
+        """Write the next packets before `end`; moves the cursor by at least one packet, or makes the recording wait."""
+        try:
+            self._advance(end, now_s)
+        except OSError as error:
+            self._wait(error, now_s)
+
+    def tidy(self, now_s: float) -> None:
+        """End the file if it is old enough, else make safe what it holds; or try again whether the disk takes more."""
+        try:
+            if self.state == "waiting":
+                self._skip_to(self.session.ring.first)
+                if now_s < self._retry_s:
                     return
-            if not views:
-                self._skip_to(min(max(self.cursor + 1, self.session.ring.first), end))
+            if self._file is not None and (self._file.ended or now_s - self._file.opened_s >= self._rotate_s):
+                self._end_file()
+            if self.state == "waiting":
+                self._room.ask(_ASKED_BYTES)
+            self.state, self.reason = "recording", ""
+            self._save_now_and_then(now_s)
+        except OSError as error:
+            self._wait(error, now_s)
 
-    def rotate_if_due(self, now_s: float) -> None:
-        """End the file if it is as old as the options say; the next begins with the next packet."""
-        if self._file is not None and now_s - self._file.opened_s >= self._rotate_s:
+    def finish(self, end: int) -> None:
+        """End the recording and its file. Packets before `end` that the disk did not take have failed."""
+        try:
+            self._end_file(last=True)
+        except OSError as error:
+            self._explain(error, "The recording ended")
+            self._lose_file()
+        self._skip_to(end)
+        self.state = "failed" if self.reason else "stopped"
+        self._ended_counts = self.counts
+        try:
+            self.save()
+        except OSError:
+            self.forget()  # or the next hub would go on with it
+
+    def suspend(self) -> None:
+        """The hub stops: end the file. The next hub goes on behind it, or behind the one before if the disk is full."""
+        try:
             self._end_file()
-
-    def finish(self) -> None:
-        """End the recording and its file."""
-        self._end_file()
-        if self.state == "recording":
-            self.state = "stopped"
+        except OSError as error:
+            self._explain(error, "The file was not finished")
+            self._lose_file()
+        self._ended_counts = self.counts
+        with contextlib.suppress(OSError):
+            self.save()
 
     def fail(self, reason: str) -> None:
         """End the recording for a reason that is not the disk's; what its file holds so far is kept if it can be."""
-        self.state, self.reason = "failed", reason
-        self._end_file()
+        self.reason = reason
+        self.finish(self.cursor)
+
+    def turn_back(self, end: int) -> None:
+        """The session was read back, and has packets before `end` only: go on there."""
+        if self.cursor > end:
+            self.first = min(self.first, end)
+            written = min(self.written, end - self.first)
+            self.counts = Counts(end, written, 0, end - self.first - written)
+            self._ended_counts = self.counts
+
+    def forget_file(self, name: str) -> bool:
+        """A file of that name was removed; whether it was one of this recording."""
+        return self._finished.pop(name, None) is not None
+
+    def save(self, part: PartNote | None = None) -> None:
+        """Write down how far it is, if it is to go on in the next hub. Raises OSError."""
+        if self._journal:
+            self._manifest(part).save(self._folder)
+
+    def forget(self) -> None:
+        """It ended, and need not be known any more; its files stay."""
+        self._manifest(None).remove(self._folder)
 
     def status(self) -> dict[str, Any]:
         """State, counts and the newest files; docs/protocol.md names every field."""
-        file = self._file
-        files = [{"name": f.path.name, "packets": f.packets, "bytes": f.size_bytes} for f in list(self._finished)]
+        file, counts = self._file, self.counts
+        files = list(self._finished.values())
         return {
             "id": self.id,
             "session": self.session.id,
@@ -159,112 +263,194 @@ class Recording:
             "state": self.state,
             "reason": self.reason,
             "folder": str(self._folder),
-            "files": files[-_LISTED_FILES:],
-            "current_file": file.name if file else "",
-            "removed_files": self.removed_files,
-            "offered": self.written + self.failed,
-            "written": self.written,
-            "failed": self.failed,
-            "bytes": self._finished_bytes + (file.part.size_bytes if file else 0),
+            "files": [msgspec.to_builtins(each) for each in files[-LISTED_FILES:]],
+            "current_file": file.part.path.name if file else "",
+            "removed_files": max(0, self._ended - len(files)),
+            "offered": counts.written + counts.failed,
+            "written": counts.written,
+            "failed": counts.failed,
+            "bytes": sum(each.bytes for each in files) + (file.part.size_bytes if file else 0),
         }
 
-    def _skip_to(self, number: int) -> None:
-        self.failed += number - self.cursor
-        self.cursor = number
+    def _manifest(self, part: PartNote | None) -> Manifest:
+        return Manifest(
+            journal=self._journal,
+            session=self.session.id,
+            id=self.id,
+            stem=self._stem,
+            options=self.options,
+            state=self.state,
+            reason=self.reason,
+            first=self.first,
+            counts=self._ended_counts,
+            opened=self._opened,
+            ended=self._ended,
+            files=tuple(list(self._finished.values())[-LISTED_FILES:]),
+            part=part,
+        )
 
-    def _write(self, packets: Packets, rows: Rows, now_s: float) -> None:
-        while len(rows):
-            whole_bytes = 0
-            try:
-                file = self._file or self._open_file(now_s)
-                whole_bytes = file.part.size_bytes
-                ends = np.cumsum(packets.columns.cap_len[rows] + np.int64(_BLOCK_BYTES))
-                room = min(self._rotate_bytes - whole_bytes, _PIECE_BYTES[self.options.format])
-                count = max(1, int(np.searchsorted(ends, room, side="right")))
-                file.writer.write(packets, rows[:count])
-            except OSError as error:
-                self.failed += len(rows)
-                self._give_up(error, whole_bytes)
-                return
-            self.written += count
-            rows = rows[count:]
-            if file.part.size_bytes >= self._rotate_bytes:
+    def _advance(self, end: int, now_s: float) -> None:
+        with self.session.ring.read(self.cursor, min(end, self.cursor + _CHUNK_ROWS)) as views:
+            for packets, start, stop in views:
+                self._skip_to(packets.first_number + start)
+                mask = self._predicate.mask(packets, start, stop, self.session.interfaces)
+                self._write(packets, np.flatnonzero(mask) + start, stop, now_s)
+            if not views:
+                self._skip_to(min(max(self.cursor + 1, self.session.ring.first), end))
+
+    def _skip_to(self, number: int) -> None:
+        if (gone := number - self.cursor) > 0:
+            self.counts = msgspec.structs.replace(self.counts, cursor=number, failed=self.failed + gone)
+
+    def _go_to(self, number: int, written: int) -> None:
+        c = self.counts
+        self.counts = Counts(number, c.written + written, c.failed, c.left_out + number - c.cursor - written)
+
+    def _write(self, packets: Packets, rows: Rows, stop: int, now_s: float) -> None:
+        """Write rows of a block, and go to its row `stop`. Raises OSError; the cursor is then where that began."""
+        ends = np.cumsum(packets.columns.cap_len[rows] + np.int64(_BLOCK_BYTES))
+        done = 0
+        while done < len(rows):
+            self._room.ask(_ASKED_BYTES)
+            file = self._file or self._open_file(now_s)
+            room = min(self._rotate_bytes - file.part.size_bytes, _PIECE_BYTES[self.options.format])
+            before = int(ends[done - 1]) if done else 0
+            fitting = int(np.searchsorted(ends, before + room, side="right")) - done
+            count = min(max(1, fitting), len(rows) - done, self._rotate_packets - file.writer.packets)
+            self._write_rows(file, packets, rows[done : done + count])
+            done += count
+            self._go_to(packets.first_number + (int(rows[done]) if done < len(rows) else stop), count)
+            if file.part.size_bytes >= self._rotate_bytes or file.writer.packets >= self._rotate_packets:
                 self._end_file()
+        self._go_to(packets.first_number + stop, 0)
+
+    def _write_rows(self, file: _OpenFile, packets: Packets, rows: Rows) -> None:
+        """Raises OSError; the file then ended with its last whole block, where its format allows that."""
+        whole_bytes = file.part.size_bytes
+        try:
+            file.writer.write(packets, rows)
+        except OSError:
+            self._cut_and_end(file, whole_bytes)
+            raise
 
     def _open_file(self, now_s: float) -> _OpenFile:
-        self._opened += 1
         suffix = f".{self.options.format}"
-        part = PartFile(self._folder / f"{self._stem}-{self._opened:04d}{suffix}")
+        part = None
+        while part is None:
+            self._opened += 1
+            with contextlib.suppress(FileExistsError):
+                part = PartFile(self._folder / f"{self._stem}-{self._opened:04d}{suffix}")
         try:
             session = self.session
             writer = open_writer(part, suffix, session.interfaces, capture_interfaces=session.described_interfaces)
         except BaseException:
             part.discard()
             raise
-        self._file = _OpenFile(part, writer, now_s)
+        self._file = _OpenFile(part, writer, now_s, self.counts)
         return self._file
 
-    def _end_file(self) -> None:
-        """Complete the file and give it its name; what the disk does not let us complete has failed."""
+    def _end_file(self, *, last: bool = False) -> None:
+        """Complete the file and give it its name. Raises OSError: it is lost, or what is left is to be tried again.
+
+        Behind the `last` file nothing is written any more, so it needs no manifest to be used."""
         file = self._file
         if file is None:
             return
-        try:
-            self._complete(file)
-            file.part.finish()
-        except OSError as error:
-            self._lose_file(file)
-            self._explain(error)
-            return
+        if not file.ended:
+            whole_bytes = file.part.size_bytes
+            try:
+                file.writer.close()
+                file.ended = True
+            except OSError:
+                self._cut_and_end(file, whole_bytes)
+                if self._file is None:
+                    raise
+        if file.note.name not in self._finished:
+            try:
+                file.part.sync()
+            except OSError:
+                self._lose_file()
+                raise
+            self._note_end(file, needed=not last)
+        file.part.name()
         self._file = None
-        self._finished.append(_Finished(file.part.path, file.writer.packets, file.part.size_bytes))
-        self._finished_bytes += file.part.size_bytes
         self._remove_oldest()
 
-    def _complete(self, file: _OpenFile) -> None:
-        """Write the file's end. A pcapng file is whole without it, should the disk have no room left for it."""
-        whole_bytes = file.part.size_bytes
+    def _note_end(self, file: _OpenFile, *, needed: bool) -> None:
+        """Write down that the file ended: from now on its packets are never written again. Raises OSError."""
+        before = self._ended_counts
+        self._finished[file.note.name], self._ended_counts = file.note, self.counts
+        self._ended += 1
         try:
-            file.writer.close()
-        except OSError as error:
-            if self.options.format != "pcapng":
+            self.save()
+        except OSError:
+            if needed:
+                self._forget_end(file, before)
                 raise
-            self._explain(error)
-            file.part.cut(whole_bytes)
 
-    def _give_up(self, error: OSError, whole_bytes: int) -> None:
-        """The disk took no more: keep the file up to its last whole block, where its format allows that."""
-        self._explain(error)
+    def _forget_end(self, file: _OpenFile, before: Counts) -> None:
+        if self._finished.pop(file.part.path.name, None):
+            self._ended -= 1
+            self._ended_counts = before
+
+    def _save_now_and_then(self, now_s: float) -> None:
+        """Write down how far it is, and have the disk keep what a pcapng part holds up to there. Raises OSError."""
         file = self._file
-        if file is None:
+        if not self._journal or now_s - self._saved_s < _SAVE_S or self.counts == self._saved_counts:
             return
+        if file is None:
+            self._ended_counts = self.counts
+            self.save()
+        elif self.options.format == "pcapng":
+            try:
+                file.part.sync()
+            except OSError:
+                self._lose_file()
+                raise
+            self.save(PartNote(file.note, self.counts))
+        self._saved_s, self._saved_counts = now_s, self.counts
+
+    def _cut_and_end(self, file: _OpenFile, whole_bytes: int) -> None:
+        """The disk takes no more: a pcapng file is whole up to its last block; of others nothing can be used."""
         if self.options.format != "pcapng" or not file.writer.packets:
-            self._lose_file(file)
+            self._lose_file()
             return
         try:
             file.part.cut(whole_bytes)
         except OSError:
-            self._lose_file(file)
+            self._lose_file()
         else:
-            self._end_file()
+            file.writer.discard()
+            file.ended = True
 
-    def _lose_file(self, file: _OpenFile) -> None:
-        self._file = None
-        file.writer.discard()
-        file.part.discard()
-        self.written -= file.writer.packets
-        self.failed += file.writer.packets
+    def _lose_file(self) -> None:
+        """Go back to where the file began: what it held is written again, if it is still there."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.writer.discard()
+            file.part.discard()
+            self._forget_end(file, file.before)
+            self.counts = file.before
 
-    def _explain(self, error: OSError) -> None:
-        self.state = "failed"
-        self.reason = f"The recording ended: {self._folder} takes no more ({error.strerror or error}). Capture goes on."
+    def _wait(self, error: OSError, now_s: float) -> None:
+        self._retry_s = now_s + _RETRY_S
+        self.state = "waiting"
+        self._explain(error, "The recording waits")
+
+    def _explain(self, error: OSError, what: str) -> None:
+        self.reason = f"{what}: {self._folder} takes no more ({error.strerror or error}). Capture goes on."
 
     def _remove_oldest(self) -> None:
         while self.options.max_files and len(self._finished) > self.options.max_files:
-            oldest = self._finished.pop(0)
-            oldest.path.unlink(missing_ok=True)
-            self._finished_bytes -= oldest.size_bytes
-            self.removed_files += 1
+            oldest = next(iter(self._finished))
+            (self._folder / oldest).unlink(missing_ok=True)
+            self._finished.pop(oldest, None)
+
+
+def _number(path: Path) -> int:
+    """Which of its recording's files it is."""
+    digits = path.stem.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _file_name(text: str) -> str:

@@ -2,30 +2,41 @@
 
 from typing import Final
 
+import msgspec
+
+from aishark_panel.streams.answers import RecordingAnswer, RecordingsAnswer
 from aishark_panel.streams.guard import Guarded, Route
+from aishark_panel.streams.operation import operation
 from aishark_panel.streams.recording import RecordingOptions
 
 __all__ = ["ROUTES"]
 
 
 class Recordings(Guarded):
-    """`GET /api/stream/:id/recordings`, and `POST` to start one."""
+    """`/api/stream/:id/recordings`"""
 
+    @operation("The recordings of a session.", answer=RecordingsAnswer)
     def get(self, session_id: str) -> None:
         self.finish({"recordings": self.hub.recorder.recordings(self.hub.session(session_id, self.person))})
 
-    def post(self, session_id: str) -> None:
-        session = self.hub.session(session_id, self.person)
-        body = self.json_body()
-        status = self.hub.recorder.start(session, RecordingOptions.parse(body))
-        self.audit("recording.start", session_id, **body)
+    @operation(
+        "Write a session's packets into files, as they arrive.",
+        body=RecordingOptions,
+        answer=RecordingAnswer,
+        status=201,
+        errors=(409,),
+    )
+    def post(self, session_id: str, *, body: RecordingOptions) -> None:
+        status = self.hub.recorder.start(self.hub.session(session_id, self.person), body)
+        self.audit("recording.start", session_id, **msgspec.to_builtins(body))
         self.set_status(201)
         self.finish(status)
 
 
 class RecordingById(Guarded):
-    """`DELETE /api/stream/:id/recordings/:id`: stop; answers how it ended."""
+    """`/api/stream/:id/recordings/:id`"""
 
+    @operation("Stop a recording; answers how it ended.", answer=RecordingAnswer)
     async def delete(self, session_id: str, recording_id: str) -> None:
         status = await self.hub.recorder.stop(self.hub.session(session_id, self.person), recording_id)
         self.audit("recording.stop", session_id, recording=recording_id)

@@ -18,10 +18,12 @@ import numpy.typing as npt
 
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.streams.merge import Piece
 from aishark_panel.streams.segments import (
     ClearMark,
     Gap,
     Kind,
+    MergeNote,
     Record,
     RunNote,
     Totals,
@@ -37,7 +39,8 @@ __all__ = ["Recovery"]
 log = logging.getLogger(__name__)
 
 _STEP_BYTES: Final = 8 * 2**20
-"""So much is read back in one go; sessions take turns in between."""
+_STEP_ROWS: Final = 16_384
+"""So much is read back in one go; sessions take turns in between, and recordings read along."""
 _RESTARTED: Final = "The hub was restarted; the agent has not come back yet."
 
 
@@ -63,8 +66,6 @@ class Recovery:
         self.gap: Gap | None = None
         """the time without a hub, if anything was being captured"""
         self._runs: dict[str, _Run] = {}
-        self._cleared: dict[str, int] = {}
-        """last batch of each run that the user threw away"""
         self._at_first_head = False
         """whether what was read last are the first totals, and the runs they count"""
         self._paths = self._segments(folder)
@@ -134,6 +135,8 @@ class Recovery:
             session.recovering = f"Reading packets back from the journal: {share:.0%}."
         for known in self._runs.values():
             run = known.run
+            if run.refused and run.refused.sequence <= known.sequence:
+                run.withdraw_refused()
             run.recovered = run.packets + sum(run.rejected.values())
             run.arrived += run.recovered
             if not run.connected:
@@ -142,14 +145,15 @@ class Recovery:
 
     def _pieces(self) -> Iterator[bool]:
         """Read all back, a pause after each piece."""
+        ring = self._session.ring
         for path in self._paths:
-            piece_bytes = 0
+            piece_bytes, end = 0, ring.end
             for record in self._records(path):
                 self._take(record)
                 piece_bytes += len(record.payload)
-                if piece_bytes >= _STEP_BYTES:
+                if piece_bytes >= _STEP_BYTES or ring.end - end >= _STEP_ROWS:
                     self._done_bytes += piece_bytes
-                    piece_bytes = 0
+                    piece_bytes, end = 0, ring.end
                     yield True
             self._done_bytes += piece_bytes
             yield True
@@ -163,8 +167,9 @@ class Recovery:
         elif record.kind == Kind.RUN and (note := decode_note(record, RunNote)):
             self._take_run(note)
         elif record.kind == Kind.CLEAR and (mark := decode_note(record, ClearMark)):
-            self._session.clear()
-            self._cleared |= mark.sequences
+            self._take_mark(mark)
+        elif record.kind == Kind.MERGE and (merged := decode_note(record, MergeNote)):
+            self._session.release_again(merged.until_ns, holding=merged.holding)
         elif record.kind == Kind.GAP and (gap := decode_note(record, Gap)):
             self._session.gaps.append(gap)
 
@@ -174,7 +179,17 @@ class Recovery:
             session.begin_after(totals.packets, min(totals.cleared, totals.packets))
             session.bytes, session.first_ts = totals.bytes, totals.first_ts
             session.lost_in_hub_crash = totals.lost
+            session.holding = totals.holding
             self._at_first_head = True
+
+    def _take_mark(self, mark: ClearMark) -> None:
+        session = self._session
+        session.clear()
+        session.bytes = max(session.bytes, mark.bytes)
+        for run_id, packets in mark.packets.items():
+            run = session.runs.get(run_id)
+            if run and (missing := packets - run.packets - run.lost_in_hub_crash) > 0:
+                session.count_cleared(run, missing)
 
     def _take_run(self, note: RunNote) -> None:
         session = self._session
@@ -190,13 +205,18 @@ class Recovery:
             if self._at_first_head:
                 run.packets, run.lost_in_hub_crash = note.packets, note.lost
         known.codes, known.link_types, known.counters = codes, link_types, note.counters
+        run.offset_ns = run.merge_offset_ns = note.offset_ns
         run.rejected, run.rejected_batches = dict(note.rejected), note.rejected_batches
+        run.refused = note.refused
+        if run.refused and run.rejected.get(run.refused.reason, 0) < run.refused.packets:
+            run.refused = None
         missing = note.packets + note.lost - run.packets - run.lost_in_hub_crash
         if missing > 0:
             log.error("%d packets of session %s are lost", missing, session.id)
             run.lost_in_hub_crash += missing
             session.lost_in_hub_crash += missing
         known.sequence = max(known.sequence, note.sequence)
+        run.cleared = max(run.cleared, note.cleared)
 
     def _take_batch(self, record: Record) -> None:
         known = self._runs.get(record.run)
@@ -205,10 +225,8 @@ class Recovery:
         session = self._session
         try:
             batch = Batch.unpack(bytes(record.payload))
-            if record.sequence <= self._cleared.get(record.run, 0):
-                session.count_cleared(known.run, batch.rows)
-            else:
-                session.restore(known.run, batch.content(), known.link_types, known.codes)
+            if record.sequence > known.run.cleared:
+                session.restore(known.run, Piece(batch.content(), known.link_types, known.codes), record.at_ns)
             known.counters = batch.counters
         except ProtocolError as error:
             log.error("batch %d in the journal of session %s: %s", record.sequence, session.id, error)

@@ -22,18 +22,24 @@ rules:
 
 
 def rehearse() -> None:
-    """Take one packet into a session that is thrown away, so that every kernel of the hot path is loaded."""
+    """Take a packet each of two agents into a session that is thrown away, so that every kernel of the hot path is
+    loaded."""
     session = Session("", "", ring_bytes=MIN_LIMIT_BYTES, rules=parse_rules(_REHEARSED_RULE, "rehearsal"))
-    hello = Hello(
-        protocol=PROTOCOL_VERSION,
-        agent="rehearsal",
-        run="0" * 32,
-        version="",
-        host="",
-        source="replay",
-        interfaces=(InterfaceInfo(name="none", link_type=1),),
-    )
     frame = bytes(12) + b"\x08\x00\x45" + bytes(60)
     message = Frames.from_list([frame], [0]).to_message()
-    session.ingest(session.attach(hello), Frames.from_message(message), 1, {})
+    for name in ("0", "1"):
+        session.attach(
+            Hello(
+                protocol=PROTOCOL_VERSION,
+                agent=name,
+                run=name * 32,
+                version="",
+                host="",
+                source="live",
+                interfaces=(InterfaceInfo(name="none", link_type=1),),
+            )
+        )
+    for run in session.runs.values():
+        session.ingest(run, Frames.from_message(message), 1, {}, now_ns=0)
+    session.release(now_ns=10**10)
     session.clear()

@@ -25,7 +25,9 @@ __all__ = [
     "ClearMark",
     "Gap",
     "Kind",
+    "MergeNote",
     "Record",
+    "Refused",
     "RunNote",
     "Segment",
     "Totals",
@@ -66,6 +68,7 @@ class Kind(enum.IntEnum):
     """an envelope as the agent sent it (wire.messages.Batch)"""
     CLEAR = 4
     GAP = 5
+    MERGE = 6
 
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -82,6 +85,16 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     lost: Count
     """lost in a crash of the hub, of those ingested"""
     first_ts: int
+    holding: bool = False
+    """whether batches that follow wait to be merged"""
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that was refused."""
+
+    sequence: Count
+    reason: str
+    packets: Count
 
 
 class RunNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,16 +109,33 @@ class RunNote(msgspec.Struct, frozen=True, kw_only=True):
     lost: Count = 0
     rejected: dict[str, Count] = {}
     rejected_batches: Count = 0
+    refused: Refused | None = None
+    """of these the last, if its number may come again"""
     counters: dict[str, int] = {}
+    cleared: Count = 0
+    """its last batch that the user threw away; it is counted, and may stand behind this record"""
     ended: bool = False
     reason: str = ""
+    offset_ns: int = 0
+    """hub's clock less the agent's, by which batches that follow are merged"""
 
 
 class ClearMark(msgspec.Struct, frozen=True, kw_only=True):
-    """The user threw all packets away."""
+    """The user threw all packets away. What the runs' notes call `cleared` may stand behind this record."""
 
-    sequences: dict[RunId, Count]
-    """last batch of each run that went; it may stand behind this record"""
+    packets: dict[RunId, Count] = {}
+    """that each run had brought, those lost in a crash included"""
+    bytes: Count = 0
+    """as in the totals"""
+
+
+class MergeNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Packets that waited to be merged went on, in that order."""
+
+    until_ns: int
+    """up to this key"""
+    holding: bool
+    """whether batches that follow wait"""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +218,7 @@ def read_segment(path: Path) -> Segment:
 _encoder: Final = msgspec.json.Encoder()
 
 
-def encode_note(note: Totals | RunNote | ClearMark | Gap) -> bytes:
+def encode_note(note: Totals | RunNote | ClearMark | MergeNote | Gap) -> bytes:
     """The payload of a record that is no batch."""
     return _encoder.encode(note)
 

@@ -4,8 +4,8 @@ import asyncio
 import errno
 import ipaddress
 import json
+import os
 import resource
-import ssl
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +17,18 @@ from aishark_panel.alerts.notify import Webhook
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
+from aishark_panel.streams.bodies import MAX_HEARD_BYTES, BodyLimit
 from aishark_panel.streams.door import HubServer
-from aishark_panel.streams.guard import MAX_BODY_BYTES
 from aishark_panel.streams.hub import DEFAULT_REQUESTS_PER_S, Hub
 from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
+from aishark_panel.streams.oidc import Provider
+from aishark_panel.streams.oidc_config import load_oidc
+from aishark_panel.streams.ringshares import RingShares
 from aishark_panel.streams.routes import make_application
 from aishark_panel.streams.session import DEFAULT_RING_BYTES
 from aishark_panel.streams.store import Store
 from aishark_panel.streams.uploads import DEFAULT_MAX_UPLOAD_BYTES
+from aishark_panel.transport import server_tls
 
 __all__ = ["HubConfig", "is_loopback", "serve_hub"]
 
@@ -47,11 +51,18 @@ class HubConfig:
     """folder of what outlives this process (streams/store.py); None: nothing does"""
     recordings: Path | None = None
     """folder of recordings; None: the user's data directory"""
+    recordings_bytes: int | None = None
+    """most bytes of all files there; None: what the disk has"""
     journal: Path | None = None
     """folder of the journal; None: packets are in memory only"""
     journal_bytes: int = DEFAULT_JOURNAL_BYTES
     """most bytes of one session's journal"""
     max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES
+    rings_bytes: int = 0
+    rings_bytes_each: int = 0
+    """most memory of all sessions' rings, and of one person's; 0: as the machine allows"""
+    oidc: Path | None = None
+    """file that says at which provider people may log in (streams/oidc_config.py); None: at none"""
     requests_per_s: float = DEFAULT_REQUESTS_PER_S
     """most requests of one key a second"""
     rules: tuple[str, ...] = ()
@@ -76,9 +87,10 @@ async def serve_hub(config: HubConfig) -> None:
 
     Raises ConfigError if it cannot bind, or cannot use its certificate, its folders or its rules.
     """
-    tls = _tls(config)
+    tls = server_tls(config.tls_cert, config.tls_key)
     rules = load_rules(config.rules, builtin=config.builtin_rules)
     webhook = Webhook(config.webhook) if config.webhook else None
+    provider = Provider(load_oidc(config.oidc, os.environ)) if config.oidc else None
     if not is_loopback(config.host) and not (tls or config.insecure):
         raise ConfigError(
             f"Listening on {config.host} without TLS would show the token and all packets to the network. "
@@ -98,16 +110,20 @@ async def serve_hub(config: HubConfig) -> None:
         config.token,
         ring_bytes=config.ring_bytes,
         recordings=config.recordings,
+        recordings_bytes=config.recordings_bytes,
         max_upload_bytes=config.max_upload_bytes,
         requests_per_s=config.requests_per_s,
         store=Store(config.state),
         rules=rules,
         webhook=webhook,
         journal=Journal(config.journal, limit_bytes=config.journal_bytes) if config.journal else None,
+        provider=provider,
+        ring_shares=RingShares.of_machine(config.ring_bytes, config.rings_bytes, config.rings_bytes_each),
     )
     hub.start()
     _allow_many_connections()
-    server = HubServer.open_at(hub.door, make_application(hub), tls=tls, max_body_bytes=MAX_BODY_BYTES)
+    application = BodyLimit(make_application(hub))
+    server = HubServer.open_at(hub.door, application, tls=tls, max_body_bytes=MAX_HEARD_BYTES)
     server.add_sockets(sockets)
     host, port = sockets[0].getsockname()[:2]
     scheme = "https" if tls else "http"
@@ -125,24 +141,6 @@ def _allow_many_connections() -> None:
     """Each needs a file descriptor, and the usual soft limit of 1,024 is for programs that use select()."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _tls(config: HubConfig) -> ssl.SSLContext | None:
-    """The certificate and key, for use; None without them. ConfigError if they cannot be used."""
-    if config.tls_cert is None and config.tls_key is None:
-        return None
-    if config.tls_cert is None or config.tls_key is None:
-        raise ConfigError("--tls-cert and --tls-key go together: the certificate and its private key, as PEM files.")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        # The empty password: without it OpenSSL asks for one on the terminal when the key is encrypted.
-        context.load_cert_chain(config.tls_cert, config.tls_key, password="")
-    except OSError as error:
-        names = f"{config.tls_cert} and {config.tls_key}"
-        raise ConfigError(
-            f"{names} are no certificate and its unencrypted key in PEM form: {error.strerror or error}"
-        ) from error
-    return context
 
 
 def _announce(url: str, config: HubConfig) -> None:

@@ -4,6 +4,7 @@ Everything is pure: frames and time come in as arguments. `ingest` is the hot pa
 time; all else may be called from other threads while it runs.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +20,9 @@ from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.feeds import Feeds
+from aishark_panel.streams.manifest import Recorded
 from aishark_panel.streams.matches import Matches
+from aishark_panel.streams.merge import MAX_WAITING_BYTES, WINDOW_NS, Merge, Piece
 from aishark_panel.streams.ring import BlockView, Ring
 from aishark_panel.streams.rollups import Rollups
 from aishark_panel.streams.segments import Gap
@@ -31,11 +34,14 @@ from aishark_panel.wire.pcapheaders import CaptureInterface, InterfaceCounters
 
 __all__ = ["DEFAULT_RING_BYTES", "JournalState", "Session", "SessionState"]
 
+log = logging.getLogger(__name__)
+
 DEFAULT_RING_BYTES: Final = 512 * 2**20
 MAX_INTERFACES: Final = 4_096
 MAX_GAPS: Final = 1_000
 """The newest are remembered."""
 _RATE_SPAN_S: Final = 2.0
+_END_OF_TIME: Final = 2**63 - 1
 
 SessionState = Literal["waiting", "capturing", "stopped", "ended"]
 
@@ -49,12 +55,14 @@ class JournalState:
     disk_bytes: int = 0
     waiting_bytes: int = 0
     """of all sessions: in memory, because it is not safe on the disk yet"""
+    durable_end: int = 0
+    """number of the first packet that a crash of the hub could take"""
     behind: bool = False
     """whether the disk is slower than the agents, who have to wait for it"""
 
 
 class Session:
-    """Packets of one or more agents, in the order the hub took them."""
+    """Packets of one or more agents: of several, merged by their time (streams/merge.py), else as the hub took them."""
 
     def __init__(
         self,
@@ -70,6 +78,11 @@ class Session:
         self.owner = owner
         """name of the person it belongs to; "" for the hub's own"""
         self.ring = Ring(ring_bytes)
+        self.merge = Merge()
+        self.holding = False
+        """whether packets of live agents wait in `merge` before they go on; if not, it is empty"""
+        self.failed = 0
+        """packets that could not be dissected: a defect of the hub"""
         self.rollups = Rollups()
         self.matches = Matches()
         self.feeds = Feeds()
@@ -86,6 +99,8 @@ class Session:
         """how far the hub is with reading the session back from its journal, in words; '' once it is done"""
         self.journal: Callable[[], JournalState] | None = None
         """how its journal fares; None: it has none"""
+        self.recordings: list[Recorded] = []
+        """oldest first"""
         self.lost_in_hub_crash = 0
         """packets that an earlier hub had taken, and that went with it"""
         self.gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
@@ -100,6 +115,15 @@ class Session:
         """packet time of the first and of the newest packet, ns; 0 before the first"""
         self._interfaces_lock = threading.Lock()
         self._rate_marks: deque[tuple[float, int, int]] = deque(maxlen=64)
+
+    @property
+    def safe_end(self) -> int:
+        """Packets before this number keep it: they survive a crash of the hub, or there is nothing to keep any."""
+        end = self.ring.end
+        if self.journal is None or self.recovering:
+            return end
+        state = self.journal()
+        return end if state.problem else min(state.durable_end, end)
 
     @property
     def conversations(self) -> Conversations:
@@ -187,51 +211,99 @@ class Session:
         gone.sort(key=lambda key: self.runs[key].left_ns)  # those that ended first: who is away may come back
         for key in gone[: max(0, len(gone) - keep)]:
             del self.runs[key]
+            self.merge.forget(key)
 
-    def ingest(self, run: AgentRun, batch: Frames | ColumnBatch, sequence: int, counters: dict[str, int]) -> None:
-        """Take one checked batch: dissect into the ring, count it, let the rules see it."""
+    def ingest(
+        self,
+        run: AgentRun,
+        batch: Frames | ColumnBatch,
+        sequence: int,
+        counters: dict[str, int],
+        now_ns: int | None = None,
+    ) -> None:
+        """Take one checked batch, which came in at `now_ns` (Unix time): count it, dissect it into the ring, let the
+        rules see it. Where several agents are at work, it waits for `release` in between; without a time it does not.
+        """
         if len(batch) and int(batch.iface.max()) >= len(run.link_types):
             raise ProtocolError(f"batch {sequence} names an interface that was not declared")
-
-        def see(view: BlockView) -> None:
-            self._roll_up(view)
-            self.alerts.take(*view, self.interfaces)
-
-        self._store(run, batch, run.link_types, run.iface_codes, see)
+        run.merge_offset_ns = run.offset_ns
+        self.holding = self.holding or self._is_merging
+        self._take(run, Piece(batch, run.link_types, run.iface_codes), self._see, now_ns)
         run.taken = sequence
         run.counters = counters
 
-    def restore(
-        self,
-        run: AgentRun,
-        batch: Frames | ColumnBatch,
-        link_types: npt.NDArray[np.int32],
-        iface_codes: npt.NDArray[np.uint16],
-    ) -> None:
+    def restore(self, run: AgentRun, piece: Piece, arrived_ns: int) -> None:
         """Take a batch that an earlier hub took, as it comes from the journal. Rules do not see it: what they had to
         say of it was said then."""
-        if len(batch) and int(batch.iface.max()) >= len(link_types):
+        if len(piece.content) and int(piece.content.iface.max()) >= len(piece.link_types):
             raise ProtocolError("a batch names an interface that was not declared")
-        self._store(run, batch, link_types, iface_codes, self._roll_up)
+        self._take(run, piece, self._roll_up, arrived_ns)
 
-    def _store(
-        self,
-        run: AgentRun,
-        batch: Frames | ColumnBatch,
-        link_types: npt.NDArray[np.int32],
-        iface_codes: npt.NDArray[np.uint16],
-        see: Callable[[BlockView], None],
-    ) -> None:
-        if isinstance(batch, Frames):
-            self.ring.append(batch, link_types, iface_codes, see)
+    def release(self, now_ns: int) -> int | None:
+        """Let packets go on that have waited for those of other agents for long enough; returns up to which key they
+        went, None if nothing changed."""
+        if not self.holding:
+            return None
+        self.holding = self._is_merging
+        until_ns = now_ns - WINDOW_NS
+        if not self.holding:
+            until_ns = _END_OF_TIME
+        elif self.merge.waiting_bytes > MAX_WAITING_BYTES:
+            until_ns = now_ns
         else:
-            self.ring.append_columns(batch, iface_codes, see)
-        if len(batch):
-            self.first_ts = self.first_ts or int(batch.ts[0])
-            self.last_ts = int(batch.ts[-1])
-        self.packets += len(batch)
-        self.bytes += int(batch.orig_len.sum(dtype=np.int64))
-        run.packets += len(batch)
+            newest = [self.merge.newest(key) for key, run in list(self.runs.items()) if run.is_feeding]
+            until_ns = max(until_ns, min(newest, default=until_ns))
+        waited = self.merge.rows
+        self._go_on(until_ns, self._see)
+        return until_ns if self.merge.rows < waited or not self.holding else None
+
+    def release_again(self, until_ns: int, *, holding: bool) -> None:
+        """Do as an earlier hub did, where `release` returned this."""
+        self._go_on(until_ns, self._roll_up)
+        self.holding = holding
+
+    @property
+    def _is_merging(self) -> bool:
+        return sum(run.is_feeding for run in list(self.runs.values())) > 1
+
+    def _take(self, run: AgentRun, piece: Piece, see: Callable[[BlockView], None], now_ns: int | None) -> None:
+        content = piece.content
+        rows = len(content)
+        if now_ns is None or run.hello.source == "replay" or not rows:  # the time of a file has nothing to do with now
+            self._store(piece, see)
+        elif self.holding:
+            self.merge.put(run.hello.run, piece, offset_ns=run.merge_offset_ns, arrived_ns=now_ns)
+        else:
+            self._store(piece, see)
+            last = int(content.ts[-1])
+            self.merge.passed(run.hello.run, last, offset_ns=run.merge_offset_ns, arrived_ns=now_ns)
+        self.packets += rows
+        self.bytes += int(content.orig_len.sum(dtype=np.int64))
+        run.packets += rows
+
+    def _go_on(self, until_ns: int, see: Callable[[BlockView], None]) -> None:
+        for piece in self.merge.take(until_ns):
+            end = self.ring.end
+            try:
+                self._store(piece, see)
+            except Exception:
+                # What is in it was checked as it came in; whose it is cannot be told any more.
+                log.exception("packets of session %s failed", self.name)
+                self.failed += len(piece.content) - (self.ring.end - end)
+
+    def _store(self, piece: Piece, see: Callable[[BlockView], None]) -> None:
+        content, link_types, iface_codes = piece
+        if isinstance(content, Frames):
+            self.ring.append(content, link_types, iface_codes, see)
+        else:
+            self.ring.append_columns(content, iface_codes, see)
+        if len(content):
+            self.first_ts = self.first_ts or int(content.ts[0])
+            self.last_ts = int(content.ts[-1])
+
+    def _see(self, view: BlockView) -> None:
+        self._roll_up(view)
+        self.alerts.take(*view, self.interfaces)
 
     def _roll_up(self, view: BlockView) -> None:
         packets, start, stop = view
@@ -239,10 +311,10 @@ class Session:
         self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
 
     def count_cleared(self, run: AgentRun, packets: int) -> None:
-        """Of a batch in the journal that was cleared before it could be written there."""
+        """Into an empty session: a run had brought so many packets more, which were cleared."""
         self.packets += packets
         run.packets += packets
-        self.ring.cleared += packets
+        self.ring.begin_after(self.packets, self.ring.cleared + packets)
 
     def begin_after(self, packets: int, cleared: int) -> None:
         """Go on numbering, in a new session, after packets that are gone: evicted, but for those that were cleared."""
@@ -252,6 +324,8 @@ class Session:
     def clear(self) -> None:
         """Throw away all packets (counted as cleared), rollups, conversations, alerts. Runs on the ingest worker."""
         self.alerts.clear()
+        self.ring.cleared += self.merge.rows
+        self.merge.clear()
         self.ring.clear()
         self.rollups.clear()
         self.matches.clear()
@@ -266,7 +340,7 @@ class Session:
         self.alerts.settle()
         runs = list(self.runs.values())
         active = [run for run in runs if run.connected and not run.ended]
-        if not runs or any(run.taken < run.received for run in active):
+        if not runs or self.merge.rows or any(run.taken < run.received for run in active):
             return
         if all(run.ended and run.taken >= run.received for run in runs):
             self.alerts.finish()
@@ -307,7 +381,11 @@ class Session:
     @property
     def reason(self) -> str:
         """Why nothing moves, or what is in the way; '' while packets may come."""
-        return self.recovering or self._idle_reason or self._journal_problem
+        return self.recovering or self._idle_reason or self._journal_problem or self._recording_problem
+
+    @property
+    def _recording_problem(self) -> str:
+        return next((r.reason for r in list(self.recordings) if r.state == "waiting"), "")
 
     @property
     def _journal_problem(self) -> str:
@@ -374,13 +452,22 @@ class Session:
             "cleared": self.ring.cleared,
             "conversations": len(self.conversations),
             "conversations_forgotten": self.conversations.forgotten,
+            "late": self.merge.late,
             "late_in_rollup": int(self.rollups.late[0]),
             "lost": self.lost,
             "journal": self._journal_stats(),
+            "recordings": self._recording_stats(),
             "left_out": self.left_out,
             "alerts": self.alerts.counts(),
             "subscriptions": self.feeds.stats(),
             "agents": [r.stats() for r in runs],
+        }
+
+    def _recording_stats(self) -> dict[str, Any]:
+        states = [r.state for r in list(self.recordings)]
+        return {
+            **{state: states.count(state) for state in ("recording", "waiting", "stopped", "failed")},
+            "reason": self._recording_problem,
         }
 
     def _journal_stats(self) -> dict[str, Any]:

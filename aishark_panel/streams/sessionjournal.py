@@ -15,6 +15,7 @@ from aishark_panel.streams.segments import (
     ClearMark,
     Gap,
     Kind,
+    MergeNote,
     RunNote,
     Totals,
     encode_note,
@@ -38,14 +39,17 @@ class SessionJournal:
         """bytes on the wire of all packets but those of the batch that is being written down"""
         self._counters: dict[str, dict[str, int]] = {}
         """what each run told with the batch before that"""
-        self._told: dict[str, tuple[Hello, tuple[InterfaceInfo, ...]]] = {}
+        self._told: dict[str, tuple[Hello, tuple[InterfaceInfo, ...], int]] = {}
         """what the open segment says of each run"""
+        self._holding = False
+        """whether batches wait to be merged, as the journal has it"""
         session.journal = self.state
 
     def state(self) -> JournalState:
         """How it fares now."""
         journal = self._journal
-        return JournalState(self._log.problem, self._log.disk_bytes, journal.waiting_bytes, self.is_behind)
+        log = self._log
+        return JournalState(log.problem, log.disk_bytes, journal.waiting_bytes, log.safe_packets + 1, self.is_behind)
 
     @property
     def is_behind(self) -> bool:
@@ -60,31 +64,40 @@ class SessionJournal:
     def go_on(self) -> None:
         """The session is back: what comes now follows what it has."""
         self._bytes = self._session.bytes
+        self._holding = self._session.holding
+        self.mark()
 
-    def batch(self, run: AgentRun, batch: Batch) -> bool:
-        """Write down a batch that has just come into the ring; False where there is no room for it: it has to come
-        `again`."""
+    def mark(self) -> None:
+        """The journal was given all that the ring has. Once that is safe, so are the packets and their numbers."""
+        if not any(run.unjournalled for run in self._session.runs.values()):
+            self._journal.mark(self._log, self._session.ring.end - 1)
+
+    def batch(self, run: AgentRun, batch: Batch, now_ns: int) -> bool:
+        """Write down a batch that has just come into the session, at a time; False where there is no room for it: it
+        has to come `again`."""
         run.unjournalled += batch.rows
         self._counters.setdefault(run.hello.run, {})
-        written = self._write_if_next(run, batch)
+        written = self._write_if_next(run, batch, now_ns)
         self._bytes, self._counters[run.hello.run] = self._session.bytes, batch.counters
         return written
 
-    def again(self, run: AgentRun, batch: Batch) -> bool:
-        """A batch that is in the ring came again: write it down if that is still to be done. As `batch`."""
-        return batch.sequence <= run.journalled or self._write_if_next(run, batch)
+    def again(self, run: AgentRun, batch: Batch, now_ns: int) -> bool:
+        """A batch that the session has came again: write it down if that is still to be done. As `batch`."""
+        return batch.sequence <= run.journalled or self._write_if_next(run, batch, now_ns)
 
-    def _write_if_next(self, run: AgentRun, batch: Batch) -> bool:
+    def _write_if_next(self, run: AgentRun, batch: Batch, now_ns: int) -> bool:
         if batch.sequence != run.journalled + 1 or (self._log.problem and self._journal.is_full):
             return False
         entries = self._segment_head() if self._segment_bytes == 0 or self._segment_bytes >= SEGMENT_BYTES else []
         known = self._told.get(run.hello.run)
-        if known is None or known[0] is not run.hello or known[1] is not run.interfaces:
+        if known is None or known[0] is not run.hello or known[1:] != (run.interfaces, run.merge_offset_ns):
             entries.append(self._run_entry(run))
-        entry = Entry(Kind.BATCH, batch.envelope, time.time_ns(), run=run.hello.run, sequence=batch.sequence)
+        if self._holding != self._session.holding:
+            entries.append(self._merge_entry(0))
+        entry = Entry(Kind.BATCH, batch.envelope, now_ns, run=run.hello.run, sequence=batch.sequence)
         self._put([*entries, entry])
         run.journalled = batch.sequence
-        run.unjournalled -= batch.rows
+        run.unjournalled -= batch.rows if batch.sequence > run.cleared else 0
         if run.unjournalled and run.journalled == run.taken:
             # The agent was killed, or given another session, before it could send these again: the next hub, which will
             # not have them, is to know that they are lost.
@@ -93,6 +106,14 @@ class SessionJournal:
             self._put([self._run_entry(run)])
         return True
 
+    def released(self, until_ns: int) -> None:
+        """Packets that waited to be merged went on."""
+        self._put([*self._head_if_none(), self._merge_entry(until_ns)])
+
+    def _merge_entry(self, until_ns: int) -> Entry:
+        self._holding = self._session.holding
+        return Entry(Kind.MERGE, encode_note(MergeNote(until_ns=until_ns, holding=self._holding)), time.time_ns())
+
     def note(self, run: AgentRun) -> None:
         """The run ended, or a batch of it was refused."""
         if self._segment_bytes:
@@ -100,10 +121,20 @@ class SessionJournal:
             self._put([self._run_entry(run)])
 
     def clear(self) -> None:
-        """The user threw all packets away, those included that are not written down yet."""
-        if self._segment_bytes or self._session.packets:
-            mark = ClearMark(sequences={key: run.taken for key, run in self._session.runs.items()})
-            self._put([*self._head_if_none(), Entry(Kind.CLEAR, encode_note(mark), time.time_ns())])
+        """The user threw all packets away. Those that are not written down yet need not be: the mark counts them."""
+        session = self._session
+        if not (self._segment_bytes or session.packets):
+            return
+        head = self._head_if_none()
+        runs = list(session.runs.values())
+        head += [self._run_entry(run) for run in runs if run.hello.run not in self._told]
+        for run in runs:
+            run.cleared, run.unjournalled = run.taken, 0
+        mark = ClearMark(
+            packets={run.hello.run: run.packets + run.lost_in_hub_crash for run in runs}, bytes=session.bytes
+        )
+        notes = [self._run_entry(run) for run in runs]
+        self._put([*head, Entry(Kind.CLEAR, encode_note(mark), time.time_ns()), *notes])
 
     def gap(self, gap: Gap) -> None:
         """Nothing was heard for a while."""
@@ -126,6 +157,7 @@ class SessionJournal:
             cleared=session.ring.cleared,
             lost=session.lost_in_hub_crash,
             first_ts=session.first_ts,
+            holding=self._holding,
         )
         self._segment_bytes = 0
         self._told.clear()
@@ -134,18 +166,21 @@ class SessionJournal:
         return [head, *(self._run_entry(run) for run in runs)]
 
     def _run_entry(self, run: AgentRun) -> Entry:
-        self._told[run.hello.run] = run.hello, run.interfaces
+        self._told[run.hello.run] = run.hello, run.interfaces, run.merge_offset_ns
         note = RunNote(
             hello=msgspec.structs.replace(run.hello, counters={}),
             interfaces=run.interfaces,
             sequence=run.journalled,
             packets=run.packets - run.unjournalled,
             lost=run.lost_in_hub_crash,
+            cleared=run.cleared,
             rejected=dict(run.rejected),
             rejected_batches=run.rejected_batches,
+            refused=run.refused,
             counters=self._counters.get(run.hello.run, run.counters),
             ended=run.ended,
             reason=run.reason,
+            offset_ns=run.merge_offset_ns,
         )
         return Entry(Kind.RUN, encode_note(note), time.time_ns())
 

@@ -2,16 +2,19 @@
 
 import logging
 import time
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import quote
 
+import msgspec
 from tornado.iostream import StreamClosedError
 
-from aishark_panel.errors import AisharkError, ConfigError, NotAuthorizedError
+from aishark_panel.errors import AisharkError, NotAuthorizedError
+from aishark_panel.streams.answers import AlertsAnswer, LedgerAnswer, SessionsAnswer, StatsAnswer
 from aishark_panel.streams.exports import FORMATS, export_chunks
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.hub import Ticket
 from aishark_panel.streams.ledger import ledger
+from aishark_panel.streams.operation import Query, operation
 from aishark_panel.streams.people import Person
 from aishark_panel.streams.session import Session
 
@@ -20,23 +23,57 @@ __all__ = ["ROUTES"]
 log = logging.getLogger(__name__)
 
 
-class Streams(Guarded):
-    """`GET /api/stream`: the sessions."""
+class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body that makes a session, or starts one again."""
 
+    id: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    """session to start again; none: a new one"""
+    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """of a new session; empty: the time"""
+
+
+class AlertsQuery(Query):
+    """Which alerts."""
+
+    since: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    """what an earlier answer gave as `next`"""
+
+
+class ExportQuery(Query):
+    """Which packets, and how."""
+
+    format: Literal["pcapng", "pcap", "parquet", "csv", "json", "arrow"] = "pcapng"
+    where: str = ""
+    """packets that match this expression"""
+    follow: bool = False
+    """go on while packets arrive"""
+
+
+class Streams(Guarded):
+    """`/api/stream`"""
+
+    for_guests = True
+
+    @operation("The sessions.", answer=SessionsAnswer)
     def get(self) -> None:
         self.finish({"sessions": self.hub.sessions(self.person)})
 
 
 class StreamStart(Guarded):
-    """`POST /api/stream/start`: start the session with the given id again, or make one with the given name."""
+    """`/api/stream/start`"""
 
-    def post(self) -> None:
-        body = self.json_body()
-        session_id, name = body.get("id"), body.get("name", "")
-        if not isinstance(name, str) or len(name) > 200 or not isinstance(session_id, str | None):
-            raise ConfigError("name is a text of at most 200 characters, id a session's id")
+    @operation(
+        "Make a session (201), or start one again (200).",
+        body=SessionRequest,
+        answer=StatsAnswer,
+        status=201,
+        also=(200,),
+        errors=(404,),
+    )
+    def post(self, *, body: SessionRequest) -> None:
+        session_id = body.id
         if session_id is None:
-            name = name or time.strftime("session %Y-%m-%d %H:%M:%S")
+            name = body.name or time.strftime("session %Y-%m-%d %H:%M:%S")
             session = self.hub.create_session(name, self.person.name)
             self.audit("session.create", session.id, name=session.name)
             self.set_status(201)
@@ -48,8 +85,9 @@ class StreamStart(Guarded):
 
 
 class Stream(Guarded):
-    """`DELETE /api/stream/:id`: stop the session's agents and forget its packets."""
+    """`/api/stream/:id`"""
 
+    @operation("Stop a session's agents and forget its packets.", status=204)
     async def delete(self, session_id: str) -> None:
         await self.hub.delete(session_id, self.person)
         self.audit("session.delete", session_id)
@@ -57,46 +95,43 @@ class Stream(Guarded):
 
 
 class StreamStats(Guarded):
-    """`GET /api/stream/:id/stats`"""
+    """`/api/stream/:id/stats`"""
 
+    @operation("The statistics of a session.", answer=StatsAnswer)
     def get(self, session_id: str) -> None:
         self.finish(self.hub.session(session_id, self.person).stats())
 
 
 class StreamLedger(Guarded):
-    """`GET /api/stream/:id/ledger`: where every packet is."""
+    """`/api/stream/:id/ledger`"""
 
+    @operation("Where every packet of a session is.", answer=LedgerAnswer)
     def get(self, session_id: str) -> None:
         self.finish(ledger(self.hub.session(session_id, self.person)))
 
 
 class StreamAlerts(Guarded):
-    """`GET /api/stream/:id/alerts?since=`: alerts that changed since that cursor, and how the rules fare."""
+    """`/api/stream/:id/alerts`"""
 
-    def get(self, session_id: str) -> None:
-        since = self.get_query_argument("since", "0")
-        if not since.isdecimal() or len(since) > 18:
-            raise ConfigError("since is the number that an earlier answer gave as next")
-        self.finish(self.hub.session(session_id, self.person).alerts.since(int(since)))
+    @operation("Alerts that changed, and how the rules fare.", query=AlertsQuery, answer=AlertsAnswer)
+    def get(self, session_id: str, *, query: AlertsQuery) -> None:
+        self.finish(self.hub.session(session_id, self.person).alerts.since(query.since))
 
 
 class StreamExport(Guarded):
-    """`GET /api/stream/:id/export?format=&where=&follow=`: the packets as a file, streamed."""
+    """`/api/stream/:id/export`"""
 
     needs: ClassVar = {"GET": "export"}
     _reader_left = False
 
-    async def get(self, session_id: str) -> None:
-        follow = self.get_query_argument("follow", "") not in ("", "0", "false")
-        await self.stream(
-            self.hub.session(session_id, self.person),
-            self.get_query_argument("format", "pcapng"),
-            self.get_query_argument("where", ""),
-            follow=follow,
-        )
+    @operation("The packets of a session as a file, streamed.", query=ExportQuery, media=tuple(FORMATS.values()))
+    async def get(self, session_id: str, *, query: ExportQuery) -> None:
+        session = self.hub.session(session_id, self.person)
+        await self.stream(session, query.format, query.where, follow=query.follow)
 
     async def stream(self, session: Session, export_format: str, where: str, *, follow: bool) -> None:
         """Send chunk by chunk; a reader that is slow, or gone, holds up nothing else."""
+        self.looks_at = session
         chunks = export_chunks(session, export_format, where, follow=follow, executor=self.hub.query_pool)
         first = await anext(chunks)  # errors of the request come here, before the first header
         self.audit("session.export", session.id, name=session.name, format=export_format, where=where)
@@ -109,7 +144,7 @@ class StreamExport(Guarded):
                 if self._reader_left:
                     break
                 if not self.is_admitted():
-                    raise NotAuthorizedError("the token has expired or was revoked")
+                    raise NotAuthorizedError("the token has expired or was revoked, or the session is not shared now")
                 if chunk:
                     self.write(chunk)
                     await self.flush()
@@ -136,15 +171,18 @@ def _attachment(name: str, suffix: str) -> str:
 
 
 class TicketExport(StreamExport):
-    """`GET /api/export/:ticket`: the same with a one-use ticket in place of the token."""
+    """`/api/export/:ticket`"""
 
     _ticket: Ticket | None = None
 
     def identify(self) -> Person | None:
         ticket = self.hub.redeem_ticket(self.request.path.rpartition("/")[2])
         self._ticket = ticket
-        return ticket.person if ticket and self.hub.people.admits(ticket.person, time.time()) else None
+        return ticket.person if ticket and self.hub.admission.admits(ticket.person, time.time()) else None
 
+    @operation(
+        "The export a ticket was issued for, once.", media=tuple(FORMATS.values()), errors=(401,), needs_token=False
+    )
     async def get(self, ticket: str) -> None:
         assert self._ticket is not None
         session = self.hub.session(self._ticket.session, self.person)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, Literal
 
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
@@ -10,6 +10,7 @@ from tornado.websocket import WebSocketClosedError
 from aishark_panel.errors import AisharkError, TooManyRequestsError
 from aishark_panel.streams.feeds import Wanted
 from aishark_panel.streams.guard import GuardedSocket, Route
+from aishark_panel.streams.operation import Query, operation
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.subscription import Subscription, Whence
 
@@ -21,25 +22,39 @@ MAX_SUBSCRIBERS: Final = 100
 """Of one session."""
 
 
+class SubscriptionQuery(Query):
+    """Which packets a subscription has, and how."""
+
+    where: str = ""
+    """packets that match this expression"""
+    columns: tuple[str, ...] = ()
+    """of docs/schema.md, and frame in Arrow; none: all columns"""
+    format: Literal["arrow", "json"] = "arrow"
+    """an Arrow IPC stream in each message, or JSON lines"""
+    start: str = "now"
+    """now, oldest, or a packet number"""
+    end: str = ""
+    """packet number before which it ends; empty: never"""
+    slow: Literal["skip", "wait"] = "skip"
+    """whether a client that is slower than the packets skips some or falls behind"""
+
+
 class SubscriberSocket(GuardedSocket):
-    """`GET /api/stream/:id/ws?where=&columns=&format=&start=&end=&slow=`: packets as binary messages, Arrow IPC streams
-    or JSON lines; what else there is to say is text."""
+    """`/api/stream/:id/ws`: packets are binary messages, what else there is to say is text."""
 
     kind = "subscriber"
     _task: asyncio.Task[None] | None = None
 
-    def open(self, session_id: str) -> None:
+    @operation("New packets as they come, or from any that the ring holds.", query=SubscriptionQuery, status=101)
+    def open(self, session_id: str, *, query: SubscriptionQuery) -> None:
         if not self.take_place():
             return
         try:
-            session = self.hub.session(session_id, self.person)
+            self.looks_at = session = self.hub.session(session_id, self.person)
             if session.feeds.stats()["open"] >= MAX_SUBSCRIBERS:
                 raise TooManyRequestsError(f"a session has at most {MAX_SUBSCRIBERS} subscribers; try again later")
-            columns = [c for c in self.get_query_argument("columns", "").split(",") if c]
-            where, form = self.get_query_argument("where", ""), self.get_query_argument("format", "arrow")
-            wanted = Wanted.parse(where, columns, form)
-            start, end = self.get_query_argument("start", "now"), self.get_query_argument("end", "")
-            whence = Whence.parse(start, end, self.get_query_argument("slow", "skip"))
+            wanted = Wanted.parse(query.where, query.columns, query.format)
+            whence = Whence.parse(query.start, query.end, query.slow)
         except AisharkError as error:
             self.refuse(str(error))
             return

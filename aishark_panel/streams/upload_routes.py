@@ -6,12 +6,15 @@ HEAD to find out where to go on, 409 where the offset is another.
 
 import base64
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 from tornado.web import stream_request_body
 
 from aishark_panel.errors import ConfigError
+from aishark_panel.streams.answers import UploadAnswer
 from aishark_panel.streams.guard import Guarded, Route
+from aishark_panel.streams.operation import operation
 from aishark_panel.streams.uploads import MAX_CHUNK_BYTES, Upload, UploadRequest
 
 __all__ = ["ROUTES"]
@@ -21,30 +24,30 @@ _LENGTH: Final = "Upload-Length"
 _CHECKSUM: Final = "Upload-Checksum"
 _CHUNK_S: Final = 120.0
 """Most time for a chunk."""
+_SAYS: Final = {_OFFSET: "the byte that is due", _LENGTH: "size of the file in bytes"}
+_Offset = Annotated[int, msgspec.Meta(ge=0, lt=10**18, description="where the chunk belongs, in bytes")]
 _MAX_HEARD_BYTES: Final = 8 * MAX_CHUNK_BYTES
 """A body that is too long is read up to here (and not kept): a peer that is still sending hears no answer."""
 
 
 class UploadStart(Guarded):
-    """`POST /api/uploads`: a file is going to come."""
+    """`/api/uploads`"""
 
-    async def post(self) -> None:
-        request = UploadRequest.parse(self.json_body())
-        if request.session is not None:
-            self.hub.session(request.session, self.person)  # so that an error comes before the bytes
+    @operation("Announce a capture file.", body=UploadRequest, answer=UploadAnswer, status=201, errors=(404, 409))
+    async def post(self, *, body: UploadRequest) -> None:
+        if body.session is not None:
+            self.hub.session(body.session, self.person)  # so that an error comes before the bytes
         upload = await self.hub.uploads.create(
-            request,
-            self.person.name,
-            lambda: self.hub.upload_target(request.name, request.session, self.person),
+            body, self.person.name, lambda: self.hub.upload_target(body.name, body.session, self.person)
         )
-        self.audit("upload.start", upload.id, name=request.name, size=request.size, session=request.session)
+        self.audit("upload.start", upload.id, name=body.name, size=body.size, session=body.session)
         self.set_status(201)
         self.finish(upload.status())
 
 
 @stream_request_body
 class UploadById(Guarded):
-    """`GET`, `HEAD`, `PATCH` and `DELETE /api/uploads/:id`: state, offset, next chunk, give up.
+    """`/api/uploads/:id`
 
     The body is streamed only because that is how Tornado lets one route take more, and longer, than the others.
     """
@@ -96,14 +99,24 @@ class UploadById(Guarded):
         if len(self._chunk) <= MAX_CHUNK_BYTES:
             self._chunk += chunk
 
+    @operation("How far an upload is.", answer=UploadAnswer, says=_SAYS)
     def get(self, upload_id: str) -> None:
         self._say_offset()
         self.finish(self._upload.status())
 
+    @operation("Which byte of an upload is due.", says=_SAYS)
     def head(self, upload_id: str) -> None:
         self._say_offset()
         self.finish()
 
+    @operation(
+        "The next chunk of a file.",
+        chunk="application/octet-stream",
+        headers={_OFFSET: _Offset},
+        answer=UploadAnswer,
+        says=_SAYS,
+        errors=(409,),
+    )
     async def patch(self, upload_id: str) -> None:
         self._received()
         upload = self._upload
@@ -128,6 +141,7 @@ class UploadById(Guarded):
             pass
         raise ConfigError(f"the header {_CHECKSUM} is 'sha256' and the digest in base64")
 
+    @operation("Give an upload up, or forget it.", status=204)
     async def delete(self, upload_id: str) -> None:
         await self.hub.uploads.delete(self._upload)
         self.audit("upload.delete", upload_id)

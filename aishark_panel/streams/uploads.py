@@ -57,14 +57,6 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     session: str | None = None
     """id of a session to add the packets to; None: a new one, named like the file"""
 
-    @classmethod
-    def parse(cls, body: object) -> "UploadRequest":
-        """From a JSON object. Raises ConfigError."""
-        try:
-            return msgspec.convert(body, cls)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"this does not describe an upload: {error}") from None
-
 
 @dataclass(slots=True)
 class Upload:

@@ -1,6 +1,6 @@
 // Agents. state: {agents: [{id, name, state, reason, origin, here, session, interfaces: [{name, filter}], filter, packets,
 // live, choice: null or {order, interfaces: [{name, up, addresses, packets_per_s, bits_per_s, captured, allowed}]},
-// packets_per_s, lost, left_out, round_trip_ms, answer: {order, kind, text}}], profiles: [{name, text}], problem, hub}
+// packets_per_s, lost, left_out, round_trip_ms, clock_offset_ms, answer: {order, kind, text}}], profiles: [{name, text}], problem, hub}
 
 export function render({ model }) {
   const list = h("ul", { class: "list", "aria-label": "Agents" });
@@ -102,13 +102,13 @@ export function render({ model }) {
     const origin = h("span", { class: "muted" });
     const reason = h("span", { class: "why" });
     const interfaces = h("span", { class: "interfaces" });
-    const [rate, packets, lost, left, trip] = [figure("rate", "packets/s"), figure("packets", "packets"), figure("lost", "lost"),
-      figure("left", "left out"), figure("trip", "ms round trip")];
+    const [rate, packets, lost, left, trip, clock] = [figure("rate", "packets/s"), figure("packets", "packets"), figure("lost", "lost"),
+      figure("left", "left out"), figure("trip", "ms round trip"), figure("clock", "clock")];
     const form = controls(first);
     const answer = h("p", { class: "answer", role: "status" });
     const element = h("li", { class: "agent" },
       h("div", { class: "line" }, h("i", { class: "lamp" }), h("b", {}, first.name), state, origin, reason),
-      h("div", { class: "line figures" }, rate, packets, lost, left, trip, interfaces), form.form, form.choice, answer);
+      h("div", { class: "line figures" }, rate, packets, lost, left, trip, clock, interfaces), form.form, form.choice, answer);
     return { element, fill(item) {
       element.dataset.state = item.state;
       put(state, item.state === "capturing" && !item.here ? `capturing into ${item.session}` : item.state);
@@ -125,6 +125,12 @@ export function render({ model }) {
       left.title = "By sampling or a rate limit, as it was told to";
       trip.hidden = !item.round_trip_ms || item.state === "offline";
       put(trip.firstChild, String(item.round_trip_ms));
+      const off = Math.abs(item.clock_offset_ms);
+      clock.hidden = !off || item.state === "offline";
+      put(clock.firstChild, off < 1000 ? `${off} ms` : `${si(off / 1000, "")} s`);
+      put(clock.lastChild, item.clock_offset_ms > 0 ? " slow" : " fast");
+      clock.title = "How far this host's clock is from the hub's. Packets of several agents are merged by the hub's clock; their times stay as they are.";
+      clock.classList.toggle("bad", off >= 1000);
       const key = JSON.stringify(item.interfaces);
       if (key !== interfaces.dataset.key) {
         interfaces.dataset.key = key;

@@ -98,6 +98,7 @@ class Agents(View):
             "lost": sum(n for name, n in counters.items() if name.startswith(_LOST)),
             "left_out": sum(counters.get(name, 0) for name in _LEFT_OUT),
             "round_trip_ms": round(agent["round_trip_ms"], 1),
+            "clock_offset_ms": round(agent["clock_offset_ms"], 1),
             "answer": self._answers.get(agent["id"]),
         }
 

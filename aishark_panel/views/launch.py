@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import ssl
 import subprocess
 import sys
 import webbrowser
@@ -21,13 +22,13 @@ from tornado.netutil import bind_sockets
 from aishark_panel.client import start_hub
 from aishark_panel.errors import AisharkError, ConfigError
 from aishark_panel.lifetime import until_told_to_stop
-from aishark_panel.transport import hub_address
+from aishark_panel.transport import hub_address, server_tls
 from aishark_panel.views.routes import ROUTES
 
 __all__ = ["run_dashboard"]
 
-_HOST: Final = "127.0.0.1"
-"""The page has no TLS of its own; who wants it elsewhere puts a proxy or an ssh tunnel before it (SECURITY.md)."""
+_LOCAL: Final = ("127.0.0.1", "::1", "localhost")
+"""Where the page is shown without TLS; who has no certificate puts a proxy or an ssh tunnel before it (SECURITY.md)."""
 APP: Final = Path(__file__).with_name("app.py")
 _SESSION_LIFE_MS: Final = 10_000
 """How long a page's server side outlives its lost browser; long enough for a reload of the network."""
@@ -42,10 +43,24 @@ def run_dashboard(
     browser: bool,
     agent: list[str] | None = None,
     hub_options: Sequence[str] = (),
+    host: str = "127.0.0.1",
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
 ) -> None:
-    """Run until Ctrl-C. Raises ConfigError if a port is in use, HubError if the hub does not start, and AisharkError
-    when hub or agent ends by itself with an error."""
-    port = _free_port(port)
+    """Run until Ctrl-C. `host` is the address to show the page on, by the name that browsers use.
+
+    Raises ConfigError if a port is in use or the page cannot be shown there, HubError if the hub does not start, and
+    AisharkError when hub or agent ends by itself with an error.
+    """
+    tls = server_tls(tls_cert, tls_key)
+    if tls is None and host not in _LOCAL:
+        raise ConfigError(
+            f"On {host} the page needs a certificate: add --tls-cert and --tls-key ('aishark tls init' makes them), or "
+            "leave --host out and use an ssh tunnel."
+        )
+    if host in ("0.0.0.0", "::", ""):
+        raise ConfigError(f"--host {host} is no name for browsers: give the one that they use, or the address.")
+    port = _free_port(host, port)
     with contextlib.ExitStack() as stack:
         hub = None
         if hub_url:
@@ -63,18 +78,16 @@ def run_dashboard(
             children["hub"] = hub.process
         if agent:
             children["agent"] = stack.enter_context(_agent(agent, hub_url, token, port))
-        asyncio.run(_serve(port, token, children, browser=browser))
+        asyncio.run(_serve(host, port, token, children, browser=browser, tls=tls))
 
 
-def _free_port(port: int) -> int:
+def _free_port(host: str, port: int) -> int:
     """The port if it can be listened on (0: any free one), so that an error comes before anything starts."""
     try:
-        sockets = bind_sockets(port, _HOST)
+        sockets = bind_sockets(port, host)
     except OSError as error:
         why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror})"
-        raise ConfigError(
-            f"Port {port} on {_HOST} {why}. Choose another with --port, or 0 for any free one."
-        ) from error
+        raise ConfigError(f"Port {port} on {host} {why}. Choose another with --port, or 0 for any free one.") from error
     number: int = sockets[0].getsockname()[1]
     for each in sockets:
         each.close()
@@ -104,14 +117,23 @@ def _agent(options: list[str], hub_url: str, token: str, page_port: int) -> Iter
             process.wait()
 
 
-async def _serve(port: int, token: str, children: "dict[str, subprocess.Popen[Any]]", *, browser: bool) -> None:
-    authority = f"{_HOST}:{port}"
+async def _serve(
+    host: str,
+    port: int,
+    token: str,
+    children: "dict[str, subprocess.Popen[Any]]",
+    *,
+    browser: bool,
+    tls: ssl.SSLContext | None,
+) -> None:
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     server = get_server(
         {"/": str(APP)},
         port=port,
-        address=_HOST,
+        address=host,
         loop=IOLoop.current(),
         websocket_origin=[authority, f"localhost:{port}"],
+        http_server_kwargs={"ssl_options": tls},
         extra_patterns=ROUTES,
         title="aishark",
         show=False,
@@ -121,7 +143,7 @@ async def _serve(port: int, token: str, children: "dict[str, subprocess.Popen[An
         check_unused_sessions_milliseconds=_SESSION_LIFE_MS,
     )
     server.start()
-    address = f"http://{authority}/login?token={token}"
+    address = f"{'https' if tls else 'http'}://{authority}/login?token={token}"
     print(f"\n  aishark is ready. Open\n\n    {address}\n\n  Ctrl-C stops it.\n", flush=True)
     if browser:
         await asyncio.to_thread(webbrowser.open, address)

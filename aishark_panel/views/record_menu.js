@@ -19,7 +19,7 @@ function recordMenu(send, scope) {
       element.dataset.state = item.state;
       const failed = item.failed ? `, ${count(item.failed)} failed` : "";
       put(facts, `${item.state}: ${count(item.written)} packets${failed}, ${si(item.bytes, "B")}`);
-      stop.hidden = item.state !== "recording";
+      stop.hidden = !["recording", "waiting"].includes(item.state);
       put(where, [item.folder, item.file].filter(Boolean).join("/"));
       put(reason, item.reason);
       reason.hidden = !item.reason;

@@ -9,6 +9,7 @@ Protocols go by their names, which the head has, because their codes are those o
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -91,6 +92,35 @@ class ColumnBatch:
     @property
     def iface(self) -> npt.NDArray[np.uint16]:
         return self.columns["iface"]
+
+    def take(self, rows: slice | npt.NDArray[np.intp]) -> "ColumnBatch":
+        """Some rows, with all texts."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return ColumnBatch(len(columns["ts"]), columns, self.text_ends, self.text_data)
+
+    @classmethod
+    def joined(cls, batches: Sequence["ColumnBatch"]) -> "ColumnBatch":
+        """All rows of some batches, one behind the other; it may be longer than what fits in a message."""
+        columns = {}
+        for name in dict.fromkeys(name for batch in batches for name in batch.columns):
+            spec, pieces, texts = column(name), [], 0
+            for batch in batches:
+                values = batch.columns.get(name)
+                if values is None:
+                    values = np.zeros((batch.rows, *spec.shape), spec.dtype)
+                elif spec.kind is Kind.TEXT:
+                    values = np.where(values, values + values.dtype.type(texts), 0).astype(values.dtype)
+                texts += len(batch.text_ends) - 1
+                pieces.append(values)
+            columns[name] = np.concatenate(pieces)
+        begins = np.cumsum([0, *(len(batch.text_data) for batch in batches)])
+        ends = [batch.text_ends[1:] + np.int32(begin) for batch, begin in zip(batches, begins[:-1], strict=True)]
+        return cls(
+            sum(batch.rows for batch in batches),
+            columns,
+            np.concatenate([np.zeros(1, np.int32), *ends]),
+            np.concatenate([batch.text_data for batch in batches]),
+        )
 
     @classmethod
     def from_packets(cls, packets: Packets) -> "ColumnBatch":

@@ -27,6 +27,7 @@ __all__ = [
     "Ack",
     "AgentMessage",
     "Batch",
+    "BatchRefused",
     "CaptureSettings",
     "CodecName",
     "End",
@@ -190,6 +191,13 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
     durable: Count
 
 
+class BatchRefused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+    """Hub will not take a batch; it closes the connection with code 1008 after this."""
+
+    sequence: Count
+    reason: str
+
+
 class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat_reply"):
     """Hub's answer to Heartbeat."""
 
@@ -241,7 +249,7 @@ class StopCapture(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     """names this order in the answer"""
 
 
-HubMessage = Welcome | Ack | HeartbeatReply | StartCapture | StopCapture | ListInterfaces | TryFilter
+HubMessage = Welcome | Ack | BatchRefused | HeartbeatReply | StartCapture | StopCapture | ListInterfaces | TryFilter
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from aishark_panel.wire.messages import (
     Ack,
     AgentMessage,
     Batch,
+    BatchRefused,
     Hello,
     HubMessage,
     Reply,
@@ -38,7 +39,7 @@ from aishark_panel.wire.messages import (
     encode_control,
 )
 
-__all__ = ["WINDOW_BYTES", "AgentEnd", "ClientEnd", "HubEnd", "error_reply", "peer_error"]
+__all__ = ["WINDOW_BYTES", "AgentEnd", "BadBatchError", "ClientEnd", "HubEnd", "error_reply", "peer_error"]
 
 WINDOW_BYTES: Final = 16 * 2**20
 """Credit of one agent: envelope bytes sent but not yet taken. Bounds what the hub buffers per agent."""
@@ -70,6 +71,8 @@ class AgentEnd:
             raise ProtocolError(f"hub sent {type(event).__name__} before its welcome")
         elif isinstance(event, Ack):
             self._take_ack(event)
+        elif isinstance(event, BatchRefused) and not self.taken < event.sequence <= self.sent:
+            raise ProtocolError(f"hub refused batch {event.sequence} of {self.taken + 1} to {self.sent} under way")
         return event
 
     def _take_welcome(self, welcome: Welcome) -> None:
@@ -107,6 +110,14 @@ class AgentEnd:
         self.in_flight_bytes += size_bytes
 
 
+class BadBatchError(ProtocolError):
+    """What came as batch `sequence` is none."""
+
+    def __init__(self, sequence: int, reason: str) -> None:
+        super().__init__(reason)
+        self.sequence = sequence
+
+
 class HubEnd:
     """The hub's end: takes the hello, then batches in order; keeps what it has promised."""
 
@@ -118,7 +129,6 @@ class HubEnd:
         self.durable = 0
         self.pending_bytes = 0
         """envelope bytes received but not yet taken"""
-        self.duplicates = 0
         self._pending: deque[tuple[int, int]] = deque()
 
     @property
@@ -146,9 +156,11 @@ class HubEnd:
     def _receive_batch(self, message: bytes) -> Batch | None:
         if self.hello is None:
             raise ProtocolError("agent sent a batch before its hello")
-        batch = Batch.unpack(message)
+        try:
+            batch = Batch.unpack(message)
+        except ProtocolError as error:
+            raise BadBatchError(self.received + 1, str(error)) from error
         if batch.sequence <= self.received:
-            self.duplicates += 1
             return None
         if batch.sequence != self.received + 1:
             raise ProtocolError(f"batch {batch.sequence} came after {self.received}")

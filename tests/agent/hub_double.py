@@ -20,7 +20,7 @@ from aishark_panel.agent.encode import BatchLimits
 from aishark_panel.agent.runner import Agent, AgentConfig
 from aishark_panel.agent.source import SourceInterface, SourceKind
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import Batch, Heartbeat, HeartbeatReply, Hello, State, encode_control
+from aishark_panel.wire.messages import Batch, BatchRefused, Heartbeat, HeartbeatReply, Hello, State, encode_control
 from aishark_panel.wire.protocol import HubEnd
 from tests.traffic import frames
 
@@ -49,6 +49,9 @@ class HubDouble:
         self.next_sequence: int | None = None
         """what it says in its welcome, if not the truth"""
         self.before_batch: Callable[[Link], Awaitable[None]] | None = None
+        self.refused_batch: Callable[[Batch], bool] = lambda _: False
+        """which batches it does not take"""
+        self.refusals = 0
         self.links: list[Link] = []
         self._sockets = bind_sockets(port, "127.0.0.1")
         self._server = HTTPServer(Application([("/api/agents/ws", Link, {"hub": self})]), ssl_options=tls)
@@ -114,6 +117,11 @@ class Link(WebSocketHandler):
 
     def _take(self, batch: Batch) -> None:
         self.hub.counters.append(batch.counters)
+        if self.hub.refused_batch(batch):
+            self.hub.refusals += 1
+            self.say(encode_control(BatchRefused(sequence=batch.sequence, reason="it is wrong")))
+            self.close(1008, "it is wrong")
+            return
         if batch.sequence > self.hub.taken:
             taken = batch.content()
             assert isinstance(taken, Frames)

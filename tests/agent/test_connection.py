@@ -3,16 +3,20 @@
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from aishark_panel.agent import connection
+from aishark_panel.agent import connection, intime, outbox
 from aishark_panel.agent.connection import LinkOptions
+from aishark_panel.agent.spool import Spool
 from aishark_panel.agent.tally import PARTS
 from aishark_panel.errors import HubUnreachableError, NotAuthorizedError, ProtocolError
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import Batch
 from tests.agent.hub_double import HubDouble, Link, NumberedSource, agent_config, running, until
 
 
@@ -203,6 +207,51 @@ def test_without_a_spool_a_refused_key_ends_the_agent(known: bool) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("spool_after_s", [60.0, 0.0], ids=["in memory", "spooled"])
+def test_a_batch_that_is_refused_for_good_is_given_up_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spool_after_s: float
+) -> None:
+    monkeypatch.setattr(outbox, "SPOOL_AFTER_S", spool_after_s)
+    wrong: list[int] = []
+
+    def refuse(batch: Batch) -> bool:
+        taken = batch.content()
+        assert isinstance(taken, Frames)
+        numbers = [int.from_bytes(taken.frame(i)[42:50], "big") for i in range(len(taken))]
+        if batch.sequence == 5 and numbers:
+            wrong[:] = numbers
+        return batch.sequence == 5 and bool(numbers)
+
+    async def run() -> None:
+        hub = HubDouble()
+        hub.keeps_up = False  # so the agent has to keep all it sent
+        hub.refused_batch = refuse
+        source = NumberedSource(stop_at=2_000)
+        async with running(agent_config(hub.url, tmp_path), source) as (agent, _):
+            await until(lambda: len(wrong) and len(hub.numbers) == 2_000 - len(wrong), "all but one batch")
+            refusals = hub.refusals  # of which the agent heard three in words; a broken line may cost some
+            assert refusals >= connection.MAX_REFUSALS
+            assert agent.counters()["dropped_refused"] == len(wrong)
+        assert hub.numbers == [number for number in range(2_000) if number not in wrong]
+        assert all_add_up(hub)
+
+        hub.links.clear()  # another life of the agent; the hub was killed, and has nothing but what was durable
+        hub.numbers.clear()
+        hub.taken = hub.durable
+        async with running(agent_config(hub.url, tmp_path), NumberedSource(first=2_000, stop_at=2_500)) as (agent, _):
+            await until(lambda: len(hub.numbers) == 2_500 - len(wrong), "all packets again")
+            assert (agent.counters()["dropped_refused"], agent.counters()["lost_in_agent_crash"]) == (len(wrong), 0)
+            hub.make_durable()
+            await until(lambda: agent.counters()["delivered"] == 2_500 - len(wrong), "all durable")
+        assert hub.numbers == [number for number in range(2_500) if number not in wrong]
+        assert hub.refusals == refusals
+        assert len({hello.run for hello in hub.hellos}) == 1
+        assert all_add_up(hub)
+        await hub.close()
+
+    asyncio.run(run())
+
+
 def test_only_what_is_durable_is_forgotten(tmp_path: Path) -> None:
     async def run() -> None:
         hub = HubDouble()
@@ -257,5 +306,53 @@ def test_a_hub_never_reached_is_given_up() -> None:
         async with running(agent_config(hub.url, link=link), NumberedSource()) as (_, task):
             with pytest.raises(HubUnreachableError, match="No hub answers"):
                 await asyncio.wait_for(task, 10)
+
+    asyncio.run(run())
+
+
+def test_a_disk_that_hangs_does_not_keep_the_agent_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox, "SPOOL_AFTER_S", 0.0)
+    monkeypatch.setattr(intime, "EXIT_S", 0.1)
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        hangs.set()
+        go_on.wait(60)
+        raise OSError
+
+    monkeypatch.setattr(Spool, "append", hang)
+
+    async def run() -> None:
+        hub = HubDouble()
+        hub.keeps_up = False
+        async with running(agent_config(hub.url, tmp_path), NumberedSource(stop_at=500)) as (_, task):
+            await until(hangs.is_set, "the disk to hang")
+            task.cancel()
+            async with asyncio.timeout(10):
+                await asyncio.wait([task])
+        assert "the disk of the spool hangs" in caplog.text
+        go_on.set()
+        await hub.close()
+
+    asyncio.run(run())
+
+
+def test_times_without_capture_outlive_the_process(tmp_path: Path) -> None:
+    class Interrupted(NumberedSource):
+        def counters(self) -> dict[str, int]:
+            return super().counters() | {"gaps": 2, "gap_ms": 700}
+
+    async def run() -> None:
+        hub = HubDouble()
+        for life in (1, 2):
+            source = Interrupted(stop_at=100)
+            async with running(agent_config(hub.url, tmp_path), source) as (agent, _):
+                expected = 2 * life
+                told = agent.counters
+                await until(lambda told=told, expected=expected: told().get("gaps") == expected, "the gaps")  # type: ignore[misc]
+                assert agent.counters()["gap_ms"] == 700 * life
+        await hub.close()
 
     asyncio.run(run())

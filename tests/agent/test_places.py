@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -9,6 +10,8 @@ from aishark_panel.agent.places import MAX_PLACES, Places
 from aishark_panel.agent.source import SourceInterface
 from aishark_panel.errors import CaptureError
 from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.messages import decode_agent_message, encode_control
+from tests.traffic import hello
 
 
 def interfaces(*names: str, **more: str) -> list[SourceInterface]:
@@ -72,3 +75,10 @@ def test_there_are_no_more_places_than_an_agent_may_announce() -> None:
     assert named(places, 0, 1, 2, 3) == ["any", "eth0", "any", "veth7"]
     with pytest.raises(CaptureError, match="eth1 is one more"):
         places.follow(interfaces("eth1"))
+
+
+def test_a_thousand_interfaces_with_long_filters_fit_into_a_greeting() -> None:
+    places = Places()
+    places.follow([SourceInterface(f"vethabcdef{i:05}", 1, 262_144, "port 1 or " * 200) for i in range(MAX_PLACES)])
+    greeting = msgspec.structs.replace(hello(), interfaces=places.infos())
+    assert decode_agent_message(encode_control(greeting)) == greeting

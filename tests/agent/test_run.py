@@ -253,3 +253,19 @@ def test_a_disk_too_small_for_the_counters_is_told_at_the_start(tmp_path: Path) 
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
     assert "cannot be used: File too large" in done.stderr
+
+
+def test_a_folder_that_is_open_to_others_is_closed_or_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "spool"
+    open_with(folder, batch)
+    folder.chmod(0o755)
+    open_run(folder, HUB, "s").close()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert "was open to other users (mode 0755)" in caplog.text
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "somebody's").touch()
+    with pytest.raises(ConfigError, match="open to other users"):
+        open_run(shared, HUB, "s")
+    assert shared.stat().st_mode & 0o7777 == 0o1777

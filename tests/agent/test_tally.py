@@ -27,11 +27,12 @@ def test_the_numbers_outlive_the_process(tmp_path: Path) -> None:
     tally.move(captured=7, in_encoder=7)
     tally.move(in_encoder=-7, outbox=7)
     tally.made(1, 7)
-    tally.saw(matched=9, kernel_dropped=1)
+    tally.saw({"matched": 9, "kernel_dropped": 1, "gaps": 2, "gap_ms": 700})
     numbers = opened(tmp_path / "counters").read()
     assert numbers is not None
     assert {name: count for name, count in numbers.items() if count} == {
-        "captured": 7, "outbox": 7, "next_sequence": 2, "matched": 9, "kernel_dropped": 1, "alive_ns": 17,
+        "captured": 7, "outbox": 7, "next_sequence": 2, "matched": 9, "kernel_dropped": 1, "gaps": 2, "gap_ms": 700,
+        "alive_ns": 17,
     }  # fmt: skip
     assert opened(tmp_path / "counters").rows(1) == 7
     tally.close()

@@ -1,4 +1,5 @@
-"""An agent is light: importing all of it loads neither pandas nor a front end, though both are installed."""
+"""An agent is light: importing all of it loads neither pandas, nor a front end, nor what hubs need, though all are
+installed."""
 
 import importlib.util
 import subprocess
@@ -8,7 +9,7 @@ import pytest
 
 from tests.codebase.sources import MODULES, ROOT
 
-HEAVY = ("bokeh", "holoviews", "pandas", "panel", "scapy")
+HEAVY = ("argon2", "bokeh", "holoviews", "pandas", "panel", "scapy", "sqlalchemy")
 AGENT = [m.name for m in MODULES if m.name == "aishark_panel.agent" or m.name.startswith("aishark_panel.agent.")]
 
 PROGRAM = """

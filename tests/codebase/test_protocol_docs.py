@@ -28,7 +28,10 @@ def test_every_route_is_documented(pattern: str) -> None:
 
 
 def _readable(pattern: str) -> str:
-    return pattern.replace("([0-9a-f]+)", ":id").replace(r"([\w-]+)", ":ticket").replace("([^/]+)", ":name")
+    names = {"([0-9a-f]+)": ":id", r"([\w-]+)": ":ticket", "([^/]+)": ":name", "([1-9][0-9]{0,15})": ":number"}
+    for group, name in names.items():
+        pattern = pattern.replace(group, name)
+    return pattern.replace("\\", "")
 
 
 @pytest.mark.parametrize("method", [*METHODS, *METHODS_OF_THE_HUB])

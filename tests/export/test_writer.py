@@ -26,7 +26,7 @@ from tests.wire.capture_bytes import read_all
 
 HOSTILE = '=cmd("x"),\r\n\x1b[31m\u202etxt'
 INTERFACES = [Interface("web1", "eth0", 1), Interface("web2", HOSTILE, 1)]
-TABLES = [".parquet", ".arrow", ".csv", ".json"]
+TABLES = [".parquet", ".arrow", ".arrows", ".csv", ".json"]
 
 
 def packets_of(frames: Frames, link_types: Sequence[int] = (1, 1)) -> Packets:
@@ -58,10 +58,12 @@ def export(packets: Packets, path: Path, columns: Sequence[str] = (), rows: Sequ
 
 
 def table(path: Path) -> pa.Table:
-    return pq.read_table(path) if path.suffix == ".parquet" else pa.ipc.open_file(path).read_all()
+    if path.suffix == ".parquet":
+        return pq.read_table(path)
+    return (pa.ipc.open_file if path.suffix == ".arrow" else pa.ipc.open_stream)(path.read_bytes()).read_all()
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".arrows"])
 def test_tables_hold_what_the_packets_hold(packets: Packets, tmp_path: Path, suffix: str) -> None:
     written = table(export(packets, tmp_path / f"out{suffix}", (*ARROW_NAMES, "frame")))
     expected = packets.to_arrow(INTERFACES, (*ARROW_NAMES, "frame"))
@@ -122,7 +124,7 @@ def test_text_is_aligned_and_cannot_control_a_terminal(packets: Packets, tmp_pat
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_selection_may_be_empty(packets: Packets, tmp_path: Path, suffix: str) -> None:
     path = export(packets, tmp_path / f"out{suffix}", rows=())
-    if suffix in (".parquet", ".arrow"):
+    if suffix in (".parquet", ".arrow", ".arrows"):
         assert table(path).num_rows == 0
         assert table(path).column_names == list(ARROW_NAMES)
     elif suffix in (".pcap", ".pcapng"):

@@ -1,7 +1,7 @@
 """Mutated frames into the dissector: no fault, and each row follows from its frame alone.
 
 AISHARK_FUZZ_FRAMES sets how many frames are made (its default is for every run of the tests; ten million take some
-minutes). The seed of a failing batch is in the message.
+20 s). The seed of a failing batch is in the message.
 """
 
 import os

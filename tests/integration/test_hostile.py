@@ -150,6 +150,8 @@ def test_tiny_batches_in_a_row_cost_no_memory_and_all_arrive(hub: EmbeddedHub) -
             pass
         await sending
         socket.close()
+        while await socket.read_message() is not None:
+            pass
 
     asyncio.run(run())
     stats = stats_when(hub, session_of(hub, "tiny"), lambda s: s["packets"] == batches, "all of them")

@@ -41,7 +41,11 @@ def session(hub: EmbeddedHub, capture_file: Path) -> str:
 @pytest.mark.parametrize("path", [*(pattern for pattern, _ in ROUTES), "/", "/nowhere", "/static/x.js", "/favicon.ico"])
 @pytest.mark.parametrize("token", ["", "wrong"])
 def test_every_route_refuses_who_has_no_token(hub: EmbeddedHub, path: str, method: str, token: str) -> None:
-    status, body = call(hub, method, re.sub(r"\(.*?\)", "0123456789ab", path), token=token)
+    path = re.sub(r"\(.*?\)", "0123456789ab", path).replace("\\", "")
+    status, body = call(hub, method, path, token=token)
+    if (path, method, token) == ("/api/health", "GET", ""):
+        assert (status, json.loads(body)) == (200, {"state": "alive"})
+        return
     assert status == 401
     assert json.loads(body)["error"]["kind"] == "NotAuthorizedError"
 

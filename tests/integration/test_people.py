@@ -54,13 +54,15 @@ class Belongings:
     key: str
     upload: str
     recording: str
+    link: str = NOBODYS
     profile: str = "anns filter"
 
     def path(self, pattern: str) -> str:
         """A route with these ids in it."""
         ids = {"stream": self.session, "agents": self.agent, "uploads": self.upload, "recordings": self.recording}
-        ids |= {"profiles": "anns%20filter", "tokens": NOBODYS, "export": NOBODYS}
-        return re.sub(r"(\w+)/\([^)]*\)", lambda found: f"{found[1]}/{ids[found[1]]}", pattern)
+        ids |= {"profiles": "anns%20filter", "tokens": NOBODYS, "export": NOBODYS, "packets": "1"}
+        ids |= {"users": "ann", "shares": "carl", "links": self.link}
+        return re.sub(r"(\w+)/\([^)]*\)", lambda found: f"{found[1]}/{ids[found[1]]}", pattern).replace("\\", "")
 
 
 @contextlib.contextmanager
@@ -93,7 +95,10 @@ def anns(hub: EmbeddedHub, ann: EmbeddedHub, capture_file: Path) -> Iterator[Bel
         status = await client.upload(capture_file)
         await client.profile_save("anns filter", filter="tcp port 4711")
         recording = await client.record_start(status["session"])
-        return Belongings(status["session"], agent["id"], agent["key"], status["id"], recording["id"])
+        link = await client.link(status["session"], 600)
+        await client.share(status["session"], "carl", ["view", "export"])
+        ids = status["session"], agent["id"], agent["key"], status["id"], recording["id"], link["id"]
+        return Belongings(*ids)
 
     made = ask(ann, make)
     with sending_agent(hub, made.key):
@@ -102,14 +107,16 @@ def anns(hub: EmbeddedHub, ann: EmbeddedHub, capture_file: Path) -> Iterator[Bel
 
 
 def test_what_is_anothers_is_not_there(ann: EmbeddedHub, bob: EmbeddedHub, anns: Belongings) -> None:
-    before = {path: call(ann, "GET", path)[1] for path in ("/api/profiles", f"/api/stream/{anns.session}/recordings")}
-    secrets = [s.encode() for s in (anns.session, anns.agent, anns.upload, anns.recording, "4711", "anns")]
+    below = (f"/api/stream/{anns.session}/{of_it}" for of_it in ("recordings", "shares", "links"))
+    before = {path: call(ann, "GET", path)[1] for path in ("/api/profiles", *below)}
+    ids = (anns.session, anns.agent, anns.upload, anns.recording, anns.link)
+    secrets = [s.encode() for s in (*ids, "4711", "anns", "carl")]
     for pattern, _ in ROUTES:
         for method in ("GET", "POST", "PATCH", "DELETE"):
             path = anns.path(pattern)
             status, body = call(bob, method, path, {} if method in ("POST", "PATCH") else None)
             answer = f"{method} {path}: {status} {body[:300]!r}"
-            if "(" in pattern and not pattern.startswith(("/api/tokens", "/api/export")):
+            if "(" in pattern and not pattern.startswith(("/api/tokens", "/api/export", "/api/users")):
                 # A plain request to a WebSocket gets 400 before anything is looked up; another test opens them.
                 assert status in ((400, 405) if pattern.endswith("/ws") else (404, 405)), answer
             assert status >= 400 or not [secret for secret in secrets if secret in body], answer
@@ -126,7 +133,7 @@ def test_an_id_of_anothers_is_answered_like_one_that_never_was(bob: EmbeddedHub,
             theirs = call(bob, method, anns.path(pattern))
             never = call(bob, method, nobodys.path(pattern))
             said = theirs[1]
-            for own in (anns.session, anns.agent, anns.upload, anns.recording):
+            for own in (anns.session, anns.agent, anns.upload, anns.recording, anns.link):
                 said = said.replace(own.encode(), NOBODYS.encode())
             assert (theirs[0], said) == never
 
@@ -188,6 +195,16 @@ def test_a_person_who_comes_first_has_a_session_to_look_at(hub: EmbeddedHub) -> 
         ("GET", "/api/tokens", "admin"),
         ("POST", "/api/tokens", "admin"),
         ("DELETE", f"/api/tokens/{NOBODYS}", "admin"),
+        ("GET", "/api/users", "admin"),
+        ("POST", "/api/users", "admin"),
+        ("PATCH", "/api/users/ann", "admin"),
+        ("POST", f"/api/agents/{NOBODYS}/key", "capture"),
+        ("GET", f"/api/stream/{NOBODYS}/shares", "capture"),
+        ("POST", f"/api/stream/{NOBODYS}/shares", "capture"),
+        ("DELETE", f"/api/stream/{NOBODYS}/shares/ann", "capture"),
+        ("GET", f"/api/stream/{NOBODYS}/links", "capture"),
+        ("POST", f"/api/stream/{NOBODYS}/links", "capture"),
+        ("DELETE", f"/api/stream/{NOBODYS}/links/{NOBODYS}", "capture"),
         ("GET", "/api/agents/ws", "capture"),
     ],
 )

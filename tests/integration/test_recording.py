@@ -214,14 +214,14 @@ def test_a_deleted_session_ends_its_recording_and_leaves_its_files(
         assert sum(len(frames) for frames in capture) == 10_000
 
 
-def test_a_full_disk_ends_the_recording_and_not_the_capture(tmp_path: Path) -> None:
+def test_a_full_disk_makes_recordings_wait_and_the_capture_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "small"
     folder.mkdir()
     allowed = subprocess.run(["unshare", "-Urm", "true"], capture_output=True)
     if allowed.returncode:
         pytest.skip("no mount namespace can be made here")
-    script = 'mount -t tmpfs -o size=4m none "$1" && shift && exec "$@"'
-    command = [sys.executable, "-m", "aishark_panel", "hub", "--embedded", "--port", "0", "--ring-mib", "48"]
+    script = 'mount -t tmpfs -o size=8m none "$1" && shift && exec "$@"'
+    command = [sys.executable, "-m", "aishark_panel", "hub", "--embedded", "--port", "0", "--ring-mib", "96"]
     process = subprocess.Popen(
         ["unshare", "-Urm", "sh", "-c", script, "sh", str(folder), *command, "--recordings", str(folder)],
         env={**os.environ, "AISHARK_TOKEN": "t"},
@@ -234,23 +234,44 @@ def test_a_full_disk_ends_the_recording_and_not_the_capture(tmp_path: Path) -> N
     try:
         wait_until_ready(hub)
         inside = Path(f"/proc/{process.pid}/root{folder}")
-        with made_up_traffic(hub, "live", 20_000):
+        with made_up_traffic(hub, "live", 10_000):
             session = session_of(hub, "live")
             for export_format in ("pcapng", "parquet"):
                 record(hub, session, export_format, rotate_s=0.5)
-                failed = wait_for(lambda: ended(hub, session), "the disk to be full")
-                assert "takes no more (No space left on device). Capture goes on." in failed["reason"]
-                assert failed["offered"] == failed["written"] + failed["failed"]
-                assert failed["failed"] > 0
-                assert sum(f["packets"] for f in failed["files"]) == failed["written"]
-                for file in failed["files"]:
+            waiting = wait_for(lambda: all_wait(hub, session), "the disk to be full")
+            for each in waiting:
+                assert "waits: " in each["reason"]
+                assert "takes no more (No space left on device). Capture goes on." in each["reason"]
+            stats = ask(hub, lambda c: c.stats(session))
+            assert stats["recordings"]["waiting"] == 2
+            assert stats["reason"] == stats["recordings"]["reason"] == waiting[0]["reason"]
+            assert {line["state"] for line in ask(hub, lambda c: c.ledger(session))["recordings"]} == {"waiting"}
+            wait_for(lambda: ask(hub, lambda c: c.stats(session))["packets"] > stats["packets"], "capture to go on")
+            before = {each["id"]: each["written"] for each in waiting}
+            wait_for(lambda: list(inside.glob("live-*.pcapng")), "a whole file on the full disk")
+            for file in inside.glob("live-*.pcapng"):
+                file.unlink()
+            wait_for(
+                lambda: any(r["written"] > before[r["id"]] for r in ask(hub, lambda c: c.recordings(session))),
+                "recordings to go on",
+            )
+        for each in ask(hub, lambda c: c.recordings(session)):
+            ended = stop(hub, session, each["id"])
+            assert ended["offered"] == ended["written"] + ended["failed"]
+            for file in ended["files"]:
+                if (inside / file["name"]).exists():
                     assert packets_in(inside / file["name"]) == file["packets"]
-            now = ask(hub, lambda c: c.stats(session))["packets"]
-            wait_for(lambda: ask(hub, lambda c: c.stats(session))["packets"] > now, "capture to go on")
-            assert list(inside.glob("*.pcapng"))
-            assert not list(inside.glob("*.part"))
+        book = ask(hub, lambda c: c.ledger(session))
+        assert [line["difference"] for line in book["recordings"]] == [0, 0]
+        assert not list(inside.glob("*.part"))
     finally:
         hub.close()
+
+
+def all_wait(hub: EmbeddedHub, session: str) -> list[dict[str, Any]] | None:
+    """All recordings, once a full disk makes each of them wait."""
+    recordings = ask(hub, lambda c: c.recordings(session))
+    return recordings if all(each["state"] == "waiting" for each in recordings) else None
 
 
 def packets_in(path: Path) -> int:
@@ -260,12 +281,6 @@ def packets_in(path: Path) -> int:
         packets = sum(len(frames) for frames in capture)
         assert capture.warning is None
         return packets
-
-
-def ended(hub: EmbeddedHub, session: str) -> dict[str, Any] | None:
-    """The newest recording, once it is not recording any more."""
-    newest = ask(hub, lambda c: c.recordings(session))[-1]
-    return newest if newest["state"] != "recording" else None
 
 
 @pytest.mark.parametrize(

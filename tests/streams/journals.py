@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
 from aishark_panel.streams.recovery import Recovery
@@ -19,7 +21,8 @@ from aishark_panel.wire.messages import Batch, Hello
 from tests.traffic import frames, hello
 
 __all__ = [
-    "HELLO", "OTHER", "RECORD_HEAD", "SESSION", "Kept", "batch", "expected", "files_at_most", "kept", "paths"
+    "HELLO", "OTHER", "RECORD_HEAD", "SESSION", "Kept", "batch", "expected", "files_at_most", "kept", "overflowing",
+    "paths",
 ]  # fmt: skip
 
 SESSION = "0123456789ab"
@@ -55,14 +58,21 @@ class Kept:
     def run(self, greeting: Hello = HELLO) -> AgentRun:
         return self.session.runs.get(greeting.run) or self.session.attach(greeting)
 
-    def take(self, batch: Batch, greeting: Hello = HELLO) -> bool:
-        """An agent's batch; whether it was given to the journal."""
-        run = self.run(greeting)
+    def take(self, batch: Batch, greeting: Hello = HELLO, now_ns: int | None = None) -> bool:
+        """An agent's batch, which comes in at a time; whether it was given to the journal."""
+        run, now_ns = self.run(greeting), now_ns or time.time_ns()
         if batch.sequence <= run.taken:
-            return self.writer.again(run, batch)
+            return self.writer.again(run, batch, now_ns)
         run.arrived += batch.rows
-        self.session.ingest(run, batch.content(), batch.sequence, batch.counters)
-        return self.writer.batch(run, batch)
+        self.session.ingest(run, batch.content(), batch.sequence, batch.counters, now_ns)
+        written = self.writer.batch(run, batch, now_ns)
+        self.release(now_ns)
+        return written
+
+    def release(self, now_ns: int) -> None:
+        """Time goes on."""
+        if (until_ns := self.session.release(now_ns)) is not None:
+            self.writer.released(until_ns)
 
     def clear(self) -> None:
         self.session.clear()
@@ -82,6 +92,25 @@ class Kept:
 
     def close(self) -> None:
         self.journal.close()
+
+
+@contextlib.contextmanager
+def overflowing(hub: Kept, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The disk is full, and a hub that had batch 1 gets 2 to 20: the last of them that it has memory for. Then there is
+    room again."""
+    monkeypatch.setattr("aishark_panel.streams.journal.RETRY_S", 0.05)
+    monkeypatch.setattr("aishark_panel.streams.journal.QUEUE_BYTES", 30_000)
+    hub.take(batch(1))
+    hub.wait_durable(1)
+    with files_at_most(12_000):
+        hub.take(batch(2))
+        hub.wait(lambda: hub.writer.is_failing)
+        written = [sequence for sequence in range(3, 21) if hub.take(batch(sequence))]
+        assert 0 < len(written) < 8
+        assert hub.run().taken == 20
+        assert hub.run().unjournalled == 100 * (20 - written[-1])
+        yield written[-1]
+    hub.wait_durable(written[-1])
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from tornado.testing import bind_unused_port
 
 from aishark_panel.errors import TooManyRequestsError
 from aishark_panel.streams import door
+from aishark_panel.streams.bodies import MAX_BODY_BYTES
 from aishark_panel.streams.door import Door, HubServer
-from aishark_panel.streams.guard import MAX_BODY_BYTES
 from aishark_panel.streams.hub import Hub
 from aishark_panel.streams.people import OWNER
 from aishark_panel.streams.places import Places

@@ -35,6 +35,7 @@ class Agent:
     """taken and durable"""
     asked_again: int = 0
     refused: str = ""
+    refused_batch: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def acknowledge(self) -> None:
@@ -46,8 +47,9 @@ class Agent:
         self.asked_again += 1
         self.news.set()
 
-    def refuse(self, reason: str) -> None:
+    def refuse_batch(self, sequence: int, reason: str) -> None:
         self.refused = reason
+        self.refused_batch = sequence
         self.news.set()
 
     async def until(self, check: Callable[[], bool]) -> None:
@@ -287,6 +289,34 @@ def test_a_batch_that_is_refused_again_and_again_is_counted_once(tmp_path: Path)
         (hub,) = ledger(desk.session)["agents"][0]["stages"]
         assert (hub["packets"], hub["parts"]["rejected_invalid"]) == (107, 7)
         assert desk.run.rejected_batches == 1
+        assert again.refused_batch == 2
+        assert identities(ledger(desk.session)) == []
+
+    with_ingest(tmp_path, test)
+
+
+def test_a_batch_that_is_refused_and_then_taken_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Session.ingest
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    async def test(desk: Desk) -> None:
+        desk.put(1)
+        await desk.all_taken(1)
+        monkeypatch.setattr(Session, "ingest", fail)
+        desk.put(2)
+        await desk.agent.until(lambda: bool(desk.agent.refused))
+        (hub,) = ledger(desk.session)["agents"][0]["stages"]
+        assert hub["parts"] == {"ingested": 100, "rejected_failed": 100, "in_hub_queue": 0}
+        monkeypatch.setattr(Session, "ingest", real)
+        desk.put(2, 3)
+        await desk.all_taken(3)
+        (hub,) = ledger(desk.session)["agents"][0]["stages"]
+        assert (hub["packets"], hub["parts"]) == (300, {"ingested": 300, "rejected_failed": 0, "in_hub_queue": 0})
+        assert desk.run.rejected_batches == 0
         assert identities(ledger(desk.session)) == []
 
     with_ingest(tmp_path, test)

@@ -16,12 +16,12 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.queries import METHODS
-from aishark_panel.streams.segments import Gap
+from aishark_panel.streams.segments import Gap, Kind, read_segment
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.messages import Batch
 from tests.arrow import read_stream
 from tests.ledgers import identities
-from tests.streams.journals import HELLO, OTHER, SESSION, batch, expected, files_at_most, kept, paths
+from tests.streams.journals import HELLO, OTHER, SESSION, batch, expected, files_at_most, kept, overflowing, paths
 from tests.traffic import frames, hello
 
 
@@ -41,7 +41,7 @@ def test_a_session_comes_back_as_it_was(tmp_path: Path) -> None:
         for sequence in range(1, 6):
             before.take(batch(sequence))
             before.take(batch(sequence, rows=7), OTHER)
-        before.run(OTHER).reject("invalid", 3)
+        before.run(OTHER).reject(7, "invalid", 3)
         before.run(OTHER).arrived += 3
         before.run(OTHER).counters = {"captured": 38}
         before.run(OTHER).ended, before.run(OTHER).reason = True, "all sent"
@@ -156,22 +156,11 @@ def test_a_disk_that_takes_nothing_stops_durable_and_is_tried_again(
 def test_what_there_was_no_memory_for_is_written_down_when_it_comes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cleared_before: bool
 ) -> None:
-    monkeypatch.setattr("aishark_panel.streams.journal.RETRY_S", 0.05)
-    monkeypatch.setattr("aishark_panel.streams.journal.QUEUE_BYTES", 30_000)
     with kept(tmp_path) as hub:
-        hub.take(batch(1))
-        hub.wait_durable(1)
-        with files_at_most(12_000):
-            hub.take(batch(2))
-            hub.wait(lambda: hub.writer.is_failing)
-            written = [sequence for sequence in range(3, 21) if hub.take(batch(sequence))]
-            assert 0 < len(written) < 8
-            assert hub.run().taken == 20
+        with overflowing(hub, monkeypatch):
             assert hub.journal.waiting_bytes < 60_000
-            assert hub.run().unjournalled == 100 * (20 - written[-1])
             if cleared_before:
                 hub.clear()
-        hub.wait_durable(written[-1])
         assert not hub.take(batch(20))  # not its turn
         for sequence in range(2, 21):
             assert hub.take(batch(sequence))
@@ -183,7 +172,44 @@ def test_what_there_was_no_memory_for_is_written_down_when_it_comes_again(
         assert hub.session.packets == 2_100
     with kept(tmp_path) as after:
         assert after.contents() == expected(21, 21)
-        assert after.session.packets == 2_100
+        assert (after.session.packets, after.session.ring.end) == (2_100, 2_101)
+        assert identities(ledger(after.session)) == []
+
+
+def test_what_was_cleared_stays_away_when_the_mark_of_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_segments: None
+) -> None:
+    with kept(tmp_path, limit_bytes=100_000) as before:
+        with overflowing(before, monkeypatch):
+            before.clear()
+        assert before.take(batch(1), OTHER)  # while the first agent has not sent its batches again
+        for sequence in range(2, 22):
+            assert before.take(batch(sequence))
+            before.wait_durable(sequence)
+    kinds = [record.kind for path in paths(tmp_path) for record in read_segment(path).records]
+    assert Kind.CLEAR not in kinds
+    assert kinds.count(Kind.BATCH) > 5
+    with kept(tmp_path, limit_bytes=100_000) as after:
+        assert after.contents() == expected(21, 21)
+        assert after.session.ring.end == before.session.ring.end == 2_201
+        assert (after.session.packets, after.session.bytes) == (2_200, before.session.bytes)
+        assert identities(ledger(after.session)) == []
+
+
+def test_packets_that_were_cleared_before_they_were_written_keep_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kept(tmp_path) as before:
+        with overflowing(before, monkeypatch):
+            before.take(batch(1, rows=7), OTHER)  # there is no room for it, either
+            before.clear()
+        assert before.take(batch(1, rows=7), OTHER)  # the first agent was killed: its batches never come again
+        assert before.take(batch(2, rows=7), OTHER)
+        before.wait(lambda: not before.journal.waiting_bytes)
+    with kept(tmp_path) as after:
+        assert after.session.ring.end == before.session.ring.end
+        assert (after.session.packets, after.session.lost_in_hub_crash) == (before.session.packets, 0)
+        assert after.session.ring.cleared == before.session.ring.cleared == 2_007
         assert identities(ledger(after.session)) == []
 
 

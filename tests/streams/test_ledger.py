@@ -75,7 +75,7 @@ def test_what_waits_was_refused_or_went_with_an_earlier_hub_is_a_part() -> None:
     run = take(session, 10, COUNTERS)
     run.arrived += 25
     run.queued, run.unqueued = 35, 15
-    run.reject("invalid", 5)
+    run.reject(1, "invalid", 5)
     run.lost_in_hub_crash = session.lost_in_hub_crash = 5
     book = stages(session)
     assert book["hub"]["packets"] == book["agent"]["parts"]["taken"] == 40

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from aishark_panel.capturefile import open_capture
@@ -12,7 +13,8 @@ from aishark_panel.streams.recording import Recording, RecordingOptions
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.pcapheaders import InterfaceCounters
-from tests.traffic import frames, hello
+from tests.streams.journals import files_at_most
+from tests.traffic import START_NS, frames, hello
 
 
 @pytest.fixture
@@ -35,6 +37,10 @@ def catch_up(recording: Recording, now_s: float = 0.0) -> None:
         recording.advance(end, now_s)
 
 
+def finish(recording: Recording) -> None:
+    recording.finish(recording.session.ring.end)
+
+
 def times_in(path: Path) -> list[int]:
     with open_capture(path) as file:
         return [int(ts) for f in file for ts in f.ts]
@@ -49,7 +55,7 @@ def test_packets_that_are_evicted_before_their_turn_count_as_failed(
     evicted = session.ring.first - 1
     assert evicted > 0
     catch_up(recording)
-    recording.finish()
+    finish(recording)
     status = recording.status()
     assert (status["offered"], status["failed"]) == (300_000, evicted)
     (path,) = tmp_path.iterdir()
@@ -76,7 +82,7 @@ def test_a_pcapng_file_ends_with_what_its_interfaces_dropped(session: Session, t
     session.ingest(replayed, frames(10), 1, {"matched": 10})
     catch_up(recording)
     alone.counters = {"matched": 18, "kernel_dropped": 8}
-    recording.finish()
+    finish(recording)
     (path,) = tmp_path.iterdir()
     with open_capture(path) as file:
         assert sum(map(len, file)) == 30
@@ -99,8 +105,8 @@ def test_a_pcapng_file_is_whole_where_the_disk_has_no_room_for_its_end(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(PartFile, "write", full)
-    recording.finish()
-    assert (recording.written, recording.failed, recording.state) == (10, 0, "failed")
+    finish(recording)
+    assert (recording.written, recording.failed, recording.state) == (10, 0, "stopped")
     (path,) = tmp_path.iterdir()
     assert len(times_in(path)) == 10
 
@@ -111,25 +117,17 @@ def test_a_file_ends_at_its_age_and_the_next_begins_with_a_packet(
     recording = make(session, tmp_path, rotate_s=10.0)
     session.ingest(run, frames(10), 1, {})
     catch_up(recording, now_s=100.0)
-    recording.rotate_if_due(109.9)
+    recording.tidy(109.9)
     assert [p.suffix for p in tmp_path.iterdir()] == [".part"]
-    recording.rotate_if_due(110.0)
-    recording.rotate_if_due(200.0)
+    recording.tidy(110.0)
+    recording.tidy(200.0)
     assert [p.name for p in tmp_path.iterdir()] == ["test-20231114T221320.123Z-0001.pcapng"]
     session.ingest(run, frames(10, first=10), 2, {})
     catch_up(recording, now_s=300.0)
-    recording.finish()
+    finish(recording)
     paths = sorted(tmp_path.iterdir())
     assert [t for p in paths for t in times_in(p)] == frames(20).ts.tolist()
     assert [len(times_in(p)) for p in paths] == [10, 10]
-
-
-def test_a_file_that_cannot_be_begun_ends_the_recording(session: Session, run: AgentRun, tmp_path: Path) -> None:
-    recording = make(session, tmp_path / "gone")
-    session.ingest(run, frames(10), 1, {})
-    catch_up(recording)
-    assert (recording.state, recording.written, recording.failed) == ("failed", 0, 10)
-    assert "gone takes no more (No such file or directory)" in recording.reason
 
 
 def test_a_file_of_that_name_is_not_written_over(session: Session, run: AgentRun, tmp_path: Path) -> None:
@@ -138,7 +136,65 @@ def test_a_file_of_that_name_is_not_written_over(session: Session, run: AgentRun
     recording = make(session, tmp_path)
     session.ingest(run, frames(10), 1, {})
     catch_up(recording)
-    assert (recording.state, older.read_text()) == ("failed", "older")
+    finish(recording)
+    assert (recording.state, older.read_text()) == ("stopped", "older")
+    assert len(times_in(tmp_path / "test-20231114T221320.123Z-0002.pcapng")) == 10
+
+
+def test_a_folder_that_is_gone_makes_it_wait_until_it_is_back(session: Session, run: AgentRun, tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    recording = make(session, folder)
+    session.ingest(run, frames(10), 1, {})
+    recording.advance(session.ring.end, 100.0)
+    assert (recording.state, recording.written, recording.failed) == ("waiting", 0, 0)
+    assert "gone takes no more (No such file or directory)" in recording.reason
+    folder.mkdir()
+    recording.tidy(101.0)
+    assert recording.state == "waiting"
+    recording.tidy(102.0)
+    assert (recording.state, recording.reason) == ("recording", "")
+    catch_up(recording, 102.0)
+    finish(recording)
+    (path,) = folder.iterdir()
+    assert len(times_in(path)) == recording.written == 10
+
+
+@pytest.mark.parametrize("export_format", ["pcapng", "parquet"])
+def test_a_disk_that_is_full_for_a_while_costs_only_what_is_evicted_meanwhile(
+    session: Session, run: AgentRun, tmp_path: Path, export_format: str
+) -> None:
+    recording = make(session, tmp_path, format=export_format, rotate_packets=50_000)
+    for i in range(6):
+        session.ingest(run, frames(10_000, first=10_000 * i), i + 1, {})
+    with files_at_most(2**14):
+        while recording.state == "recording" and recording.cursor < session.ring.end:
+            recording.advance(session.ring.end, 0.0)
+    assert (recording.state, recording.failed) == ("waiting", 0)
+    for i in range(6, 30):
+        session.ingest(run, frames(10_000, first=10_000 * i), i + 1, {})
+    recording.tidy(10.0)
+    evicted = session.ring.first - 1
+    catch_up(recording, 10.0)
+    finish(recording)
+    assert 0 < recording.failed <= evicted
+    assert recording.written + recording.failed == 300_000
+    found = sorted(n for path in tmp_path.iterdir() for n in numbers_in(path))
+    assert len(found) == len(set(found)) == recording.written
+    assert set(range(evicted, 300_000)) <= set(found)
+
+
+def numbers_in(path: Path) -> list[int]:
+    if path.suffix == ".parquet":
+        return [number - 1 for number in pq.read_table(path)["number"].to_pylist()]
+    return [(ts - START_NS) // 1_000_000 for ts in times_in(path)]
+
+
+def test_a_file_ends_with_so_many_packets(session: Session, run: AgentRun, tmp_path: Path) -> None:
+    recording = make(session, tmp_path, rotate_packets=1_000)
+    session.ingest(run, frames(2_500), 1, {})
+    catch_up(recording)
+    finish(recording)
+    assert [len(times_in(p)) for p in sorted(tmp_path.iterdir())] == [1_000, 1_000, 500]
 
 
 @pytest.mark.parametrize("body", [None, [], {"format": 1}, {"rotate_s": float("nan")}, {"rotate_bytes": True}])

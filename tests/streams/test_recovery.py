@@ -11,7 +11,7 @@ from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.segments import read_segment, segment_head
 from aishark_panel.wire.messages import Batch
 from tests.ledgers import identities
-from tests.streams.journals import HELLO, OTHER, RECORD_HEAD, batch, expected, files_at_most, kept, paths
+from tests.streams.journals import HELLO, OTHER, RECORD_HEAD, batch, expected, kept, overflowing, paths
 from tests.traffic import frames
 
 
@@ -19,25 +19,18 @@ from tests.traffic import frames
 def test_what_there_was_no_memory_for_and_comes_no_more_is_in_the_book_of_the_next_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
-    monkeypatch.setattr("aishark_panel.streams.journal.RETRY_S", 0.05)
-    monkeypatch.setattr("aishark_panel.streams.journal.QUEUE_BYTES", 30_000)
     with kept(tmp_path) as hub:
-        hub.take(batch(1))
-        hub.wait_durable(1)
-        with files_at_most(12_000):
-            hub.take(batch(2))
-            hub.wait(lambda: hub.writer.is_failing)
-            written = [sequence for sequence in range(3, 21) if hub.take(batch(sequence))]
-        hub.wait_durable(written[-1])
+        with overflowing(hub, monkeypatch) as last_written:
+            pass
         if moved:  # the agent fed another session up to batch 30, and forgot what that had
             hub.run().go_on_after(30)
             hub.take(batch(31))
             hub.wait_durable(31)
         else:  # the agent was killed, and had these in memory only
-            for sequence in range(written[-1] + 1, 21):
+            for sequence in range(last_written + 1, 21):
                 hub.take(Batch.unpack(Batch.pack(sequence, frames(0), "none", {"captured": 2_000})))
             hub.wait_durable(20)
-        packets, missing = hub.session.packets, 100 * (20 - written[-1])
+        packets, missing = hub.session.packets, 100 * (20 - last_written)
         assert packets == 2_000 + 100 * moved
     with kept(tmp_path) as after:
         assert (after.session.packets, after.session.lost_in_hub_crash) == (packets - missing, missing)
@@ -109,3 +102,21 @@ def test_what_a_run_lost_before_it_came_into_the_journal_is_in_the_book(tmp_path
             hubs = [stage for agent in book["agents"] for stage in agent["stages"] if stage["stage"] == "hub"]
             assert sum(stage["parts"]["ingested"] for stage in hubs) == book["ring"]["packets"]
             after.take(batch(2))
+
+
+def test_a_batch_that_was_refused_by_an_earlier_hub_is_counted_once(tmp_path: Path) -> None:
+    with kept(tmp_path) as before:
+        before.take(batch(1))
+        run = before.run()
+        run.reject(2, "failed", 100)
+        run.arrived += 100
+        before.writer.note(run)
+    with kept(tmp_path) as after:  # it is refused still ...
+        assert (after.run().rejected, after.run().arrived) == ({"failed": 100}, 200)
+        refused = after.run().refused
+        assert refused is not None
+        assert refused.sequence == 2
+        after.take(batch(2))  # ... and then it is not; the hub dies before it writes down anything else
+    with kept(tmp_path) as last:
+        assert (last.run().rejected, last.run().arrived, last.session.packets) == ({"failed": 0}, 200, 200)
+        assert identities(ledger(last.session)) == []

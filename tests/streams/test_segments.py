@@ -98,7 +98,7 @@ def test_notes_are_read_back_and_nonsense_is_none(tmp_path: Path) -> None:
     notes: list[Totals | RunNote | ClearMark | Gap] = [
         Totals(packets=10, bytes=600, cleared=1, lost=2, first_ts=3),
         RunNote(hello=hello(), interfaces=hello().interfaces, sequence=4, packets=9, counters={"captured": 9}),
-        ClearMark(sequences={RUN: 3}),
+        ClearMark(packets={RUN: 3}),
         Gap(what="hub", start_ns=1, end_ns=2),
     ]
     path = tmp_path / "notes"

@@ -4,9 +4,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from aishark_panel.errors import ConfigError, NotFoundError
-from aishark_panel.streams.store import FILE_NAME, MIGRATIONS, Order, Store, default_state_dir
+from aishark_panel.streams.store import Order, Store, default_state_dir
+from aishark_panel.streams.store.database import FILE_NAME
+from aishark_panel.streams.store.schema import MIGRATIONS
 from aishark_panel.wire.messages import CaptureSettings
 
 
@@ -78,8 +82,8 @@ def test_the_audit_cannot_be_changed(tmp_path: Path) -> None:
     for number in range(5):
         store.record("token", "session.stop", str(number))
     for statement in ("DELETE FROM audit", "UPDATE audit SET who = 'somebody else'"):
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            store._database.execute(statement)
+        with pytest.raises(IntegrityError, match="append-only"):
+            store.execute(text(statement))
     assert [e["subject"] for e in store.audit(2)] == ["4", "3"]
     assert [e["subject"] for e in store.audit(10, before=3)] == ["1", "0"]
     store.close()
@@ -110,7 +114,7 @@ def test_a_database_of_the_future_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "aishark_panel.streams.store.MIGRATIONS", (*MIGRATIONS, "CREATE TABLE x (y);\nSELECT nonsense;")
+        "aishark_panel.streams.store.schema.MIGRATIONS", (*MIGRATIONS, "CREATE TABLE x (y);\nSELECT nonsense;")
     )
     with pytest.raises(ConfigError, match="nonsense"):
         Store(tmp_path)

@@ -26,6 +26,7 @@ def agent_line(**changes: Any) -> dict[str, Any]:
         "id": "a1", "name": "edge", "registered": True, "state": "capturing", "reason": "", "session": "5e55",
         "session_name": "lab", "source": "live", "host": "edge.test", "version": "1.0", "packets": 100,
         "interfaces": [{"name": "eth0", "link_type": 1, "filter": "not port 22"}], "round_trip_ms": 0.52,
+        "clock_offset_ms": 0.0,
         "settings": {"filter": "tcp", "snaplen": None, "sampling": None, "max_packets_per_second": None},
         "counters": {"kernel_dropped": 2, "dropped_outbox_full": 3, "throttled": 4}, "last_seen_ns": START_NS,
     }  # fmt: skip

@@ -1,0 +1,514 @@
+"""What the hub answers as JSON, as far as no other module has a struct of it: the models of the REST API's document.
+
+Handlers finish with dicts that sessions, agents and recordings make of themselves; tests hold these against the structs
+here, field by field.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from aishark_panel.streams.operation import Answer
+from aishark_panel.streams.people import Capability
+from aishark_panel.streams.recording import RecordingState
+from aishark_panel.streams.segments import Gap
+from aishark_panel.streams.session import SessionState
+from aishark_panel.streams.store import IssuedToken
+from aishark_panel.streams.uploads import UploadState
+from aishark_panel.wire.inquiries import HostInterface
+from aishark_panel.wire.messages import CaptureSettings, InterfaceInfo, PayloadPolicy
+
+__all__ = [
+    "AgentAnswer",
+    "AgentsAnswer",
+    "AlertsAnswer",
+    "AuditAnswer",
+    "ConversationsAnswer",
+    "EndpointsAnswer",
+    "ErrorAnswer",
+    "HealthAnswer",
+    "HealthReason",
+    "InterfacesAnswer",
+    "KeyAnswer",
+    "LedgerAnswer",
+    "MeAnswer",
+    "PacketAnswer",
+    "ProfilesAnswer",
+    "RecordingAnswer",
+    "RecordingsAnswer",
+    "RollupAnswer",
+    "SessionsAnswer",
+    "StatsAnswer",
+    "TokenAnswer",
+    "TokensAnswer",
+    "TrialAnswer",
+    "UploadAnswer",
+]
+
+
+class ErrorText(Answer):
+    """What went wrong."""
+
+    kind: str
+    """class of aishark_panel/errors.py"""
+    message: str
+    """a sentence for a person"""
+    position: int | None
+    """place in an expression, from 0"""
+
+
+class ErrorAnswer(Answer):
+    """What every error looks like."""
+
+    error: ErrorText
+
+
+class SessionLine(Answer):
+    """A session in the list of sessions."""
+
+    id: str
+    name: str
+    owner: str
+    state: SessionState
+    source: str
+    packets: int
+
+
+class SessionsAnswer(Answer):
+    """The sessions that one sees."""
+
+    sessions: list[SessionLine]
+
+
+class JournalStats(Answer):
+    """How a session's journal fares."""
+
+    state: Literal["off", "on", "behind", "failing"]
+    reason: str
+    disk_bytes: int
+    waiting_bytes: int
+
+
+class DeliveriesAnswer(Answer):
+    """What became of the messages to the webhook."""
+
+    sent: int
+    failed: int
+    dropped: int
+    reason: str
+
+
+class AlertCounts(Answer):
+    """How many alerts there are and were."""
+
+    firing: int
+    pending: int
+    raised: int
+    forgotten: int
+    deliveries: DeliveriesAnswer
+
+
+class RunInterface(Answer):
+    """An interface that an agent captures."""
+
+    name: str
+    link_type: int
+    filter: str
+    note: str
+
+
+class RunStats(Answer):
+    """An agent's run in a session's statistics."""
+
+    name: str
+    run: str
+    host: str
+    version: str
+    source: str
+    connected: bool
+    capturing: bool
+    ended: bool
+    reason: str
+    interfaces: list[RunInterface]
+    sampling: int
+    sampling_by: str
+    payload: PayloadPolicy
+    max_packets_per_second: int
+    counters: dict[str, int]
+    packets: int
+    refusals: int
+    """connections that were closed because of what came by them"""
+    rejected_batches: int
+    duplicate_batches: int
+    round_trip_ms: float
+    clock_offset_ms: float
+    down_since_ns: int
+    down_until_ns: int
+
+
+class SubscriptionCounts(Answer):
+    """Packets of all subscribers that a session had: offered = delivered + queued + missed."""
+
+    open: int
+    """subscribers now"""
+    offered: int
+    delivered: int
+    queued: int
+    missed: int
+
+
+class StatsAnswer(Answer):
+    """A session's statistics."""
+
+    id: str
+    name: str
+    owner: str
+    state: SessionState
+    reason: str
+    source: str
+    first: int
+    end: int
+    packets: int
+    bytes: int
+    first_ts: int
+    last_ts: int
+    packets_per_s: float
+    bits_per_s: float
+    ring_bytes: int
+    ring_limit_bytes: int
+    evicted: int
+    cleared: int
+    conversations: int
+    conversations_forgotten: int
+    late_in_rollup: int
+    late: int
+    lost: int
+    journal: JournalStats
+    left_out: int
+    alerts: AlertCounts
+    subscriptions: SubscriptionCounts
+    agents: list[RunStats]
+
+
+class Alert(Answer):
+    """One alert; times are packet times in ns since 1970 UTC, 0 where there is none yet."""
+
+    number: int
+    changed: int
+    rule: str
+    severity: str
+    state: Literal["pending", "firing", "resolved"]
+    key: dict[str, Any]
+    values: dict[str, Any]
+    window_start_ns: int
+    fired_ns: int
+    resolved_ns: int
+    annotations: dict[str, str]
+    labels: dict[str, str]
+    filter: str
+
+
+class RuleLine(Answer):
+    """How a rule fares."""
+
+    name: str
+    description: str
+    severity: str
+    state: Literal["on", "off", "broken"]
+    reason: str
+    keys: int
+    missed_keys: int
+    missed_values: int
+    late: int
+
+
+class AlertsAnswer(AlertCounts):
+    """Alerts that changed since the cursor."""
+
+    alerts: list[Alert]
+    next: int
+    rules: list[RuleLine]
+
+
+class Stage(Answer):
+    """A stage of the ledger."""
+
+    stage: str
+    what: str
+    packets: int
+    parts: dict[str, int]
+    difference: int
+
+
+class RunLedger(Answer):
+    """The stages of an agent's run."""
+
+    agent: str
+    run: str
+    connected: bool
+    stages: list[Stage]
+
+
+class LedgerAnswer(Answer):
+    """Where every packet of a session is."""
+
+    agents: list[RunLedger]
+    ring: Stage
+    late: int
+    gaps: list[Gap]
+
+
+class RollupBin(Answer):
+    """Packets of a protocol in a bin; `bin` counts from 1970 UTC, in units of the resolution."""
+
+    bin: int
+    protocol: str
+    packets: int
+    bytes: int
+
+
+class RollupAnswer(Answer):
+    """Traffic by time and protocol."""
+
+    resolution_ms: int
+    bins: list[RollupBin]
+
+
+class Conversation(Answer):
+    """Two ends; `ab` is from a, who sent the first packet seen, to b. Times in ns."""
+
+    conversation_id: int
+    addr_a: str
+    addr_b: str
+    port_a: int
+    port_b: int
+    protocol: str
+    packets_ab: int
+    packets_ba: int
+    bytes_ab: int
+    bytes_ba: int
+    first_ts: int
+    last_ts: int
+    handshake_rtt_ns: int | None
+    rtt_ab_ns: int | None
+    rtt_ba_ns: int | None
+    retransmissions_ab: int
+    retransmissions_ba: int
+    out_of_order_ab: int
+    out_of_order_ba: int
+    lost_segments_ab: int
+    lost_segments_ba: int
+    duplicate_acks_ab: int
+    duplicate_acks_ba: int
+    zero_windows_ab: int
+    zero_windows_ba: int
+
+
+class ConversationsAnswer(Answer):
+    """Conversations with most bytes, and how many there are in all."""
+
+    total: int
+    conversations: list[Conversation]
+
+
+class Endpoint(Answer):
+    """An address, and what it sent and received in the conversations that are known. Times in ns."""
+
+    address: str
+    conversations: int
+    packets_sent: int
+    packets_received: int
+    bytes_sent: int
+    bytes_received: int
+    first_ts: int
+    last_ts: int
+
+
+class EndpointsAnswer(Answer):
+    """Addresses with most bytes, and how many there are in all."""
+
+    total: int
+    endpoints: list[Endpoint]
+
+
+class PacketAnswer(Answer):
+    """One packet."""
+
+    columns: dict[str, str | int | bool | None]
+    """every column (docs/schema.md), ts in ns; and info, community_id, ja3, ja4, link_type"""
+    frame: str
+    """the bytes that were captured, base64"""
+
+
+class RecordingFile(Answer):
+    """A finished file."""
+
+    name: str
+    packets: int
+    bytes: int
+
+
+class RecordingAnswer(Answer):
+    """A recording."""
+
+    id: str
+    session: str
+    format: Literal["pcapng", "parquet"]
+    where: str
+    state: RecordingState
+    reason: str
+    folder: str
+    files: list[RecordingFile]
+    current_file: str
+    removed_files: int
+    offered: int
+    written: int
+    failed: int
+    bytes: int
+
+
+class RecordingsAnswer(Answer):
+    """The recordings of a session."""
+
+    recordings: list[RecordingAnswer]
+
+
+class UploadAnswer(Answer):
+    """A capture file on its way to a session."""
+
+    id: str
+    name: str
+    size: int
+    offset: int
+    state: UploadState
+    progress: float
+    bytes_read: int
+    packets: int
+    session: str
+    warning: str
+    reason: str
+
+
+class AgentAnswer(Answer):
+    """An agent."""
+
+    id: str
+    name: str
+    owner: str
+    registered: bool
+    state: Literal["offline", "capturing", "stopped", "ended"]
+    reason: str
+    session: str
+    session_name: str
+    source: str
+    host: str
+    version: str
+    interfaces: list[InterfaceInfo]
+    settings: CaptureSettings
+    counters: dict[str, int]
+    packets: int
+    round_trip_ms: float
+    last_seen_ns: int | None
+
+
+class AgentsAnswer(Answer):
+    """The agents that one sees."""
+
+    agents: list[AgentAnswer]
+
+
+class KeyAnswer(Answer):
+    """A registered agent with its key, which is told this once."""
+
+    id: str
+    name: str
+    key: str
+
+
+class InterfacesAnswer(Answer):
+    """The interfaces of an agent's host."""
+
+    interfaces: list[HostInterface]
+
+
+class TrialAnswer(Answer):
+    """What a capture filter would keep."""
+
+    seconds: float
+    packets: int
+    bytes: int
+    passed_packets: int
+    passed_bytes: int
+    missed_packets: int
+
+
+class ProfileLine(CaptureSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A profile: settings under a name."""
+
+    name: str
+
+
+class ProfilesAnswer(Answer):
+    """The hub's profiles and one's own."""
+
+    profiles: list[ProfileLine]
+
+
+class MeAnswer(Answer):
+    """Whose token it is."""
+
+    name: str
+    """"" for the hub's owner"""
+    capabilities: list[Capability]
+    expires_s: float | None
+    """Unix time"""
+
+
+class TokensAnswer(Answer):
+    """Tokens that are good."""
+
+    tokens: list[IssuedToken]
+
+
+class TokenAnswer(IssuedToken, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A token, which is told this once."""
+
+    token: str
+
+
+class AuditEntry(Answer):
+    """Who did what to what."""
+
+    number: int
+    ts_ns: int
+    who: str
+    action: str
+    subject: str
+    details: dict[str, Any]
+
+
+class AuditAnswer(Answer):
+    """The audit, newest first."""
+
+    entries: list[AuditEntry]
+
+
+class HealthReason(Answer):
+    """Something that is not as it should be."""
+
+    part: Literal["journal", "disk", "session", "agent"]
+    name: str
+    """which one: a folder, the name of a session or an agent"""
+    message: str
+
+
+class HealthAnswer(Answer):
+    """How the hub fares."""
+
+    state: Literal["alive", "good", "troubled"]
+    """alive: no more is said without a token"""
+    reasons: list[HealthReason] | msgspec.UnsetType = msgspec.UNSET
+    sessions: int | msgspec.UnsetType = msgspec.UNSET
+    agents: int | msgspec.UnsetType = msgspec.UNSET
+    """connected now"""
+    uptime_s: float | msgspec.UnsetType = msgspec.UNSET
