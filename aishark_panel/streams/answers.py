@@ -14,7 +14,6 @@ from aishark_panel.streams.recording import RecordingState
 from aishark_panel.streams.segments import Gap
 from aishark_panel.streams.session import SessionState
 from aishark_panel.streams.store import IssuedToken
-from aishark_panel.streams.uploads import UploadState
 from aishark_panel.wire.inquiries import HostInterface
 from aishark_panel.wire.messages import CaptureSettings, InterfaceInfo, PayloadPolicy
 
@@ -42,7 +41,6 @@ __all__ = [
     "TokenAnswer",
     "TokensAnswer",
     "TrialAnswer",
-    "UploadAnswer",
 ]
 
 
@@ -371,22 +369,6 @@ class RecordingsAnswer(Answer):
     """The recordings of a session."""
 
     recordings: list[RecordingAnswer]
-
-
-class UploadAnswer(Answer):
-    """A capture file on its way to a session."""
-
-    id: str
-    name: str
-    size: int
-    offset: int
-    state: UploadState
-    progress: float
-    bytes_read: int
-    packets: int
-    session: str
-    warning: str
-    reason: str
 
 
 class AgentAnswer(Answer):

@@ -12,10 +12,9 @@ import msgspec
 from tornado.web import stream_request_body
 
 from aishark_panel.errors import ConfigError
-from aishark_panel.streams.answers import UploadAnswer
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.operation import operation
-from aishark_panel.streams.uploads import MAX_CHUNK_BYTES, Upload, UploadRequest
+from aishark_panel.streams.uploads import MAX_CHUNK_BYTES, Upload, UploadAnswer, UploadRequest
 
 __all__ = ["ROUTES"]
 

@@ -22,10 +22,19 @@ from aishark_panel.capturefile import open_capture
 from aishark_panel.errors import AisharkError, ConfigError, ConflictError, NotFoundError, TooManyRequestsError
 from aishark_panel.streams.fileingest import ingest_file
 from aishark_panel.streams.ingest import Ingest
+from aishark_panel.streams.operation import Answer
 from aishark_panel.streams.partfile import PartFile, make_folder
 from aishark_panel.streams.people import OWNER, Person
 
-__all__ = ["DEFAULT_MAX_UPLOAD_BYTES", "MAX_CHUNK_BYTES", "Upload", "UploadRequest", "UploadState", "Uploads"]
+__all__ = [
+    "DEFAULT_MAX_UPLOAD_BYTES",
+    "MAX_CHUNK_BYTES",
+    "Upload",
+    "UploadAnswer",
+    "UploadRequest",
+    "UploadState",
+    "Uploads",
+]
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +65,22 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """bytes"""
     session: str | None = None
     """id of a session to add the packets to; None: a new one, named like the file"""
+
+
+class UploadAnswer(Answer):
+    """A capture file on its way to a session."""
+
+    id: str
+    name: str
+    size: int
+    offset: int
+    state: UploadState
+    progress: float
+    bytes_read: int
+    packets: int
+    session: str
+    warning: str
+    reason: str
 
 
 @dataclass(slots=True)
