@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, Literal, TypedDict, Unpack
 from urllib.parse import quote, urlencode
 
 import pyarrow as pa
@@ -29,6 +29,7 @@ from aishark_panel.upload import UploadProgress, upload_file
 __all__ = ["AgentSettings", "EmbeddedHub", "HubClient", "Missed", "embedded_hub", "start_hub"]
 
 _START_TIMEOUT_S: Final = 60.0
+_NORMAL_CLOSURE: Final = 1000
 _POLICY_VIOLATION: Final = 1008
 """Close code with which a hub refuses what a WebSocket asks (RFC 6455, section 7.4.1); the reason says why."""
 
@@ -47,10 +48,14 @@ class AgentSettings(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """A subscriber was too slow: so many packets were evicted before it read them; it goes on with number `next`."""
+    """A subscriber was too slow for packets `first` to `next` (exclusive), and goes on behind them."""
 
-    packets: int
+    first: int
     next: int
+    packets: int
+    """of those in between, that it would have got"""
+    evicted: int
+    """among them: gone before anybody looked; the others can be had by another subscription from `first` to `next`"""
 
 
 class HubClient(Transport):
@@ -117,14 +122,24 @@ class HubClient(Transport):
             params["end"] = result["first"]
 
     async def subscribe(
-        self, session: str, where: str = "", columns: Sequence[str] = (), start: str = "now"
+        self,
+        session: str,
+        where: str = "",
+        columns: Sequence[str] = (),
+        start: str = "now",
+        *,
+        end: int | None = None,
+        slow: Literal["skip", "wait"] = "skip",
     ) -> AsyncGenerator[pa.RecordBatch | Missed, None]:
         """New packets that `where` selects as the hub takes them, from `start` on: now, oldest, or a packet number.
 
-        Over a WebSocket of its own, which is read no faster than this generator. It ends by an error only: HubError if
-        the hub refuses what is asked, HubUnreachableError when the connection is lost.
+        Over a WebSocket of its own, which is read no faster than this generator. Who follows live and is too slow skips
+        packets; with "wait" it falls behind instead, until they are evicted. It ends before packet `end`, if one is
+        given; else by an error only: HubError if the hub refuses what is asked, HubUnreachableError when the connection
+        is lost.
         """
-        query = urlencode({"where": where, "columns": ",".join(columns), "start": start})
+        asked = {"where": where, "columns": ",".join(columns), "start": start, "end": end or "", "slow": slow}
+        query = urlencode(asked)
         socket = await self._dial(f"/api/stream/{session}/ws?{query}")
         try:
             while (message := await socket.read_message()) is not None:
@@ -132,9 +147,11 @@ class HubClient(Transport):
                     yield _batch(memoryview(message))
                 else:
                     notice = json.loads(message)
-                    yield Missed(notice["packets"], notice["next"])
+                    yield Missed(notice["first"], notice["next"], notice["packets"], notice["evicted"])
         finally:
             socket.close()
+        if end is not None and socket.close_code == _NORMAL_CLOSURE:
+            return
         if socket.close_code == _POLICY_VIOLATION:
             raise HubError(socket.close_reason or "The hub refused the subscription.")
         raise HubUnreachableError(f"The connection to the hub at {self.url} was lost; trying again.")

@@ -5,17 +5,21 @@ by the client, which knows address and credentials.
 """
 
 import asyncio
+import base64
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
-from aishark_panel.errors import ConfigError, ConflictError, HubError, HubUnreachableError
+from aishark_panel.errors import ConfigError, ConflictError, HubError, HubUnreachableError, TooManyRequestsError
 
 __all__ = ["Ask", "UploadProgress", "upload_file"]
 
 CHUNK_BYTES: Final = 2**20
-MAX_TRIES: Final = 8
+MIN_CHUNK_BYTES: Final = 2**15
+"""After an error the next chunk is half as long, down to here: on a line that breaks often, long ones never arrive."""
+MAX_TRIES: Final = 16
 """Errors in a row, without a byte of progress between them, before it gives up."""
 _RETRY_S: Final = 0.25
 _RETRY_MAX_S: Final = 5.0
@@ -62,18 +66,21 @@ async def upload_file(
 
 
 async def _send(ask: Ask, file: BinaryIO, status: Status, report: UploadProgress) -> Status:
-    tries = 0
+    tries, chunk_bytes = 0, CHUNK_BYTES
     while status["state"] == "receiving":
         report(status)
         offset = status["offset"]
-        chunk = await asyncio.to_thread(_read_chunk, file, offset)
+        chunk, digest = await asyncio.to_thread(_read_chunk, file, offset, chunk_bytes)
         if not chunk:
             raise ConfigError(f"{file.name} became shorter while it was sent")
         try:
-            status = await ask("PATCH", _place(status), chunk, {"Upload-Offset": str(offset)})
-        except (ConflictError, HubUnreachableError) as error:
+            headers = {"Upload-Offset": str(offset), "Upload-Checksum": f"sha256 {digest}"}
+            status = await ask("PATCH", _place(status), chunk, headers)
+            chunk_bytes = min(2 * chunk_bytes, CHUNK_BYTES)
+        except (ConflictError, TooManyRequestsError, HubUnreachableError) as error:
             # The chunk may have arrived although its answer did not.
             tries += 1
+            chunk_bytes = max(chunk_bytes // 2, MIN_CHUNK_BYTES)
             if tries == MAX_TRIES:
                 raise HubUnreachableError(f"The upload broke off {tries} times at byte {offset:,}: {error}") from error
             status = await _ask_again(ask, status)
@@ -98,6 +105,8 @@ def _place(status: Status) -> str:
     return f"/api/uploads/{status['id']}"
 
 
-def _read_chunk(file: BinaryIO, offset: int) -> bytes:
+def _read_chunk(file: BinaryIO, offset: int, size_bytes: int) -> tuple[bytes, str]:
+    """So many bytes from there, and their SHA-256 in base64."""
     file.seek(offset)
-    return file.read(CHUNK_BYTES)
+    chunk = file.read(size_bytes)
+    return chunk, base64.b64encode(hashlib.sha256(chunk).digest()).decode()

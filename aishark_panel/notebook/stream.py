@@ -169,7 +169,8 @@ class PacketStream:
     async def _receive(self) -> None:
         """One subscription from the cursor on, until it breaks, or the capture is over and `until_end` was asked."""
         await self._follow_session()
-        batches = self._client.subscribe(self._session["id"], self._where, self._columns, self._start)
+        session, where = self._session["id"], self._where
+        batches = self._client.subscribe(session, where, self._columns, self._start, slow="wait")
         self.connected, self.reason = True, ""
         coming: asyncio.Future[pa.RecordBatch | Missed] | None = None
         try:

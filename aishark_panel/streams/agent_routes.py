@@ -3,6 +3,7 @@
 The rules of the conversation with an agent are in wire.protocol.HubEnd.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable
@@ -51,6 +52,9 @@ Event = Batch | Heartbeat | State | HostInterfaces | FilterTrial | End
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
+MAX_PENDING_BATCHES: Final = 16_384
+"""Batches of one connection that came and were not acknowledged, before no more are read."""
+
 UNLIMITED: Final = CaptureSettings(
     interfaces=(),
     filter="",
@@ -83,6 +87,7 @@ class AgentSocket(GuardedSocket):
     _ingest: Ingest | None = None
     _dismissed = False
 
+    kind = "agent"
     needs: ClassVar = {"GET": "capture"}
 
     def identify(self) -> Person | None:
@@ -106,7 +111,9 @@ class AgentSocket(GuardedSocket):
         if self._registered:
             self.hub.store.key_used(self._registered.id, self.bearer())
         self._end = HubEnd()
-        self.set_nodelay(True)
+        self._moved = asyncio.Event()
+        if self.take_place():
+            self.set_nodelay(True)
 
     def on_message(self, message: str | bytes) -> Awaitable[None] | None:
         """Take a message; what Tornado has to wait for before the next one."""
@@ -123,7 +130,7 @@ class AgentSocket(GuardedSocket):
             self.refuse_batch(error.sequence, str(error))
         except AisharkError as error:
             self.refuse(str(error))
-        return None
+        return self._wait_for_room() if self._end.pending_batches > MAX_PENDING_BATCHES else None
 
     async def _attach(self, hello: Hello) -> None:
         try:
@@ -136,6 +143,12 @@ class AgentSocket(GuardedSocket):
                 self.dismiss(1012, "the session before has not taken all yet")
         except AisharkError as error:
             self.refuse(str(error))
+
+    async def _wait_for_room(self) -> None:
+        """Read nothing more meanwhile: the credit bounds bytes, and each of a million tiny batches has its objects."""
+        while self._end.pending_batches > MAX_PENDING_BATCHES and not self._dismissed:
+            self._moved.clear()
+            await self._moved.wait()
 
     def _welcome(self, hello: Hello) -> None:
         self._link, self._ingest = self.hub.attach(hello, self, self._registered, self.person.name)
@@ -184,6 +197,7 @@ class AgentSocket(GuardedSocket):
         durable = min(self.run.durable, taken)
         if taken > self._end.taken or durable > self._end.durable:
             self.send(self._end.acknowledge(max(taken, self._end.taken), max(durable, self._end.durable)))
+            self._moved.set()
 
     def send_again(self) -> None:
         """Have the agent connect anew and go on from the first batch that is not durable."""
@@ -199,20 +213,26 @@ class AgentSocket(GuardedSocket):
 
     def refuse(self, reason: str) -> None:
         self._dismissed = True
+        self._moved.set()
         log.warning("agent %s refused: %s", self.run.hello.agent if self.run else self.request.remote_ip, reason)
         if self.run:
             self.run.reason = reason
+            self.run.refusals += 1
         super().refuse(reason)
 
     def dismiss(self, code: int, reason: str) -> None:
         """Take nothing more from this connection and close it."""
         self._dismissed = True
+        self._moved.set()
         log.info("agent %s dismissed: %s", self.run.hello.agent if self.run else self.request.remote_ip, reason)
         if self.run:
             self.run.reason = reason
         self.close(code, reason)
 
     def on_close(self) -> None:
+        self.leave_place()
+        self._dismissed = True
+        self._moved.set()
         if self.run and self._link:
             reason = self.close_reason or self.run.reason or "Its connection was lost."
             self.hub.detach(self._link, reason)

@@ -66,6 +66,8 @@ class AgentRun:
     queued: int = 0
     unqueued: int = 0
     """packets of batches that went into the queue, and that left it, whatever became of them"""
+    refusals: int = 0
+    """connections that were closed because of what came by them"""
     refused: Refused | None = None
     """the batch that was refused last, as long as nothing else came in under its number"""
     rejected_batches: int = 0
@@ -146,6 +148,7 @@ class AgentRun:
             "max_packets_per_second": self.max_packets_per_second,
             "counters": dict(self.counters),
             "packets": self.packets,
+            "refusals": self.refusals,
             "rejected_batches": self.rejected_batches,
             "duplicate_batches": self.duplicates,
             "round_trip_ms": self.round_trip_ns / 1e6,

@@ -12,7 +12,6 @@ from aishark_panel.streams.operation import Answer
 from aishark_panel.streams.recording import RecordingState
 from aishark_panel.streams.segments import Gap
 from aishark_panel.streams.session import SessionState
-from aishark_panel.streams.uploads import UploadState
 from aishark_panel.wire.inquiries import HostInterface
 from aishark_panel.wire.messages import CaptureSettings, InterfaceInfo, PayloadPolicy
 
@@ -36,7 +35,6 @@ __all__ = [
     "SessionsAnswer",
     "StatsAnswer",
     "TrialAnswer",
-    "UploadAnswer",
 ]
 
 
@@ -132,6 +130,8 @@ class RunStats(Answer):
     max_packets_per_second: int
     counters: dict[str, int]
     packets: int
+    refusals: int
+    """connections that were closed because of what came by them"""
     rejected_batches: int
     duplicate_batches: int
     round_trip_ms: float
@@ -149,6 +149,17 @@ class RecordingCounts(Answer):
     failed: int
     reason: str
     """why some wait"""
+
+
+class SubscriptionCounts(Answer):
+    """Packets of all subscribers that a session had: offered = delivered + queued + missed."""
+
+    open: int
+    """subscribers now"""
+    offered: int
+    delivered: int
+    queued: int
+    missed: int
 
 
 class StatsAnswer(Answer):
@@ -181,6 +192,7 @@ class StatsAnswer(Answer):
     recordings: RecordingCounts
     left_out: int
     alerts: AlertCounts
+    subscriptions: SubscriptionCounts
     agents: list[RunStats]
 
 
@@ -375,22 +387,6 @@ class RecordingsAnswer(Answer):
     """The recordings of a session."""
 
     recordings: list[RecordingAnswer]
-
-
-class UploadAnswer(Answer):
-    """A capture file on its way to a session."""
-
-    id: str
-    name: str
-    size: int
-    offset: int
-    state: UploadState
-    progress: float
-    bytes_read: int
-    packets: int
-    session: str
-    warning: str
-    reason: str
 
 
 class AgentAnswer(Answer):

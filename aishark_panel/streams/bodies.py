@@ -18,7 +18,8 @@ from tornado.httputil import (
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEARD_BYTES", "BodyLimit"]
 
-MAX_BODY_BYTES: Final = 2**20
+MAX_BODY_BYTES: Final = 128 * 2**10
+"""It is held before anybody has asked for the token."""
 MAX_HEARD_BYTES: Final = 64 * 2**20
 """A body that is longer yet ends the connection."""
 

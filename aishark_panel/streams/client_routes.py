@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from typing import Any, Final
 
 from tornado.iostream import StreamClosedError
@@ -45,13 +46,21 @@ NEEDS: Final[dict[str, Capability]] = {
 class ClientSocket(GuardedSocket):
     """`/api/clients/ws`"""
 
+    kind = "client"
     for_guests = True
 
     @operation("Requests of a dashboard, notebook or tool, answered in order.", status=101)
     def open(self) -> None:
-        self.hub.welcome(self.person)
+        if self.take_place():
+            self.hub.welcome(self.person)
+
+    def on_close(self) -> None:
+        self.leave_place()
 
     async def on_message(self, message: str | bytes) -> None:
+        # Who asks too often waits: until then nothing more is read, so it is held up by its own socket.
+        while wait_s := self.hub.socket_requests.wait_s(f"{id(self):x}", time.monotonic()):  # noqa: ASYNC110
+            await asyncio.sleep(wait_s)
         if not self.require_admission():
             return
         try:
@@ -105,7 +114,7 @@ class ClientSocket(GuardedSocket):
                 export_format, where = str(params.get("format", "pcapng")), str(params.get("where", ""))
                 follow = bool(params.get("follow"))
                 check_format(export_format, follow=follow)
-                compile_expression(where)
+                await asyncio.get_running_loop().run_in_executor(self.hub.query_pool, compile_expression, where)
                 ticket = self.hub.issue_ticket(session_id, self.person, export_format, where, follow=follow)
                 return {"ticket": ticket}, b""
         method = METHODS.get(request.method)

@@ -75,6 +75,7 @@ class Guarded(RequestHandler):
         if person is None:
             raise self.failure("This hub asks for a good token: send it as 'Authorization: Bearer TOKEN'.")
         self.person = person
+        self.hub.door.leave(self.request.connection.stream)  # type: ignore[union-attr]
         wait_s = self.hub.requests.wait_s(self.key(), time.monotonic())
         if wait_s:
             raise TooManyRequestsError(f"This key asks too often; wait {wait_s:.2f} s.", wait_s)
@@ -209,8 +210,28 @@ class Open(Guarded):
 class GuardedSocket(WebSocketHandler, Guarded):
     """Base of all WebSockets: token before the upgrade, same-origin pages only, no per-message deflate.
 
-    The hub asks each of them every second whether it is still admitted, whatever its peer does.
+    A subclass begins its `open` with `take_place`, and its `on_close` with `leave_place`. The hub asks
+    each of them every second whether it is still admitted, whatever its peer does.
     """
+
+    kind: ClassVar[str]
+    """what its places, and refusals, are counted as"""
+    _has_place = False
+
+    def take_place(self) -> bool:
+        """Whether there is room for one more of its kind, of this person; if not it is refused."""
+        try:
+            self.hub.places[self.kind].take(self.person.name)
+        except TooManyRequestsError as error:
+            self.refuse(str(error))
+            return False
+        self._has_place = True
+        return True
+
+    def leave_place(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self.hub.places[self.kind].leave(self.person.name)
 
     def prepare(self) -> Awaitable[None] | None:
         waits = super().prepare()
@@ -267,7 +288,8 @@ class GuardedSocket(WebSocketHandler, Guarded):
         return False
 
     def refuse(self, reason: str) -> None:
-        """Close with a reason (RFC 6455 allows 123 bytes of it)."""
+        """Close with a reason (RFC 6455 allows 123 bytes of it), and count it."""
+        self.hub.refusals[self.kind] += 1
         self.close(1008, reason.encode()[:123].decode("utf-8", "ignore"))
 
 

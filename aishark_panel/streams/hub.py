@@ -9,6 +9,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,12 +25,14 @@ from aishark_panel.streams.accounts import Accounts
 from aishark_panel.streams.admission import Admission
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Agents, Link, Socket
+from aishark_panel.streams.door import Door
 from aishark_panel.streams.gone import GoneRuns
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.oidc import Provider
 from aishark_panel.streams.partfile import recover_parts
 from aishark_panel.streams.people import OWNER, People, Person
+from aishark_panel.streams.places import Places
 from aishark_panel.streams.ratelimit import RateLimit
 from aishark_panel.streams.recorder import Recorder, default_folder
 from aishark_panel.streams.recovery import Recovery
@@ -49,6 +52,11 @@ DEFAULT_SESSION: Final = "live"
 MAX_SESSIONS: Final = 100
 MAX_SESSIONS_EACH: Final = 25
 """Of one person, so that there are some for others; the hub's owner may have all."""
+MAX_SOCKETS: Final = 1_000
+"""Of agents; of clients; of subscribers: at once."""
+MAX_AGENTS_EACH: Final = 100
+MAX_CLIENTS_EACH: Final = 100
+MAX_SUBSCRIBERS_EACH: Final = 50
 MAX_DELIVERED: Final = 2**62
 """More than this no agent has delivered, whatever it says."""
 DEFAULT_REQUESTS_PER_S: Final = 500
@@ -131,6 +139,17 @@ class Hub:
         """by whoever asks"""
         self.failures = RateLimit(_FAILURES_PER_S, _MAX_FAILURES)
         """requests without a good token, by address"""
+        self.socket_requests = RateLimit(requests_per_s, _BURST_S * requests_per_s)
+        """within each client's socket"""
+        self.places = {
+            "agent": Places("agents", total=MAX_SOCKETS, each=MAX_AGENTS_EACH),
+            "client": Places("clients", total=MAX_SOCKETS, each=MAX_CLIENTS_EACH),
+            "subscriber": Places("subscribers", total=MAX_SOCKETS, each=MAX_SUBSCRIBERS_EACH),
+        }
+        """WebSockets that are open"""
+        self.door = Door()
+        self.refusals: Counter[str] = Counter()
+        """connections that were closed because of what came by them, or their number; by kind"""
         self.agents = Agents(self.store, self.open_session)
         self.ingest_pool = ThreadPoolExecutor(1, thread_name_prefix="ingest")
         self.query_pool = ThreadPoolExecutor(2, thread_name_prefix="query")

@@ -92,7 +92,7 @@ class Ingest:
         self._recovery = recovery
         self.journal = SessionJournal(session, journal, self._journal_moved) if journal else None
         self._peers: dict[str, Peer] = {}
-        """by run: who is told of its marks"""
+        """by run: who is told of its marks when the journal moves; those that are gone are forgotten then"""
         self._to_send_again: set[Peer] = set()
         self._room = asyncio.Event()
         """set whenever the journal moved"""
@@ -112,7 +112,8 @@ class Ingest:
             run.received = batch.sequence
             run.arrived += batch.rows
             run.queued += batch.rows
-        self._peers[run.hello.run] = peer
+        if self.journal:
+            self._peers[run.hello.run] = peer
         self._batches.append(_Queued(peer, run, batch, is_new))
         self._wake.set()
 

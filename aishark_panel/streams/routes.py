@@ -15,6 +15,7 @@ from aishark_panel.streams import (
     service_routes,
     sharing_routes,
     stream_routes,
+    subscription_routes,
     upload_routes,
 )
 from aishark_panel.streams.guard import Nothing, Route
@@ -36,6 +37,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *agent_routes.ROUTES,
     *client_routes.ROUTES,
     *stream_routes.ROUTES,
+    *subscription_routes.ROUTES,
     *sharing_routes.ROUTES,
     *packet_routes.ROUTES,
     *recording_routes.ROUTES,

@@ -5,11 +5,11 @@ import errno
 import ipaddress
 import json
 import os
+import resource
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from aishark_panel.alerts.load import load_rules
@@ -18,6 +18,7 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.streams.bodies import MAX_HEARD_BYTES, BodyLimit
+from aishark_panel.streams.door import HubServer
 from aishark_panel.streams.hub import DEFAULT_REQUESTS_PER_S, Hub
 from aishark_panel.streams.journal import DEFAULT_JOURNAL_BYTES, Journal
 from aishark_panel.streams.oidc import Provider
@@ -120,7 +121,9 @@ async def serve_hub(config: HubConfig) -> None:
         ring_shares=RingShares.of_machine(config.ring_bytes, config.rings_bytes, config.rings_bytes_each),
     )
     hub.start()
-    server = HTTPServer(BodyLimit(make_application(hub)), ssl_options=tls, max_body_size=MAX_HEARD_BYTES)
+    _allow_many_connections()
+    application = BodyLimit(make_application(hub))
+    server = HubServer.open_at(hub.door, application, tls=tls, max_body_bytes=MAX_HEARD_BYTES)
     server.add_sockets(sockets)
     host, port = sockets[0].getsockname()[:2]
     scheme = "https" if tls else "http"
@@ -132,6 +135,12 @@ async def serve_hub(config: HubConfig) -> None:
         server.stop()
         await asyncio.wait_for(server.close_all_connections(), 5)
         await hub.close()
+
+
+def _allow_many_connections() -> None:
+    """Each needs a file descriptor, and the usual soft limit of 1,024 is for programs that use select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _announce(url: str, config: HubConfig) -> None:

@@ -19,6 +19,7 @@ from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.streams.feeds import Feeds
 from aishark_panel.streams.manifest import Recorded
 from aishark_panel.streams.matches import Matches
 from aishark_panel.streams.merge import MAX_WAITING_BYTES, WINDOW_NS, Merge, Piece
@@ -84,6 +85,7 @@ class Session:
         """packets that could not be dissected: a defect of the hub"""
         self.rollups = Rollups()
         self.matches = Matches()
+        self.feeds = Feeds()
         self.alerts = AlertLog(rules)
         self.interfaces: list[Interface] = []
         self.capture_interfaces: list[CaptureInterface] = []
@@ -457,6 +459,7 @@ class Session:
             "recordings": self._recording_stats(),
             "left_out": self.left_out,
             "alerts": self.alerts.counts(),
+            "subscriptions": self.feeds.stats(),
             "agents": [r.stats() for r in runs],
         }
 

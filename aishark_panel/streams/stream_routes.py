@@ -1,6 +1,5 @@
-"""Routes of sessions: list, start, stop, statistics, export, subscription."""
+"""Routes of sessions: list, start, stop, statistics, export."""
 
-import asyncio
 import logging
 import time
 from typing import Annotated, ClassVar, Final, Literal
@@ -8,18 +7,16 @@ from urllib.parse import quote
 
 import msgspec
 from tornado.iostream import StreamClosedError
-from tornado.websocket import WebSocketClosedError
 
 from aishark_panel.errors import AisharkError, NotAuthorizedError
 from aishark_panel.streams.answers import AlertsAnswer, LedgerAnswer, SessionsAnswer, StatsAnswer
 from aishark_panel.streams.exports import FORMATS, export_chunks
-from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
+from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.hub import Ticket
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.operation import Query, operation
 from aishark_panel.streams.people import Person
 from aishark_panel.streams.session import Session
-from aishark_panel.streams.subscription import Subscription
 
 __all__ = ["ROUTES"]
 
@@ -50,17 +47,6 @@ class ExportQuery(Query):
     """packets that match this expression"""
     follow: bool = False
     """go on while packets arrive"""
-
-
-class SubscriptionQuery(Query):
-    """Which packets a subscription has."""
-
-    where: str = ""
-    """packets that match this expression"""
-    columns: tuple[str, ...] = ()
-    """of docs/schema.md, and frame; none: all columns"""
-    start: str = "now"
-    """now, oldest, or a packet number"""
 
 
 class Streams(Guarded):
@@ -203,52 +189,6 @@ class TicketExport(StreamExport):
         await self.stream(session, self._ticket.format, self._ticket.where, follow=self._ticket.follow)
 
 
-class StreamSocket(GuardedSocket):
-    """`/api/stream/:id/ws`"""
-
-    _task: asyncio.Task[None] | None = None
-
-    @operation("New packets as Arrow IPC streams, as fast as they are read.", query=SubscriptionQuery, status=101)
-    def open(self, session_id: str, *, query: SubscriptionQuery) -> None:
-        try:
-            self.looks_at = self.hub.session(session_id, self.person)
-            subscription = Subscription(
-                self.looks_at,
-                where=query.where,
-                columns=list(query.columns),
-                start=query.start,
-            )
-        except AisharkError as error:
-            self.refuse(str(error))
-            return
-        self._task = asyncio.create_task(self._pump(subscription), name="subscription")
-
-    async def _pump(self, subscription: Subscription) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self.require_admission():
-                messages, more = await loop.run_in_executor(self.hub.query_pool, subscription.next_messages)
-                for message in messages:
-                    await self.write_message(message, binary=isinstance(message, bytes))
-                if subscription.ended and not more:
-                    self.close(1000, "the session was deleted")
-                    return
-                if not more:
-                    await asyncio.sleep(0.1)
-        except (WebSocketClosedError, StreamClosedError):
-            log.debug("subscriber left")
-        except Exception:
-            log.exception("a subscription failed")
-            self.close(1011, "the subscription failed; the hub's log says why")
-
-    def on_message(self, message: str | bytes) -> None:
-        self.refuse("a subscription takes no messages")
-
-    def on_close(self) -> None:
-        if self._task:
-            self._task.cancel()
-
-
 ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/stream", Streams),
     (r"/api/stream/start", StreamStart),
@@ -257,6 +197,5 @@ ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/stream/([0-9a-f]+)/ledger", StreamLedger),
     (r"/api/stream/([0-9a-f]+)/alerts", StreamAlerts),
     (r"/api/stream/([0-9a-f]+)/export", StreamExport),
-    (r"/api/stream/([0-9a-f]+)/ws", StreamSocket),
     (r"/api/export/([\w-]+)", TicketExport),
 )

@@ -4,22 +4,25 @@ Chunks follow the tus protocol's core in spirit (https://tus.io/protocols/resuma
 HEAD to find out where to go on, 409 where the offset is another.
 """
 
-from collections.abc import Awaitable
+import base64
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
 import msgspec
 from tornado.web import stream_request_body
 
 from aishark_panel.errors import ConfigError
-from aishark_panel.streams.answers import UploadAnswer
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.operation import operation
-from aishark_panel.streams.uploads import MAX_CHUNK_BYTES, Upload, UploadRequest
+from aishark_panel.streams.uploads import MAX_CHUNK_BYTES, Upload, UploadAnswer, UploadRequest
 
 __all__ = ["ROUTES"]
 
 _OFFSET: Final = "Upload-Offset"
 _LENGTH: Final = "Upload-Length"
+_CHECKSUM: Final = "Upload-Checksum"
+_CHUNK_S: Final = 120.0
+"""Most time for a chunk."""
 _SAYS: Final = {_OFFSET: "the byte that is due", _LENGTH: "size of the file in bytes"}
 _Offset = Annotated[int, msgspec.Meta(ge=0, lt=10**18, description="where the chunk belongs, in bytes")]
 _MAX_HEARD_BYTES: Final = 8 * MAX_CHUNK_BYTES
@@ -45,18 +48,51 @@ class UploadStart(Guarded):
 class UploadById(Guarded):
     """`/api/uploads/:id`
 
-    The body is streamed only because that is how Tornado lets one route take more than the others.
+    The body is streamed only because that is how Tornado lets one route take more, and longer, than the others.
     """
 
     _upload: Upload
+    _held_bytes = 0
 
     def prepare(self) -> Awaitable[None] | None:
         super().prepare()
         self._chunk = bytearray()
-        assert self.request.connection is not None
-        self.request.connection.set_max_body_size(_MAX_HEARD_BYTES)  # type: ignore[attr-defined]
+        connection: Any = self.request.connection
+        connection.set_max_body_size(_MAX_HEARD_BYTES)
+        connection.set_body_timeout(_CHUNK_S)
         self._upload = self.hub.uploads.find(self.request.path.rpartition("/")[2], self.person)
+        if self.method == "PATCH":
+            self._receive_alone(connection.stream.close)
         return None
+
+    def _receive_alone(self, break_off: Callable[[], None]) -> None:
+        """Hold one chunk for an upload. The newest request counts: the one before may have come by a line that is dead
+        and nobody knows it."""
+        if self._upload.break_off:
+            self._upload.break_off()
+        text = self.request.headers.get("Content-Length", "")
+        is_said = text.isdecimal() and len(text) < 10
+        held_bytes = min(int(text), MAX_CHUNK_BYTES) if is_said else MAX_CHUNK_BYTES
+        self.hub.uploads.hold(held_bytes)
+        self._held_bytes = held_bytes
+        self._break_off = self._upload.break_off = break_off
+
+    def _received(self) -> None:
+        """No more comes by this request."""
+        if self._held_bytes and self._upload.break_off is self._break_off:
+            self._upload.break_off = None
+
+    def _let_go(self) -> None:
+        self._received()
+        self.hub.uploads.let_go(self._held_bytes)
+        self._held_bytes = 0
+
+    def on_finish(self) -> None:
+        self._let_go()
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self._let_go()
 
     def data_received(self, chunk: bytes) -> None:
         if len(self._chunk) <= MAX_CHUNK_BYTES:
@@ -81,15 +117,28 @@ class UploadById(Guarded):
         errors=(409,),
     )
     async def patch(self, upload_id: str) -> None:
+        self._received()
         upload = self._upload
         text = self.request.headers.get(_OFFSET, "")
         if not text.isdecimal() or len(text) > 18:
             raise ConfigError(f"the header {_OFFSET} says where the chunk belongs, in bytes; it is {text!r:.30}")
         if len(self._chunk) > MAX_CHUNK_BYTES:
             raise ConfigError(f"a chunk has at most {MAX_CHUNK_BYTES:,} bytes")
-        await self.hub.uploads.append(upload, int(text), self._chunk)
+        await self.hub.uploads.append(upload, int(text), self._chunk, self._digest())
         self._say_offset()
         self.finish(upload.status())
+
+    def _digest(self) -> bytes | None:
+        """SHA-256 that the chunk has, if the client says (tus's checksum extension)."""
+        algorithm, _, digest = self.request.headers.get(_CHECKSUM, "").partition(" ")
+        if not algorithm:
+            return None
+        try:
+            if algorithm == "sha256":
+                return base64.b64decode(digest, validate=True)
+        except ValueError:
+            pass
+        raise ConfigError(f"the header {_CHECKSUM} is 'sha256' and the digest in base64")
 
     @operation("Give an upload up, or forget it.", status=204)
     async def delete(self, upload_id: str) -> None:

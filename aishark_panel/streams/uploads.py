@@ -5,6 +5,7 @@ says it stopped. Once whole, the file is read in the background into a session (
 """
 
 import asyncio
+import hashlib
 import logging
 import secrets
 import shutil
@@ -18,13 +19,22 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from aishark_panel.capturefile import open_capture
-from aishark_panel.errors import AisharkError, ConfigError, ConflictError, NotFoundError
+from aishark_panel.errors import AisharkError, ConfigError, ConflictError, NotFoundError, TooManyRequestsError
 from aishark_panel.streams.fileingest import ingest_file
 from aishark_panel.streams.ingest import Ingest
+from aishark_panel.streams.operation import Answer
 from aishark_panel.streams.partfile import PartFile, make_folder
 from aishark_panel.streams.people import OWNER, Person
 
-__all__ = ["DEFAULT_MAX_UPLOAD_BYTES", "MAX_CHUNK_BYTES", "Upload", "UploadRequest", "UploadState", "Uploads"]
+__all__ = [
+    "DEFAULT_MAX_UPLOAD_BYTES",
+    "MAX_CHUNK_BYTES",
+    "Upload",
+    "UploadAnswer",
+    "UploadRequest",
+    "UploadState",
+    "Uploads",
+]
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +44,13 @@ MAX_UPLOADS: Final = 100
 """Uploads that are remembered, those that ended included."""
 MAX_UPLOADS_EACH: Final = 25
 """Of one person, so that there are some for others; the hub's owner may have all."""
+BYTES_EACH: Final = 2
+"""One person's uploads on their way have at most so many times the bytes of the largest file; the owner's may have
+all."""
+KEEP_FREE_BYTES: Final = 256 * 2**20
+"""Of the disk, for journals and recordings: no file is taken that would leave less."""
+MAX_CHUNKS_BYTES: Final = 128 * 2**20
+"""Chunks in memory at once, of all uploads."""
 _IDLE_S: Final = 3_600.0
 """An upload that gets no chunk for so long is given up."""
 
@@ -48,6 +65,22 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """bytes"""
     session: str | None = None
     """id of a session to add the packets to; None: a new one, named like the file"""
+
+
+class UploadAnswer(Answer):
+    """A capture file on its way to a session."""
+
+    id: str
+    name: str
+    size: int
+    offset: int
+    state: UploadState
+    progress: float
+    bytes_read: int
+    packets: int
+    session: str
+    warning: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -73,6 +106,8 @@ class Upload:
     reason: str = ""
     """why it failed"""
     given_up: bool = False
+    break_off: Callable[[], None] | None = None
+    """ends the request by which a chunk is coming in"""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     task: "asyncio.Task[None] | None" = None
 
@@ -102,6 +137,7 @@ class Uploads:
         self._executor = executor
         self._max_bytes = max_bytes
         self._uploads: dict[str, Upload] = {}
+        self._chunks_bytes = 0
 
     async def create(self, request: UploadRequest, owner: str, target: Callable[[], Ingest]) -> Upload:
         """Make ready to receive a file. Raises ConfigError where it is too big, or there are too many."""
@@ -111,10 +147,18 @@ class Uploads:
                 "(option --max-upload-mib)."
             )
         await self._make_room(owner)
+        under_way = [u for u in self._uploads.values() if u.state in ("receiving", "parsing")]
+        theirs = sum(u.request.size for u in under_way if u.owner == owner)
+        if owner != OWNER.name and theirs + request.size > BYTES_EACH * self._max_bytes:
+            raise ConfigError(
+                f"{owner} has uploads of {theirs:,} bytes on their way; with {request.name} these would be more than "
+                f"{BYTES_EACH * self._max_bytes:,}, the most of one person."
+            )
         make_folder(self.folder)
-        free = shutil.disk_usage(self.folder).free
+        promised = sum(u.request.size - u.offset for u in under_way)
+        free = max(0, shutil.disk_usage(self.folder).free - promised - KEEP_FREE_BYTES)
         if request.size > free:
-            raise ConfigError(f"{request.name} has {request.size:,} bytes; the hub's disk has {free:,} left.")
+            raise ConfigError(f"{request.name} has {request.size:,} bytes; the hub's disk has {free:,} left for it.")
         upload_id = secrets.token_hex(12)
         try:
             part = PartFile(self.folder / upload_id)
@@ -132,9 +176,20 @@ class Uploads:
             raise NotFoundError(f"no upload {upload_id!r:.60}; begin it again")
         return upload
 
-    async def append(self, upload: Upload, offset: int, chunk: bytes | bytearray) -> None:
-        """Take the bytes that belong at `offset`. Raises ConflictError where others are due, ConfigError beyond the end
-        or where the disk does not take them."""
+    def hold(self, chunk_bytes: int) -> None:
+        """A chunk of that size is going to be in memory; call `let_go` in the end. Raises TooManyRequestsError where
+        there are too many."""
+        if self._chunks_bytes + chunk_bytes > MAX_CHUNKS_BYTES:
+            raise TooManyRequestsError("This hub is receiving as much as it can hold; send the chunk again.")
+        self._chunks_bytes += chunk_bytes
+
+    def let_go(self, chunk_bytes: int) -> None:
+        """The chunk is in memory no more."""
+        self._chunks_bytes -= chunk_bytes
+
+    async def append(self, upload: Upload, offset: int, chunk: bytes | bytearray, digest: bytes | None = None) -> None:
+        """Take the bytes that belong at `offset`, of which that is the SHA-256. Raises ConflictError where others are
+        due or they came damaged, ConfigError beyond the end or where the disk does not take them."""
         async with upload.lock:
             if upload.state != "receiving":
                 raise ConflictError(f"{upload.request.name} takes no more bytes: it is {upload.state}.")
@@ -143,7 +198,7 @@ class Uploads:
             if offset + len(chunk) > upload.request.size:
                 raise ConfigError(f"{upload.request.name} was announced with {upload.request.size:,} bytes, no more.")
             try:
-                await asyncio.get_running_loop().run_in_executor(self._executor, upload.part.write, memoryview(chunk))
+                await asyncio.get_running_loop().run_in_executor(self._executor, _keep, upload.part, chunk, digest)
             except OSError as error:
                 self._fail(upload, f"The hub could not keep {upload.request.name}: {error.strerror}.")
                 raise ConfigError(upload.reason) from error
@@ -224,3 +279,9 @@ class Uploads:
     def _fail(self, upload: Upload, reason: str) -> None:
         upload.state, upload.reason = "failed", reason
         upload.part.discard()
+
+
+def _keep(part: PartFile, chunk: bytes | bytearray, digest: bytes | None) -> None:
+    if digest is not None and hashlib.sha256(chunk).digest() != digest:
+        raise ConflictError("The chunk was damaged on its way; send it again.")
+    part.write(memoryview(chunk))

@@ -35,6 +35,8 @@ class Guarded(RequestHandler):
 
     token: str
     hub: str
+    retry_after = ""
+    """what the hub said to who asks too often"""
 
     async def prepare(self) -> None:
         origin = self.request.headers.get("Origin")
@@ -58,6 +60,12 @@ class Guarded(RequestHandler):
         except HTTPClientError as error:
             if error.code == 401:
                 raise HTTPError(401, reason="Unauthorized: the hub does not accept this token") from error
+            if error.code == 403:
+                raise HTTPError(403, reason="Forbidden: the token does not allow this") from error
+            if error.code == 429:
+                if error.response and (wait := error.response.headers.get("Retry-After")):
+                    self.retry_after = wait
+                raise HTTPError(429, reason="Too Many Requests: the hub takes no more for now") from error
             raise HTTPError(502, reason="The hub did not answer") from error
         except (OSError, ValueError, AisharkError) as error:
             raise HTTPError(502, reason="The hub cannot be reached") from error
@@ -70,6 +78,8 @@ class Guarded(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("X-Content-Type-Options", "nosniff")
+        if self.retry_after:
+            self.set_header("Retry-After", self.retry_after)
 
 
 class LoginHandler(Guarded):
@@ -182,7 +192,7 @@ class UploadHandler(Guarded):
             raise HTTPError(502, reason="The hub cannot be reached") from error
         # 599 is not an answer of the hub: it did not come in time.
         self.set_status(response.code if response.code < 599 else 504)
-        for name in ("Content-Type", _OFFSET):
+        for name in ("Content-Type", "Retry-After", _OFFSET):
             if name in response.headers:
                 self.set_header(name, response.headers[name])
         if response.code != 204:

@@ -1,5 +1,6 @@
 const CHUNK_BYTES = 2 ** 20;
-const MAX_TRIES = 8;
+const MIN_CHUNK_BYTES = 2 ** 15; // after an error the next chunk is half as long: on a bad line long ones never arrive
+const MAX_TRIES = 16;
 const POLL_MS = 250;
 
 /** Sends a capture file in chunks to the page's server, which passes them on to the hub, and waits until it is a session.
@@ -14,7 +15,8 @@ async function uploadFile(file, report, signal) {
     const answer = await response.json().catch(() => ({}));
     if (response.ok) return answer;
     const why = answer.error?.message ?? (response.statusText || `The server answered ${response.status}.`);
-    throw Object.assign(new Error(why), { final: response.status >= 400 && response.status < 500 && response.status !== 409 });
+    const final = response.status >= 400 && response.status < 500 && response.status !== 409 && response.status !== 429;
+    throw Object.assign(new Error(why), { final });
   }
 
   async function patiently(work, otherwise) {
@@ -32,12 +34,15 @@ async function uploadFile(file, report, signal) {
   let status = await ask("uploads", "POST", JSON.stringify({ name: file.name.slice(-200), size: file.size }));
   const place = `uploads/${status.id}`;
   const look = () => ask(place, "GET");
+  let chunkBytes = CHUNK_BYTES;
   try {
     while (status.state === "receiving") {
       report(status);
       const { offset } = status;
-      const chunk = file.slice(offset, offset + CHUNK_BYTES);
+      const chunk = file.slice(offset, offset + chunkBytes);
       status = await patiently(() => ask(place, "PATCH", chunk, { "Upload-Offset": String(offset) }), look);
+      const arrived = status.offset > offset;
+      chunkBytes = arrived ? Math.min(2 * chunkBytes, CHUNK_BYTES) : Math.max(chunkBytes / 2, MIN_CHUNK_BYTES);
     }
   } catch (error) {
     if (error.name === "AbortError") fetch(new URL(place, document.baseURI), { method: "DELETE" }).catch(() => {});

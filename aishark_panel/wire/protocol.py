@@ -131,6 +131,11 @@ class HubEnd:
         """envelope bytes received but not yet taken"""
         self._pending: deque[tuple[int, int]] = deque()
 
+    @property
+    def pending_batches(self) -> int:
+        """Batches received but not yet taken."""
+        return len(self._pending)
+
     def receive(self, message: str | bytes) -> AgentMessage | Batch | None:
         """Take one message of the agent; None for a duplicate batch, ProtocolError for what is out of turn."""
         if isinstance(message, bytes):

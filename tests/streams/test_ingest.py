@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+import gc
 import os
 import resource
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -99,6 +101,25 @@ def with_ingest(
             finally:
                 await ingest.close()
                 journal.close()
+
+    asyncio.run(run())
+
+
+def test_without_a_journal_nobody_is_remembered_who_left() -> None:
+    async def run() -> None:
+        session = Session("0123456789ab", "a", ring_bytes=MIN_LIMIT_BYTES)
+        with ThreadPoolExecutor(1) as pool:
+            ingest = Ingest(session, pool)
+            agent = Agent(session.attach(hello()))
+            assert agent.run is not None
+            ingest.put(agent, agent.run, batch(1))
+            marks = agent.marks
+            await agent.until(lambda: marks == [(1, 1)])
+            left = weakref.ref(agent)
+            del agent
+            await ingest.call(gc.collect)
+            assert left() is None
+            await ingest.close()
 
     asyncio.run(run())
 

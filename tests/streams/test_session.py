@@ -9,7 +9,6 @@ from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
-from aishark_panel.streams.subscription import Subscription
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import InterfaceInfo
 from tests.arrow import read_stream
@@ -221,31 +220,6 @@ def test_rates_are_those_of_the_last_two_seconds(session: Session, run: AgentRun
         session.ingest(run, frames(100, first=100 * second), second + 1, {})
     session.mark_rate(5.0)
     assert session.rates[0] == pytest.approx(100.0)
-
-
-def test_a_subscriber_gets_each_new_packet_once_and_hears_what_it_missed(session: Session, run: AgentRun) -> None:
-    session.ingest(run, frames(100), 1, {})
-    new = Subscription(session, where="", columns=["number"], start="now")
-    old = Subscription(session, where="src_port < 10_010", columns=["number"], start="oldest")
-    assert new.next_messages() == ([], False)
-    (message,), _ = old.next_messages()
-    assert isinstance(message, bytes)
-    assert read_stream(message).column("number").to_pylist() == list(range(1, 11))
-    sequence = 1
-    while not session.ring.evicted:
-        sequence += 1
-        session.ingest(run, frames(5_000, first=100 + 5_000 * (sequence - 2), size=1_000), sequence, {})
-    (notice,), _ = new.next_messages()
-    assert notice == f'{{"type": "missed", "packets": {session.ring.first - 101}, "next": {session.ring.first}}}'
-    seen: list[int] = []
-    more = True
-    while more:
-        messages, more = new.next_messages()
-        for part in messages:
-            assert isinstance(part, bytes)
-            seen += read_stream(part).column("number").to_pylist()
-    assert seen == list(range(session.ring.first, session.ring.end))
-    assert np.all(np.diff(seen) == 1)
 
 
 def test_rows_that_their_own_batch_pushes_out_are_counted_when_they_were(session: Session, run: AgentRun) -> None:

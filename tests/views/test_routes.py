@@ -24,7 +24,9 @@ class HubStream(RequestHandler):
     """The question that only an accepted token gets an answer to."""
 
     def get(self) -> None:
-        self.set_status(200 if self.request.headers.get("Authorization") == f"Bearer {TOKEN}" else 401)
+        token = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.set_header("Retry-After", "7")
+        self.set_status({TOKEN: 200, "hasty": 429, "blind": 403}.get(token, 401))
 
 
 class HubExport(RequestHandler):
@@ -112,6 +114,14 @@ def test_without_an_accepted_token_every_route_answers_401(monkeypatch: pytest.M
 
 def test_a_wrong_cookie_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fetch(monkeypatch, "/files/good", headers={"Cookie": f"{TOKEN_COOKIE}=wrong"}).code == 401
+
+
+@pytest.mark.parametrize(("token", "status", "wait_s"), [("hasty", 429, "7"), ("blind", 403, None)])
+def test_what_the_hub_refuses_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch, token: str, status: int, wait_s: str | None
+) -> None:
+    response = fetch(monkeypatch, "/files/good", headers={"Cookie": f"{TOKEN_COOKIE}={token}"})
+    assert (response.code, response.headers.get("Retry-After")) == (status, wait_s)
 
 
 def test_login_moves_the_token_from_the_address_to_a_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
