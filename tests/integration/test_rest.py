@@ -23,6 +23,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
 
 from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.streams.guard import Open
 from aishark_panel.streams.openapi import document, path_template
 from aishark_panel.streams.operation import HTTP_METHODS, methods_of, operation_of
 from aishark_panel.streams.routes import ROUTES
@@ -137,13 +138,14 @@ def test_wrong_requests_have_errors_of_one_shape(hub: EmbeddedHub, pattern: str,
             (200, b'{"state": "alive"}') if alive else (401, True)
         )
     if method in ("POST", "PATCH"):
+        often = {429} if issubclass(handler, Open) else set()  # who tries to log in that often has to wait
         for wrong in ([1], "text", {"no such field": 1}, 5):
             status, body = call(hub, method, path, wrong)
             if (what := operation_of(handler, method)) and what.body:
-                assert (status, is_error(status, body)) == (400, True)
+                assert (status in {400, *often}, is_error(status, body)) == (True, True)
         if "uploads/" not in path:  # chunks of uploads may be longer
             status, body = call(hub, method, path, "x" * 2**21)
-            assert (status, is_error(status, body)) == (413, True)
+            assert (status in {413, *often}, is_error(status, body)) == (True, True)
 
 
 @pytest.mark.parametrize("method", [m for m in HTTP_METHODS if m != "HEAD"])
