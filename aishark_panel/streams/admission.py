@@ -38,8 +38,9 @@ class Admission:
     @property
     def challenge(self) -> str:
         """How to prove who one is, for the header WWW-Authenticate (RFC 9110): by a token, and whence tokens come."""
+        login = ', login="/api/login"' if self._people.have_accounts() else ""
         provider = f', provider="{quote(self._provider.config.called)}"' if self._provider else ""
-        return f'Bearer realm="aishark", login="/api/login"{provider}'
+        return f'Bearer realm="aishark"{login}{provider}'
 
     def identify(self, token: str, now_s: float) -> Person | None:
         """Who comes with a token or the secret of a link; None if it is nobody's (any more)."""

@@ -147,6 +147,10 @@ class People:
         signed = {"iss": _ISSUER, "iat": issued.created_s, **msgspec.to_builtins(claims)}
         return issued, jwt.encode(signed, self._key, algorithm=_ALGORITHM)
 
+    def have_accounts(self) -> bool:
+        """Whether anybody can log in with a name and a password."""
+        return any(account.issuer is None and account.disabled_s is None for account in self._store.accounts())
+
     def revoke(self, token_id: str, now_s: float) -> IssuedToken:
         """Take a token back, whatever is open with it. NotFoundError if there is none of that id."""
         issued = self._store.revoke_token(token_id, int(now_s))

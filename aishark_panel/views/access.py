@@ -10,9 +10,11 @@ from typing import Final
 from aishark_panel.client import embedded_hub
 from aishark_panel.transport import trusted
 
-__all__ = ["TOKEN_COOKIE", "hub_tls", "hub_url"]
+__all__ = ["LOGIN_COOKIE", "TOKEN_COOKIE", "hub_tls", "hub_url"]
 
 TOKEN_COOKIE: Final = "aishark_token"
+LOGIN_COOKIE: Final = "aishark_login"
+"""what brings somebody who logged in the next token"""
 
 _announced: Final = threading.Event()
 

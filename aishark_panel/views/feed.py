@@ -49,6 +49,10 @@ class Feed:
         self._name = ""
         """name of the session that was chosen, once it is known"""
         self.sessions: list[dict[str, Any]] = []
+        self.person = ""
+        """who looks at the page; '' for the hub's owner"""
+        self.rights = ["view", "capture", "export", "admin"]
+        """what the person may do with sessions of their own"""
         self.window_choice = _AUTO
         self.paused = False
         self.problem = ""
@@ -88,6 +92,11 @@ class Feed:
     def live(self) -> bool:
         """Whether packets may still come."""
         return self.stats.get("state") == "capturing"
+
+    @property
+    def may(self) -> list[str]:
+        """What the person may do with the session that is shown; where there is none, with one that they make."""
+        return next((s["may"] for s in self.sessions if s["id"] == self.session), self.rights)
 
     async def choose(self, session: str) -> None:
         """Show another session; the display filter stays."""

@@ -105,6 +105,12 @@ export function render({ model }) {
 
   const STATES = { capturing: "live", waiting: "waiting", stopped: "stopped", ended: "ended" };
 
+  function paintRights(may) {
+    const has = (right) => may.includes(right) || may.includes("admin");
+    capture.hidden = clear.hidden = !has("capture");
+    exportButton.hidden = wireshark.hidden = !has("export");
+  }
+
   function paintState(s) {
     const kind = !s.connected ? "lost" : s.paused ? "paused" : s.capture || "waiting";
     state.dataset.kind = kind;
@@ -148,6 +154,7 @@ export function render({ model }) {
     const s = model.state;
     session.paint(s);
     record.paint(s);
+    paintRights(s.may ?? []);
     paintState(s);
     paintFigures(s);
     if (s.paused) pause.set("play", "Resume", "Show what is new again");

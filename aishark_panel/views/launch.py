@@ -65,9 +65,10 @@ def run_dashboard(
         hub = None
         if hub_url:
             hub_url = hub_address(hub_url)
-            token = os.environ.get("AISHARK_TOKEN")
-            if not token:
-                raise ConfigError("To join a hub set AISHARK_TOKEN to the token it printed at its start.")
+            # It is for the address that is printed and goes with nobody's requests; without it the page asks who is there.
+            token = os.environ.get("AISHARK_TOKEN", "")
+            if agent and not token:
+                raise ConfigError("For an agent of its own set AISHARK_TOKEN to the token that the hub printed.")
         else:
             hub = start_hub("--port", str(hub_port), "--ring-mib", str(ring_mib), *hub_options)
             stack.callback(hub.close)
@@ -143,7 +144,7 @@ async def _serve(
         check_unused_sessions_milliseconds=_SESSION_LIFE_MS,
     )
     server.start()
-    address = f"{'https' if tls else 'http'}://{authority}/login?token={token}"
+    address = f"{'https' if tls else 'http'}://{authority}/{f'login?token={token}' if token else ''}"
     print(f"\n  aishark is ready. Open\n\n    {address}\n\n  Ctrl-C stops it.\n", flush=True)
     if browser:
         await asyncio.to_thread(webbrowser.open, address)

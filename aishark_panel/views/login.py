@@ -1,4 +1,4 @@
-"""Login card: asks for the start token, and says what went wrong with the last one."""
+"""Login card: asks for a name and password, the provider or a token, and says what went wrong with the last one."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["Login"]
 
 
 class Login(Element):
-    """A form for the token; `receive` gets {"token": text}. `remember` says that the server keeps it in a cookie."""
+    """`receive` gets {"token": text}; all else goes to views/login_routes.py, if `remember` says they are there."""
 
     remember = param.Boolean(default=False, doc="Whether to go to /login, which sets the cookie, once it is accepted.")
 

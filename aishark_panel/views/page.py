@@ -1,8 +1,8 @@
 """One browser tab: who is there, and then the dashboard.
 
-Nothing is read from the hub, and no view is made, until the hub has accepted the visitor's token. It comes from the
-cookie that /login sets, from `?token=` in the address, or from the login card. The hub is the one AISHARK_HUB names,
-else one that this process starts for itself.
+Nothing is read from the hub, and no view is made, until the hub has accepted the visitor's token. It comes from a
+cookie (views/login_routes.py), from `?token=` in the address, or from the login card. The hub is the one AISHARK_HUB
+names, else one that this process starts for itself.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import panel as pn
 
 from aishark_panel.client import HubClient
 from aishark_panel.errors import AisharkError, NotAuthorizedError
-from aishark_panel.views.access import TOKEN_COOKIE, hub_url
+from aishark_panel.views.access import LOGIN_COOKIE, TOKEN_COOKIE, hub_url
 from aishark_panel.views.agents import Agents
 from aishark_panel.views.alerts import Alerts
 from aishark_panel.views.bandwidth import Bandwidth
@@ -30,6 +30,7 @@ from aishark_panel.views.protocols import Protocols
 from aishark_panel.views.tabs import Tabs
 from aishark_panel.views.theme import VARIABLES, style
 from aishark_panel.views.timeline import Timeline
+from aishark_panel.views.visitor import provider_of
 
 __all__ = ["Dashboard", "Page", "open_page"]
 
@@ -83,28 +84,38 @@ class Page:
         self._client: HubClient | None = None
         self._dashboard: Dashboard | None = None
         self._login = Login(self._receive, remember="aishark_panel.views.routes" in sys.modules)
+        self._again = self._login.remember and bool(pn.state.cookies.get(LOGIN_COOKIE))
+        """whether to try the login of before, once"""
         self._login.draw(title="Connecting to the hub …")
         self.root = pn.Column(self._login, sizing_mode="stretch_both", margin=0)
 
     async def open(self) -> None:
-        """Show the dashboard if the token is accepted, else ask for one."""
+        """Show the dashboard if the token is accepted, else ask who is there."""
         try:
             url = await asyncio.to_thread(hub_url)
             if not self._token:
-                self._login.draw(title="Who is there?", ask=True)
+                await self._ask(url, title="Who is there?")
                 return
             client = HubClient(url, self._token)
             await client.connect()
         except NotAuthorizedError as error:
-            self._login.draw(title="That token was not accepted", text=str(error), ask=True)
+            await self._ask(url, title="That token was not accepted", text=str(error))
         except AisharkError as error:
             self._login.draw(title="The hub cannot be reached", text=str(error), ask=True)
         else:
             await self._show(client)
 
+    async def _ask(self, url: str, **words: str) -> None:
+        """Show the ways in that the hub knows; who logged in before is let in again without a word."""
+        by_name, provider = await provider_of(url) if self._login.remember else (False, "")
+        again, self._again = self._again, False
+        self._login.draw(**words, ask=True, by_name=by_name, provider=provider, again=again)
+
     async def _show(self, client: HubClient) -> None:
         self._client = client
         feed = Feed(client)
+        me = await client.me()
+        feed.person, feed.rights = me["name"], me["capabilities"]
         await feed.pull()
         self._dashboard = Dashboard(feed)
         for view in self._dashboard.views:

@@ -1,24 +1,22 @@
 """HTTP routes beside the page: `panel serve ... --plugins aishark_panel.views.routes`.
 
-Panel gives such routes none of its authentication, so all of them inherit `Guarded`, which lets nobody pass whose token
-the hub does not accept. A token in an address ends up in histories and logs: /login takes it once and leaves it in a
-cookie that scripts cannot read. Files go over HTTP, in both directions, never over the page's WebSocket; what passes
-through here is never held but for a chunk.
+Panel gives such routes none of its authentication, so all of them inherit `Visitor`; those of files inherit `Guarded`,
+which lets nobody pass whom the hub does not accept. Files go over HTTP, in both directions, never over the page's
+WebSocket; what passes through here is never held but for a chunk.
 """
 
-import asyncio
 import contextlib
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from aishark_panel.errors import AisharkError
-from aishark_panel.views.access import TOKEN_COOKIE, hub_tls, hub_url
+from aishark_panel.views.access import hub_tls
+from aishark_panel.views.login_routes import LOGIN_ROUTES
+from aishark_panel.views.visitor import Guarded
 
-__all__ = ["ROUTES", "Guarded"]
+__all__ = ["ROUTES"]
 
 _CONNECT_S: Final = 5.0
 _MAX_FILE_BYTES: Final = 2**50
@@ -28,74 +26,6 @@ _MAX_CHUNK_BYTES: Final = 2**21
 """Longest body of a request; the page sends chunks of half of it."""
 _CHUNK_S: Final = 60.0
 _OFFSET: Final = "Upload-Offset"
-
-
-class Guarded(RequestHandler):
-    """Base of all our routes: asks the hub about the visitor's token before anything else happens."""
-
-    token: str
-    hub: str
-    retry_after = ""
-    """what the hub said to who asks too often"""
-
-    async def prepare(self) -> None:
-        origin = self.request.headers.get("Origin")
-        if origin and urlsplit(origin).netloc.lower() != self.request.host.lower():
-            raise HTTPError(403, reason="Forbidden: this request comes from another site's page")
-        self.token = self.offered_token()
-        if not self.token:
-            raise HTTPError(401, reason="Unauthorized: open the page with its start token first")
-        try:
-            self.hub = await asyncio.to_thread(hub_url)
-            # The cheapest question only an accepted token gets an answer to.
-            await AsyncHTTPClient().fetch(
-                HTTPRequest(
-                    f"{self.hub}/api/stream",
-                    headers={"Authorization": f"Bearer {self.token}"},
-                    connect_timeout=_CONNECT_S,
-                    request_timeout=_CONNECT_S,
-                    ssl_options=hub_tls(),
-                )
-            )
-        except HTTPClientError as error:
-            if error.code == 401:
-                raise HTTPError(401, reason="Unauthorized: the hub does not accept this token") from error
-            if error.code == 403:
-                raise HTTPError(403, reason="Forbidden: the token does not allow this") from error
-            if error.code == 429:
-                if error.response and (wait := error.response.headers.get("Retry-After")):
-                    self.retry_after = wait
-                raise HTTPError(429, reason="Too Many Requests: the hub takes no more for now") from error
-            raise HTTPError(502, reason="The hub did not answer") from error
-        except (OSError, ValueError, AisharkError) as error:
-            raise HTTPError(502, reason="The hub cannot be reached") from error
-
-    def offered_token(self) -> str:
-        """The token of the request's cookie; '' if there is none."""
-        return self.get_cookie(TOKEN_COOKIE) or ""
-
-    def set_default_headers(self) -> None:
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("Referrer-Policy", "no-referrer")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        if self.retry_after:
-            self.set_header("Retry-After", self.retry_after)
-
-
-class LoginHandler(Guarded):
-    """`GET /login?token=...`: keep an accepted token in a cookie and go to the page, so that it leaves the address."""
-
-    async def prepare(self) -> None:
-        self.request.uri = self.request.path  # what the server's log calls this request: without the token
-        await super().prepare()
-
-    def offered_token(self) -> str:
-        return self.get_query_argument("token", "")
-
-    async def get(self) -> None:
-        secure = self.request.protocol == "https"
-        self.set_cookie(TOKEN_COOKIE, self.token, httponly=True, samesite="Strict", secure=secure)
-        self.redirect("./")
 
 
 class FilesHandler(Guarded):
@@ -200,7 +130,7 @@ class UploadHandler(Guarded):
 
 
 ROUTES: Final[list[tuple[str, type[RequestHandler], dict[str, Any]]]] = [
-    (r"/login", LoginHandler, {}),
+    *LOGIN_ROUTES,
     (r"/files/([\w-]{1,200})", FilesHandler, {}),
     (r"/uploads", UploadHandler, {}),
     (r"/uploads/([0-9a-f]{1,64})", UploadHandler, {}),

@@ -18,7 +18,10 @@ function sessionMenu(send) {
   const open = h("button", { class: "open", onclick: () => file.click() }, icon("file"), "Open a capture file");
   const dropHint = h("span", { class: "muted" }, "or drop one anywhere on the page");
   const openLine = h("div", { class: "new" }, open, dropHint, file);
-  const panel = menu(button, h("div", { class: "menu wide" }, h("h2", {}, "Sessions"), list, form, openLine), null, true);
+  const who = h("span", { class: "muted" });
+  const logOutButton = h("button", { onclick: logOut }, "Log out");
+  const person = h("div", { class: "new person" }, who, logOutButton);
+  const panel = menu(button, h("div", { class: "menu wide" }, h("h2", {}, "Sessions"), list, form, openLine, person), null, true);
 
   const progressText = h("span");
   const bar = h("progress", { max: 1 });
@@ -30,6 +33,11 @@ function sessionMenu(send) {
   const veil = h("div", { class: "veil", hidden: true }, "Drop a capture file to open it as a new session");
   let running = null;
   let allowed = false;
+
+  async function logOut() {
+    await fetch(new URL("logout", document.baseURI), { method: "POST" }).catch(() => null);
+    location.reload();
+  }
 
   function show(kind, text, share) {
     progress.hidden = false;
@@ -104,8 +112,11 @@ function sessionMenu(send) {
       button.title = `${current ? `${current.name}\n` : ""}Choose a session, make one, or open a capture file`;
       const several = new Set(sessions.map((each) => each.owner)).size > 1;
       keyed(list, sessions.map((each) => ({ ...each, several, current: each.id === s.session })).reverse(), (each) => each.id, line);
-      allowed = !!s.uploads && s.connected;
-      openLine.hidden = !s.uploads;
+      allowed = !!s.uploads && s.connected && s.makes;
+      form.hidden = !s.makes;
+      openLine.hidden = !s.uploads || !s.makes;
+      person.hidden = !s.person || !s.uploads;
+      put(who, `You are ${s.person}.`);
     },
     remove() {
       for (const [type, listener] of Object.entries(listeners)) window.removeEventListener(type, listener);

@@ -1,13 +1,9 @@
 """Logging in at a provider, which is a program by others and runs beside the hub."""
 
 import json
-import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -16,7 +12,8 @@ import pytest
 import yaml
 
 from aishark_panel.client import EmbeddedHub, start_hub
-from tests.integration.conftest import ask, call, wait_for
+from tests.integration.conftest import ask, call
+from tests.integration.providers import running_provider
 
 PAGE = "http://127.0.0.1:5006/oidc"
 PEOPLE = {
@@ -37,29 +34,8 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[str]:
-    """Address of a provider that asks nobody for a password."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
-    claims = [json.dumps({"sub": sub, **told}) for sub, told in PEOPLE.items()]
-    command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), "--require-nonce"]
-    command += [word for claim in claims for word in ("--user-claims", claim)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            with urllib.request.urlopen(f"{url}/jwks", timeout=5):
-                return True
-        except OSError:
-            assert process.poll() is None
-            return False
-
-    try:
-        wait_for(answers, "the provider", timeout_s=30)
+    with running_provider(PEOPLE) as url:
         yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -110,6 +110,7 @@ class MemoryHub:
         self._ask("stats")
         stats = self.session.stats()
         lab = {name: stats[name] for name in ("id", "name", "owner", "state", "source", "packets")}
+        lab["may"] = ["view", "capture", "export"]
         return [lab, *({**lab, "id": f"new{k}", "name": name} for k, name in enumerate(self.created))]
 
     async def create_session(self, name: str = "") -> dict[str, Any]:
