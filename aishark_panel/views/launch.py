@@ -65,7 +65,7 @@ def run_dashboard(
         hub = None
         if hub_url:
             hub_url = hub_address(hub_url)
-            # It is for the address that is printed and goes with nobody's requests; without it the page asks who is there.
+            # For the address that is printed, and nobody's requests. Without it the page asks who is there.
             token = os.environ.get("AISHARK_TOKEN", "")
             if agent and not token:
                 raise ConfigError("For an agent of its own set AISHARK_TOKEN to the token that the hub printed.")
