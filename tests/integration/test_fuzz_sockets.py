@@ -51,6 +51,7 @@ def test_mutated_messages_cost_a_good_agent_nothing() -> None:
         def send(messages: int, seed: int) -> int:
             tally = asyncio.run(fuzz(hub.url, hub.token, good, messages=messages, most_s=MOST_S, seed=seed))
             log.info("%s", tally)
+            assert tally.quiet <= 2 + tally.connections // 1_000
             return tally.messages
 
         send(min(max(MESSAGES // 5, 1_000), 100_000), 0)  # what is kept of runs and expressions fills up, and rings
