@@ -21,7 +21,7 @@ from tests.integration.conftest import ask, session_of, stats_when, wait_until_r
 
 log = logging.getLogger(__name__)
 
-MESSAGES = int(os.environ.get("AISHARK_FUZZ_MESSAGES", "3000"))
+MESSAGES = int(os.environ.get("AISHARK_FUZZ_MESSAGES", "2000"))
 GROWTH_MIB = 2 * 48 + 100
 """A short run does not fill the rings of both sessions before it begins, and a long one not their conversations."""
 MOST_S = 60.0 if MESSAGES <= 10_000 else 3_600.0

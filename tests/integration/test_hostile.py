@@ -133,7 +133,7 @@ def test_a_batch_with_a_flipped_bit_is_refused_or_harmless(hub: EmbeddedHub) -> 
 
 
 def test_tiny_batches_in_a_row_cost_no_memory_and_all_arrive(hub: EmbeddedHub) -> None:
-    batches = 40_000
+    batches = 20_000
 
     async def run() -> None:
         request = HTTPRequest("ws" + hub.url[4:] + "/api/agents/ws", headers={"Authorization": f"Bearer {hub.token}"})

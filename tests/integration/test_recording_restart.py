@@ -23,7 +23,7 @@ RequireTool = Callable[[str], str]
 Packet = tuple[str, int, bytes]
 """Interface, time (ns) and bytes."""
 
-KILLS = int(os.environ.get("AISHARK_TEST_KILLS", "5"))
+KILLS = int(os.environ.get("AISHARK_TEST_KILLS", "3"))
 """Of the hub, in the test that kills it at random moments; 50 take four minutes."""
 
 
