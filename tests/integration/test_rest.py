@@ -285,7 +285,9 @@ def test_endpoints_are_the_sums_of_their_packets(hub: EmbeddedHub, session: str)
 
 
 def samples(text: str) -> dict[str, float]:
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[0] != "#"}
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.split("\n") if line and line[0] != "#"
+    }
 
 
 def test_metrics_have_the_ledger_and_count_requests(hub: EmbeddedHub, session: str) -> None:
