@@ -282,7 +282,14 @@ class Session:
         run.packets += rows
 
     def _go_on(self, until_ns: int, see: Callable[[BlockView], None]) -> None:
-        for piece in self.merge.take(until_ns):
+        try:
+            pieces = self.merge.take(until_ns)
+        except Exception:
+            log.exception("packets of session %s cannot be merged; those that waited are lost", self.name)
+            self.failed += self.merge.rows
+            self.merge.clear()
+            return
+        for piece in pieces:
             end = self.ring.end
             try:
                 self._store(piece, see)

@@ -231,6 +231,23 @@ def test_a_clear_takes_what_waits_too() -> None:
     assert (order(session), book["parts"]["cleared"], book["difference"]) == ([], 1, 0)
 
 
+def test_packets_that_cannot_be_merged_are_counted_and_the_session_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = new_session(*AGENTS[:2])
+    first, _ = session.runs.values()
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.merge, "take", fail)
+        session.ingest(first, made([START_NS], [0]), 1, {}, START_NS)
+        session.release(START_NS + WINDOW_NS)
+    session.ingest(first, made([START_NS + MS], [1]), 2, {}, START_NS + MS)
+    session.release(START_NS + 2 * WINDOW_NS)
+    book = ledger(session)["ring"]
+    assert (order(session), book["parts"]["failed"], book["difference"]) == ([1], 1, 0)
+
+
 def test_packets_that_cannot_be_dissected_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     session = new_session(*AGENTS[:2])
     for number, run in enumerate(session.runs.values()):
