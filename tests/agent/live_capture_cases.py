@@ -196,7 +196,7 @@ def test_numbered_packets_that_every_filter_lets_through_arrive_once_each_while_
         packets += received(capture, total - len(packets))
         counters = capture.counters()
     sent.result()
-    assert flips > 20
+    assert flips > 5
     assert [struct.unpack_from("!I", p.frame, len(stem))[0] for p in packets] == list(range(total))
     assert counters == {"matched": total, "kernel_dropped": 0, "in_kernel_ring": 0}
 
