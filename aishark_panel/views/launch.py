@@ -23,6 +23,8 @@ from aishark_panel.client import start_hub
 from aishark_panel.errors import AisharkError, ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.transport import hub_address, server_tls
+from aishark_panel.views.access import LOGIN_COOKIE, TOKEN_COOKIE
+from aishark_panel.views.chosen import refuse_chosen
 from aishark_panel.views.routes import ROUTES
 
 __all__ = ["run_dashboard"]
@@ -136,6 +138,8 @@ async def _serve(
         websocket_origin=[authority, f"localhost:{port}"],
         http_server_kwargs={"ssl_options": tls},
         extra_patterns=ROUTES,
+        exclude_headers=["Cookie"],  # what is not excluded stands in the page, in Bokeh's token
+        exclude_cookies=[TOKEN_COOKIE, LOGIN_COOKIE],
         title="aishark",
         show=False,
         start=False,
@@ -143,6 +147,7 @@ async def _serve(
         unused_session_lifetime_milliseconds=_SESSION_LIFE_MS,
         check_unused_sessions_milliseconds=_SESSION_LIFE_MS,
     )
+    refuse_chosen(server._tornado)
     server.start()
     address = f"{'https' if tls else 'http'}://{authority}/{f'login?token={token}' if token else ''}"
     print(f"\n  aishark is ready. Open\n\n    {address}\n\n  Ctrl-C stops it.\n", flush=True)

@@ -19,6 +19,7 @@ from aishark_panel.views.agents import Agents
 from aishark_panel.views.alerts import Alerts
 from aishark_panel.views.bandwidth import Bandwidth
 from aishark_panel.views.base import View, run
+from aishark_panel.views.chosen import is_chosen
 from aishark_panel.views.conversations import Conversations
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.filter_bar import FilterBar
@@ -84,7 +85,7 @@ class Page:
         self._client: HubClient | None = None
         self._dashboard: Dashboard | None = None
         self._login = Login(self._receive, remember="aishark_panel.views.routes" in sys.modules)
-        self._again = self._login.remember and bool(pn.state.cookies.get(LOGIN_COOKIE))
+        self._again = self._login.remember and LOGIN_COOKIE in _cookies_of_visitor()
         """whether to try the login of before, once"""
         self._login.draw(title="Connecting to the hub …")
         self.root = pn.Column(self._login, sizing_mode="stretch_both", margin=0)
@@ -139,4 +140,14 @@ class Page:
 
 def _token_of_visitor() -> str:
     from_address = pn.state.session_args.get("token", [b""])[0].decode("utf-8", "replace")
-    return from_address or str(pn.state.cookies.get(TOKEN_COOKIE, ""))
+    return from_address or _cookies_of_visitor().get(TOKEN_COOKIE, "")
+
+
+def _cookies_of_visitor() -> dict[str, str]:
+    """The cookies that came with the request itself: Bokeh's own are those of a token that stands in the page, where
+    scripts could read them, so views/launch.py keeps ours out of it."""
+    document: Any = pn.state.curdoc
+    request = document.session_context.request._request
+    if is_chosen(request):
+        return {}
+    return {name: morsel.value for name, morsel in request.cookies.items()}

@@ -4,11 +4,15 @@ import os
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from bokeh.core.types import ID
+from bokeh.util.token import generate_jwt_token, get_token_payload
 from playwright.sync_api import Browser, Page, expect
 
 from aishark_panel.client import EmbeddedHub, start_hub
@@ -119,3 +123,34 @@ def test_the_card_fits(browser: Browser, address: str, width: int, scheme: str, 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         if folder := os.environ.get("SHOTS"):
             page.screenshot(path=f"{folder}/login-{width}-{scheme}.png")
+
+
+def answer(address: str, query: str = "", **headers: str) -> tuple[int, str]:
+    """Status and text of the page."""
+    request = urllib.request.Request(f"{address}/{query}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as found:
+            return found.status, found.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_nobody_chooses_the_session_of_a_page(address: str) -> None:
+    """Whoever did could join it by WebSocket, without a token."""
+    assert answer(address, "?bokeh-session-id=mine")[0] == 400
+    assert answer(address, "autoload.js?bokeh-autoload-element=1&bokeh-session-id=mine")[0] == 400
+    token = generate_jwt_token(ID("mine"), signed=False)
+    assert answer(address, f"?bokeh-token={token}")[0] == 400
+    assert answer(address, **{"Bokeh-Session-Id": "mine"})[0] == 400
+    assert answer(address)[0] == 200
+
+
+def test_the_page_holds_no_cookie_of_its_visitor(address: str) -> None:
+    status, page = answer(address, Cookie="aishark_token=of-the-hub; aishark_login=of-the-login")
+    token = re.search(r'"token":"([^"]+)"', page)
+    assert status == 200
+    assert token
+    told = str(get_token_payload(token[1]))
+    assert "headers" in told
+    assert "of-the" not in told
