@@ -178,6 +178,7 @@ class Ingest:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         await self._recover()
+        self._wake.set()  # packets may have come back that waited to be merged, of agents that do not
         while True:
             await self._wake.wait()
             self._wake.clear()

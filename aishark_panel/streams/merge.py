@@ -91,6 +91,10 @@ class Merge:
         """Key of a source's newest packet; before all times if it sent none."""
         return self._newest.get(source, _NEVER)
 
+    def is_ahead_of(self, now_ns: int) -> bool:
+        """Whether packets came in at times that are yet to come: then the clock was set back."""
+        return max(list(self._newest.values()), default=_NEVER) > now_ns
+
     def forget(self, source: str) -> None:
         """Nothing more comes from it."""
         self._newest.pop(source, None)

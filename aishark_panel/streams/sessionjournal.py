@@ -69,7 +69,7 @@ class SessionJournal:
 
     def mark(self) -> None:
         """The journal was given all that the ring has. Once that is safe, so are the packets and their numbers."""
-        if not any(run.unjournalled for run in self._session.runs.values()):
+        if not any(run.unjournalled for run in list(self._session.runs.values())):
             self._journal.mark(self._log, self._session.ring.end - 1)
 
     def batch(self, run: AgentRun, batch: Batch, now_ns: int) -> bool:

@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,10 @@ from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.ledger import ledger
+from aishark_panel.streams.merge import Piece
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.sessionjournal import SessionJournal
 from aishark_panel.wire.messages import Batch
 from tests.ledgers import identities, is_drained
 from tests.traffic import frames, hello
@@ -216,6 +219,57 @@ def test_what_comes_while_a_session_is_read_back_waits_for_it(tmp_path: Path) ->
         assert steps == ["first", "last"]
 
     with_ingest(tmp_path, test, recovery)
+
+
+def test_what_waited_to_be_merged_goes_on_after_a_restart_though_nobody_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desks: list[Desk] = []
+
+    async def recovery() -> AsyncIterator[Callable[[], object]]:
+        run, session = desks[0].run, desks[0].session
+        session.holding = True
+        piece = Piece(batch(1).content(), run.link_types, run.iface_codes)
+        yield lambda: session.restore(run, piece, time.time_ns())
+        assert session.merge.rows == 100
+
+    async def test(desk: Desk) -> None:
+        desks.append(desk)
+        loop, released, release = asyncio.get_running_loop(), asyncio.Event(), desk.session.release
+
+        def and_tell(now_ns: int) -> int | None:
+            until_ns = release(now_ns)
+            loop.call_soon_threadsafe(released.set)
+            return until_ns
+
+        monkeypatch.setattr(desk.session, "release", and_tell)
+        await asyncio.wait_for(released.wait(), 20)
+        assert (desk.session.ring.end, desk.session.merge.rows) == (101, 0)
+
+    with_ingest(tmp_path, test, recovery)
+
+
+def test_runs_may_come_while_the_journal_marks_what_it_has(tmp_path: Path) -> None:
+    """Agents connect on the event loop, and marks are made on the worker."""
+
+    class Passing(AgentRun):
+        @property
+        def unjournalled(self) -> int:  # type: ignore[override]
+            session.runs["another"] = session.runs[key]
+            return 0
+
+        @unjournalled.setter
+        def unjournalled(self, _: int) -> None: ...
+
+    journal = Journal(tmp_path)
+    session = Session("0123456789ab", "a", ring_bytes=MIN_LIMIT_BYTES)
+    key = hello().run
+    session.runs[key] = Passing(hello())
+    try:
+        SessionJournal(session, journal, lambda _: None).mark()
+    finally:
+        journal.close()
+    assert "another" in session.runs
 
 
 def test_a_recovery_that_breaks_does_not_stop_the_session(tmp_path: Path) -> None:

@@ -221,6 +221,20 @@ def test_what_waits_is_bounded() -> None:
     assert session.ring.end > 1
 
 
+def test_nothing_waits_for_a_clock_that_was_set_back() -> None:
+    session = new_session(*AGENTS[:2])
+    runs = list(session.runs.values())
+    for ident, run in enumerate(runs):
+        session.ingest(run, made([START_NS + ident * MS], [ident]), 1, {}, START_NS + ident * MS)
+    session.release(START_NS + MS)
+    now = START_NS - 3_600_000 * MS
+    for ident, run in enumerate(runs, 2):
+        session.ingest(run, made([now], [ident]), 2, {}, now)
+    assert session.release(now) is not None
+    assert order(session) == [0, 2, 1, 3]
+    assert session.merge.rows == 0
+
+
 def test_a_clear_takes_what_waits_too() -> None:
     session = new_session(*AGENTS[:2])
     first, _ = session.runs.values()
