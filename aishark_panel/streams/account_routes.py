@@ -129,6 +129,8 @@ class LoginHandler(Open):
 class RefreshHandler(Open):
     """`/api/login/refresh`"""
 
+    is_guess = False  # a dashboard renews everybody's logins from one address; wrong tokens count as for all routes
+
     @operation(
         "A refresh token gives new tokens, once; one that comes again ends its login.",
         body=Renewal,

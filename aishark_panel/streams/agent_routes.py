@@ -300,6 +300,7 @@ class AgentHandler(Guarded):
         errors=(409,),
     )
     async def patch(self, agent_id: str, *, body: Change) -> None:
+        self.hub.agents.require(agent_id, self.person)
         self.audit("agent.change", agent_id, **msgspec.to_builtins(body))
         self.finish(await self.hub.agents.change(agent_id, self.person, _settings(self, body)))
 
@@ -336,6 +337,7 @@ class AgentStart(Guarded):
     )
     async def post(self, agent_id: str, *, body: Start) -> None:
         settings = _settings(self, body)
+        self.hub.agents.require(agent_id, self.person)
         self.audit("agent.start", agent_id, **msgspec.to_builtins(body))
         self.finish(await self.hub.agents.start(agent_id, self.person, body.session, settings))
 
@@ -347,6 +349,7 @@ class AgentStop(Guarded):
         "Make an agent pause; answers when it does, or with its reason (409).", answer=AgentAnswer, errors=(409,)
     )
     async def post(self, agent_id: str) -> None:
+        self.hub.agents.require(agent_id, self.person)
         self.audit("agent.stop", agent_id)
         self.finish(await self.hub.agents.stop(agent_id, self.person))
 

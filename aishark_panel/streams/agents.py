@@ -316,6 +316,12 @@ class Agents:
     def _registered(self, agent_id: str, person: Person) -> RegisteredAgent | None:
         return next((a for a in self._store.agents() if a.id == agent_id and person.sees(a.owner)), None)
 
+    def require(self, agent_id: str, person: Person) -> None:
+        """NotFoundError unless there is such an agent for this person, connected or not."""
+        link = self._links.get(agent_id)
+        if not (link and person.sees(link.owner)) and self._registered(agent_id, person) is None:
+            raise NotFoundError(f"no agent {agent_id!r:.60}")
+
     def _connected(self, agent_id: str, person: Person) -> Link:
         link = self._links.get(agent_id)
         if link and link.connected and person.sees(link.owner):

@@ -25,16 +25,17 @@ __all__ = ["ROUTES"]
 log = logging.getLogger(__name__)
 
 
-AUDITED: Final = {
-    "start": "session.start",
-    "stop": "session.stop",
-    "clear": "session.clear",
-    "delete": "session.delete",
-    "export_ticket": "session.export_ticket",
-    "record_start": "recording.start",
-    "record_stop": "recording.stop",
+AUDITED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "start": ("session.start", ()),
+    "stop": ("session.stop", ()),
+    "clear": ("session.clear", ()),
+    "delete": ("session.delete", ()),
+    "export_ticket": ("session.export_ticket", ("format", "where")),
+    "record_start": ("recording.start", ("options",)),
+    "record_stop": ("recording.stop", ("recording",)),
 }
-"""Methods that are written down, and what they are called there."""
+"""Methods that are written down, what they are called there, and parameters that are told: those that were checked, as
+what is written down stays for ever."""
 
 NEEDS: Final[dict[str, Capability]] = {
     **dict.fromkeys(("start", "stop", "clear", "delete", "record_start", "record_stop"), "capture"),
@@ -70,8 +71,9 @@ class ClientSocket(GuardedSocket):
             return
         try:
             result, body = await self._answer(request)
-            if action := AUDITED.get(request.method):
-                details = {name: value for name, value in request.params.items() if name != "session"}
+            if request.method in AUDITED:
+                action, told_of = AUDITED[request.method]
+                details = {name: request.params.get(name) for name in told_of}
                 self.audit(action, str(request.params.get("session", "")), **details)
             reply = encode_reply(Reply(id=request.id, result=result), body)
         except AisharkError as error:

@@ -197,12 +197,16 @@ class Guarded(RequestHandler):
 class Open(Guarded):
     """Base of routes that ask for something else than a token: what the body of a POST says. Nothing else is open."""
 
+    is_guess: ClassVar[bool] = True
+    """whether it counts among the logins tried from an address"""
+
     def prepare(self) -> Awaitable[None] | None:
         if self.method != "POST":
             return super().prepare()
         if not self.request.body:
             raise self.failure("Nothing is said here: name what lets you in, as docs/protocol.md has it.")
-        self.hub.accounts.let_try(str(self.request.remote_ip))
+        if self.is_guess:
+            self.hub.accounts.let_try(str(self.request.remote_ip))
         self.bound_body()
         return None
 

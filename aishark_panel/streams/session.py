@@ -246,7 +246,7 @@ class Session:
             return None
         self.holding = self._is_merging
         until_ns = now_ns - WINDOW_NS
-        if not self.holding or self.merge.is_ahead_of(now_ns):  # the hub's clock went back: nobody waits until it is there
+        if not self.holding or self.merge.is_ahead_of(now_ns):  # nobody waits for a clock that was set back
             until_ns = _END_OF_TIME
         elif self.merge.waiting_bytes > MAX_WAITING_BYTES:
             until_ns = now_ns

@@ -109,11 +109,11 @@ class BackFromProvider(Visitor):
     async def get(self) -> None:
         known, state = self.get_cookie(_STATE_COOKIE) or "", self.get_query_argument("state", "")
         self.clear_cookie(_STATE_COOKIE)
-        if error := self.get_query_argument("error", ""):
-            _say(self, 401, self.get_query_argument("error_description", "") or error)
-            return
         if not known or not secrets.compare_digest(known.encode(), state.encode()):
             _say(self, 401, "This login was not begun in this browser, or too long ago.")
+            return
+        if error := self.get_query_argument("error", ""):
+            _say(self, 401, self.get_query_argument("error_description", "") or error)
             return
         body = {"state": state, "code": self.get_query_argument("code", "")}
         answer = await ask_hub(self.hub, "POST", "/api/oidc/finish", body=body)

@@ -147,10 +147,18 @@ class _Renewals:
         self._known: dict[str, asyncio.Task[Login | None]] = {}
 
     async def renew(self, hub: str, refresh_token: str) -> Login | None:
-        if refresh_token not in self._known:
-            self._known[refresh_token] = asyncio.create_task(self._ask(hub, refresh_token))
-            asyncio.get_running_loop().call_later(_RENEWED_S, self._known.pop, refresh_token, None)
-        return await asyncio.shield(self._known[refresh_token])
+        task = self._known.get(refresh_token)
+        if task is None:
+            task = self._known[refresh_token] = asyncio.create_task(self._ask(hub, refresh_token))
+            asyncio.get_running_loop().call_later(_RENEWED_S, self._forget, refresh_token, task)
+        login = await asyncio.shield(task)
+        if login is None:  # the hub may be back in a moment
+            self._forget(refresh_token, task)
+        return login
+
+    def _forget(self, refresh_token: str, task: "asyncio.Task[Login | None]") -> None:
+        if self._known.get(refresh_token) is task:
+            del self._known[refresh_token]
 
     async def _ask(self, hub: str, refresh_token: str) -> Login | None:
         try:

@@ -85,6 +85,17 @@ def test_a_refresh_token_that_comes_twice_ends_the_login(hub: EmbeddedHub) -> No
     assert call(as_person(hub, tokens), "GET", "/api/me")[0] == 401
 
 
+def test_renewals_are_no_guesses(hub: EmbeddedHub) -> None:
+    """A dashboard renews everybody's logins, from one address."""
+    account(hub, "renate", "view")
+    token = log_in(hub, "renate")["refresh_token"]
+    for _ in range(80):
+        status, answer = post(hub, "/api/login/refresh", {"refresh_token": token})
+        assert status == 200
+        token = answer["refresh_token"]
+    log_in(hub, "renate")
+
+
 def test_wrong_credentials_are_told_alike_and_guessing_is_stopped(hub: EmbeddedHub) -> None:
     account(hub, "gina")
     for name in ("gina", "nobody"):

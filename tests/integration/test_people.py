@@ -307,6 +307,19 @@ def test_who_did_it_is_written_down(hub: EmbeddedHub, bob: EmbeddedHub) -> None:
     assert ("bob", "session.create", session) in [(e["who"], e["action"], e["subject"]) for e in entries]
 
 
+def test_only_what_was_checked_is_written_down(hub: EmbeddedHub, bob: EmbeddedHub, anns: Belongings) -> None:
+    """It stays for ever, so nobody may write there what they like, or that they did what they may not."""
+    before = ask(hub, lambda c: c.audit(1))[0]["number"]
+    for agent_id in (anns.agent, "f" * 30_000):
+        for method, path in (("PATCH", ""), ("POST", "/start"), ("POST", "/stop")):
+            assert call(bob, method, f"/api/agents/{agent_id}{path}", {} if path != "/stop" else None)[0] == 404
+    session = ask(bob, lambda c: c.create_session("bobs log"))["id"]
+    ask(bob, lambda c: c._ask("start", session=session, junk="j" * 100_000))
+    entries = [e for e in ask(hub, lambda c: c.audit(10)) if e["number"] > before]
+    assert [(e["action"], e["subject"]) for e in entries] == [("session.start", session), ("session.create", session)]
+    assert entries[0]["details"] == {}
+
+
 def test_who_asks_too_often_is_told_when_to_come_back() -> None:
     hub = start_hub("--port", "0", "--ring-mib", "48", "--max-requests-per-second", "2")
     try:

@@ -254,7 +254,7 @@ def test_runs_may_come_while_the_journal_marks_what_it_has(tmp_path: Path) -> No
 
     class Passing(AgentRun):
         @property
-        def unjournalled(self) -> int:  # type: ignore[override]
+        def unjournalled(self) -> int:
             session.runs["another"] = session.runs[key]
             return 0
 

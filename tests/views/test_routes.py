@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
@@ -12,7 +12,7 @@ from tornado.simple_httpclient import HTTPStreamClosedError
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-from aishark_panel.views.access import TOKEN_COOKIE
+from aishark_panel.views.access import LOGIN_COOKIE, TOKEN_COOKIE
 from aishark_panel.views.login_routes import LOGIN_ROUTES
 from aishark_panel.views.routes import ROUTES
 from aishark_panel.views.visitor import Guarded, Visitor
@@ -65,6 +65,19 @@ class HubUploads(RequestHandler):
     get = post = patch = delete = answer
 
 
+class HubRefresh(RequestHandler):
+    """Fails once, as a hub does that is being started."""
+
+    asked: ClassVar[list[str]] = []
+
+    def post(self) -> None:
+        self.asked.append(json.loads(self.request.body)["refresh_token"])
+        if len(self.asked) == 1:
+            self.set_status(503)
+        else:
+            self.finish({"access_token": TOKEN, "refresh_token": "next"})
+
+
 Get = Callable[..., Awaitable[HTTPResponse]]
 
 
@@ -73,7 +86,8 @@ async def page_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Get]:
     hub_socket, hub_port = bind_unused_port()
     page_socket, page_port = bind_unused_port()
     uploads = [(r"/api/uploads", HubUploads), (r"/api/uploads/([^/]+)", HubUploads)]
-    hub = HTTPServer(Application([(r"/api/stream", HubStream), (r"/api/export/(.*)", HubExport), *uploads]))
+    others = [(r"/api/export/(.*)", HubExport), (r"/api/login/refresh", HubRefresh)]
+    hub = HTTPServer(Application([(r"/api/stream", HubStream), *others, *uploads]))
     page = HTTPServer(Application(list(ROUTES)))
     hub.add_socket(hub_socket)
     page.add_socket(page_socket)
@@ -199,6 +213,29 @@ def test_nothing_of_an_upload_is_taken_without_a_token(monkeypatch: pytest.Monke
 def test_a_chunk_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"method": "PATCH", "headers": COOKIE, "body": bytes(2**21 + 1), "expect_100_continue": True}
     assert fetch(monkeypatch, "/uploads/1f", **options).code == 400
+
+
+def test_a_login_that_could_not_be_renewed_is_tried_again_and_then_once_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(HubRefresh, "asked", [])
+
+    async def run() -> list[int]:
+        async with page_server(monkeypatch) as get:
+            cookie = {"Cookie": f"{LOGIN_COOKIE}=before"}
+            return [(await get("/login/again", method="POST", body="", headers=cookie)).code for _ in range(4)]
+
+    assert wait(run()) == [401, 204, 204, 204]
+    assert HubRefresh.asked == ["before"] * 2
+
+
+def test_no_other_site_has_the_page_say_what_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/login/provider/back?state=a&error=denied&error_description=Call+us"
+    stranger, sent_away = (
+        fetch(monkeypatch, path, headers={"Cookie": f"aishark_state={state}"}) for state in ("b", "a")
+    )
+    assert b"Call us" not in stranger.body
+    assert b"Call us" in sent_away.body
 
 
 def test_a_page_of_another_site_can_send_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
