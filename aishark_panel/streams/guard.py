@@ -225,7 +225,7 @@ class GuardedSocket(WebSocketHandler, Guarded):
     def take_place(self) -> bool:
         """Whether there is room for one more of its kind, of this person; if not it is refused."""
         try:
-            self.hub.places[self.kind].take(self.person.name)
+            self.hub.places[self.kind].take(self._holder)
         except TooManyRequestsError as error:
             self.refuse(str(error))
             return False
@@ -235,7 +235,13 @@ class GuardedSocket(WebSocketHandler, Guarded):
     def leave_place(self) -> None:
         if self._has_place:
             self._has_place = False
-            self.hub.places[self.kind].leave(self.person.name)
+            self.hub.places[self.kind].leave(self._holder)
+
+    @property
+    def _holder(self) -> str:
+        """Whose place it is: all guests of one person's links have together what one person has."""
+        guest = self.person.guest
+        return f"who came by a link of {guest.person}".strip() if guest else self.person.name
 
     def prepare(self) -> Awaitable[None] | None:
         waits = super().prepare()

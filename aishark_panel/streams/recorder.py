@@ -76,6 +76,8 @@ class Recorder:
         self._room = DiskRoom(folder, limit_bytes, self._forget_file)
         self._followed: dict[str, _Followed] = {}
         self._closing = False
+        self._begun_ns = 0
+        """when the newest was begun; each in a millisecond of its own, as its files and manifest are named by that"""
         self.are_back = asyncio.Event()
         """set once the recordings of the hub before are known"""
 
@@ -124,9 +126,10 @@ class Recorder:
                 f"{session.owner} has {MAX_RUNNING_EACH} recordings, the most of one person; stop one first"
             )
         make_folder(self.folder)
+        self._begun_ns = max(time.time_ns(), self._begun_ns + 10**6)
         recording = Recording(
             *(secrets.token_hex(6), session, options, self.folder),
-            now_ns=time.time_ns(),
+            now_ns=self._begun_ns,
             room=self._room,
             journal=self._journal,
         )

@@ -15,6 +15,7 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.errors import ConfigError, ForbiddenError, NotFoundError
+from aishark_panel.streams.hub import MAX_SUBSCRIBERS_EACH
 from tests.integration.conftest import ask, call, run_agent, wait_until_ready
 from tests.integration.test_people import aishark, person, sending_agent
 
@@ -220,6 +221,42 @@ def test_a_shared_session_is_there_as_far_as_it_is_shared(hub: EmbeddedHub, anns
     assert call(sam, "DELETE", f"/api/stream/{session}")[0] == 403
     ask(ann, lambda c: c.unshare(session, "sam"))
     assert call(sam, "GET", f"/api/stream/{session}/stats")[0] == 404
+
+
+def test_guests_take_no_more_places_than_one_person(hub: EmbeddedHub, anns: tuple[EmbeddedHub, str]) -> None:
+    """However many links there are, and somebody who has one cannot shut out who made it."""
+    ann, session = anns
+    links = [ask(ann, lambda c: c.link(session, 600)) for _ in range(2)]
+
+    async def run() -> list[str | None]:
+        tokens = [link["token"] for link in links] * (MAX_SUBSCRIBERS_EACH // 2)
+        url = f"ws{hub.url[4:]}/api/stream/{session}/ws"
+        sockets = []
+        for token in (*tokens, links[0]["token"], ann.token):
+            headers = {"Authorization": f"Bearer {token}"}
+            sockets.append(await websocket_connect(HTTPRequest(url, headers=headers)))
+        assert await sockets[-2].read_message() is None
+        reason = sockets[-2].close_reason
+        await sockets[-1].write_message("a word too many")
+        while await sockets[-1].read_message() is not None:
+            pass
+        for socket in sockets:
+            socket.close()
+        return [reason, sockets[-1].close_reason]
+
+    async def bounded() -> list[str | None]:
+        async with asyncio.timeout(20):
+            return await run()
+
+    try:
+        reasons = asyncio.run(bounded())
+    finally:
+        for link in links:
+            assert call(ann, "DELETE", f"/api/stream/{session}/links/{link['id']}")[0] == 204
+    assert reasons == [
+        "who came by a link of ann has 50 subscribers at once, the most of one person",
+        "a subscription takes no messages",
+    ]
 
 
 def test_a_share_gives_nobody_what_they_may_not_at_all(hub: EmbeddedHub, anns: tuple[EmbeddedHub, str]) -> None:

@@ -1,5 +1,8 @@
 """Manifests: replaced as a whole, read without trust; and a recording that goes on by one."""
 
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from aishark_panel.capturefile import open_capture
 from aishark_panel.streams.diskroom import DiskRoom
 from aishark_panel.streams.manifest import Counts, Manifest, RecordingOptions, read_manifests
 from aishark_panel.streams.partfile import PART
+from aishark_panel.streams.recorder import Recorder
 from aishark_panel.streams.recording import Recording
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
@@ -76,3 +80,19 @@ def test_a_part_counts_up_to_what_the_manifest_names_or_not_at_all(tmp_path: Pat
         with open_capture(path) as capture:
             times += [int(ts) for block in capture for ts in block.ts]
     assert times == frames(200).ts.tolist()
+
+
+def test_recordings_of_the_same_moment_have_a_manifest_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of two people may have one name, and a manifest is named by that and the time."""
+    monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            recorder = Recorder(tmp_path, pool, journal="j")
+            for number in range(3):
+                session = Session(f"{number}" * 12, "live", ring_bytes=MIN_LIMIT_BYTES)
+                recorder.start(session, RecordingOptions())
+            await recorder.close()
+
+    asyncio.run(run())
+    assert sorted(manifest.session[0] for manifest in read_manifests(tmp_path, "j")) == ["0", "1", "2"]
