@@ -21,7 +21,10 @@
 The command line prints `str(error)` and exits with status 2; it shows no traceback for these.
 """
 
+from typing import Final
+
 __all__ = [
+    "WHERE_TOKENS_COME_FROM",
     "AisharkError",
     "CaptureError",
     "CaptureFileError",
@@ -37,7 +40,14 @@ __all__ = [
     "NotFoundError",
     "ProtocolError",
     "TooManyRequestsError",
+    "token_refused",
 ]
+
+WHERE_TOKENS_COME_FROM: Final = (
+    "Set AISHARK_TOKEN to the one that it printed at its start, or to one that its owner gives you with "
+    "'aishark token issue'"
+)
+"""What to do for a hub's token; ends a sentence that names the hub, without its full stop."""
 
 
 class AisharkError(Exception):
@@ -89,6 +99,13 @@ class HubUnreachableError(HubError):
 
 class NotAuthorizedError(HubError):
     """The token or key is missing or wrong."""
+
+
+def token_refused(hub: str) -> NotAuthorizedError:
+    """The error of whoever comes to the hub at that address with a token it does not accept (HTTP's 401)."""
+    return NotAuthorizedError(
+        f"The hub at {hub} refused the token; it may have expired or been revoked. {WHERE_TOKENS_COME_FROM}."
+    )
 
 
 class ForbiddenError(HubError):

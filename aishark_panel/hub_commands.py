@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from aishark_panel.errors import AisharkError, ConfigError, ExpressionError, NotFoundError
+from aishark_panel.errors import WHERE_TOKENS_COME_FROM, AisharkError, ConfigError, ExpressionError, NotFoundError
 from aishark_panel.wire.inquiries import trial_line
 
 if TYPE_CHECKING:
@@ -353,7 +353,7 @@ def hub_client(hub_url: str) -> "HubClient":
 
     token = os.environ.get("AISHARK_TOKEN")
     if not token:
-        raise ConfigError("No token: set AISHARK_TOKEN to the one the hub printed at its start, or gave you.")
+        raise ConfigError(f"No token for the hub at {hub_url}. {WHERE_TOKENS_COME_FROM}.")
     return HubClient(hub_url, token)
 
 

@@ -24,8 +24,8 @@ from aishark_panel.errors import (
     ForbiddenError,
     HubError,
     HubUnreachableError,
-    NotAuthorizedError,
     ProtocolError,
+    token_refused,
 )
 from aishark_panel.wire.protocol import ClientEnd, peer_error
 
@@ -109,10 +109,7 @@ class Transport:
             return await websocket_connect(request, max_message_size=MAX_REPLY_BYTES, ping_interval=10)
         except HTTPClientError as error:
             if error.code == 401:
-                raise NotAuthorizedError(
-                    "The hub refused this token: use the one it printed at its start, or one that it gave you and that "
-                    "has not expired."
-                ) from error
+                raise token_refused(self.url) from error
             if error.code == 403:
                 raise ForbiddenError("The hub does not allow this with your token.") from error
             raise HubUnreachableError(f"The hub at {self.url} answered {error.code}.") from error
@@ -222,6 +219,8 @@ class Transport:
             raise self._unreachable(error) from error
         if response.code < 400:
             return answer
+        if response.code == 401:
+            raise token_refused(self.url)
         said = answer.get("error", {})
         raise peer_error(said.get("kind", ""), said.get("message") or str(response.error), said.get("position"))
 

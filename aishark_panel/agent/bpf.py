@@ -10,7 +10,8 @@ from typing import Final
 
 import cypcap
 
-from aishark_panel.agent.cooked import COOKED, COOKED_BYTES, for_the_kernel
+from aishark_panel.agent.cooked import COOKED, COOKED_BYTES, Instruction, for_the_kernel
+from aishark_panel.agent.tagged import Address, drop_tagged
 from aishark_panel.errors import CaptureError, CapturePermissionError, FilterError
 
 __all__ = [
@@ -46,7 +47,7 @@ _SHORTER: Final = "use ranges and networks instead of lists, or capture more and
 
 
 def own_traffic_filter(expression: str, exclude: Iterable[Endpoint]) -> str:
-    """`expression` without the TCP traffic from and to the `exclude` endpoints.
+    """`expression` without the TCP traffic from and to the `exclude` endpoints; compile_filter finds it behind tags.
 
     The exclusion comes first: `vlan` and `mpls` in the user's part change how everything after them is read.
     FilterError where the parentheses of `expression` do not pair, for then it could undo the exclusion.
@@ -71,9 +72,12 @@ def join_filters(*expressions: str) -> str:
     return parts[0] if len(parts) == 1 else " and ".join(f"({part})" for part in parts)
 
 
-def compile_filter(expression: str, *, interface: str, link_type: int, snaplen: int) -> bytes:
+def compile_filter(
+    expression: str, *, interface: str, link_type: int, snaplen: int, exclude: Iterable[Endpoint] = ()
+) -> bytes:
     """The kernel's program for `expression` on `interface`: an array of struct sock_filter, native byte order.
 
+    The TCP traffic of `exclude` is dropped where it comes with VLAN tags; own_traffic_filter has the rest of it.
     What passes is cut to `snaplen` bytes. Ethernet filters are compiled on an activated handle of the interface:
     only there does libpcap look for VLAN tags where the kernel puts them, beside the frame. Raises FilterError with
     libpcap's reason, CapturePermissionError or CaptureError.
@@ -81,6 +85,7 @@ def compile_filter(expression: str, *, interface: str, link_type: int, snaplen: 
     if link_type == COOKED:  # the kernel cuts what comes without the header
         snaplen = max(snaplen - COOKED_BYTES, 1)
     program = _compile(expression, interface, link_type, snaplen) if expression else [(_RETURN, 0, 0, snaplen)]
+    program = _drop_tagged(link_type, exclude) + program
     if link_type == COOKED:
         try:
             program = for_the_kernel(program)
@@ -91,7 +96,7 @@ def compile_filter(expression: str, *, interface: str, link_type: int, snaplen: 
     return _pack(program)
 
 
-def _compile(expression: str, interface: str, link_type: int, snaplen: int) -> list[tuple[int, int, int, int]]:
+def _compile(expression: str, interface: str, link_type: int, snaplen: int) -> list[Instruction]:
     try:
         handle = _open_handle(interface, link_type, snaplen)
     except cypcap.Error as error:
@@ -103,8 +108,10 @@ def _compile(expression: str, interface: str, link_type: int, snaplen: int) -> l
         handle.close()
 
 
-def compile_on(handle: cypcap.Pcap, expression: str, interface: str) -> cypcap.BpfProgram:
-    """libpcap's program for `expression` on an activated handle; FilterError with its reason."""
+def compile_on(
+    handle: cypcap.Pcap, expression: str, interface: str, exclude: Iterable[Endpoint] = ()
+) -> cypcap.BpfProgram:
+    """libpcap's program for `expression` on an activated handle, as compile_filter; FilterError with its reason."""
     _check_text(expression)
     try:
         # The netmask only serves `ip broadcast`; finding it out, cypcap 0.6 prints it to standard output.
@@ -113,7 +120,8 @@ def compile_on(handle: cypcap.Pcap, expression: str, interface: str) -> cypcap.B
             program = handle.compile(expression, True, cypcap.NETMASK_UNKNOWN)
     except cypcap.Error as error:
         raise FilterError(f"capture filter {expression!r} on {interface}: {error.msg}") from error
-    return program
+    before = _drop_tagged(int(handle.datalink()), exclude)
+    return cypcap.BpfProgram(before + list(program)) if before else program
 
 
 def _open_handle(interface: str, link_type: int, snaplen: int) -> cypcap.Pcap:
@@ -129,18 +137,26 @@ def _open_handle(interface: str, link_type: int, snaplen: int) -> cypcap.Pcap:
     return handle
 
 
-def _pack(program: list[tuple[int, int, int, int]]) -> bytes:
+def _pack(program: list[Instruction]) -> bytes:
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
 def _either_direction(endpoint: Endpoint) -> str:
-    text, port = endpoint
+    host, port = _address(endpoint), endpoint[1]
+    return f"((src host {host} and src port {port}) or (dst host {host} and dst port {port}))"
+
+
+def _drop_tagged(link_type: int, exclude: Iterable[Endpoint]) -> list[Instruction]:
+    return drop_tagged(link_type, [(_address(endpoint), endpoint[1]) for endpoint in exclude])
+
+
+def _address(endpoint: Endpoint) -> Address:
+    text = endpoint[0]
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         raise FilterError(f"{text!r} is no IP address: own traffic is excluded by address and port") from None
-    host = getattr(address, "ipv4_mapped", None) or address
-    return f"((src host {host} and src port {port}) or (dst host {host} and dst port {port}))"
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _check_text(expression: str) -> None:

@@ -255,7 +255,13 @@ class LiveCapture:
 
     def _compile(self, capture_filter: str, snaplen: int) -> bytes:
         expression = own_traffic_filter(capture_filter, self._exclude)
-        return compile_filter(expression, interface=self._interface, link_type=self._link_type, snaplen=snaplen)
+        return compile_filter(
+            expression,
+            interface=self._interface,
+            link_type=self._link_type,
+            snaplen=snaplen,
+            exclude=self._exclude,
+        )
 
     def _take(self) -> int:
         rows, self._block = take_blocks(

@@ -22,7 +22,7 @@ from aishark_panel.agent.hubclock import HubClock
 from aishark_panel.agent.outbox import Outbox
 from aishark_panel.agent.status import LinkReport
 from aishark_panel.agent.trust import WrongPinError, trusted
-from aishark_panel.errors import AisharkError, HubUnreachableError, NotAuthorizedError, ProtocolError
+from aishark_panel.errors import AisharkError, HubUnreachableError, NotAuthorizedError, ProtocolError, token_refused
 from aishark_panel.wire.inquiries import ListInterfaces, TryFilter
 from aishark_panel.wire.messages import (
     Ack,
@@ -206,9 +206,7 @@ class Connection:
     def _refusal(self, error: Exception) -> AisharkError | None:
         """What the hub means by an error, if it is more than a connection that broke or did not come about."""
         if isinstance(error, HTTPClientError) and error.code == 401:
-            return NotAuthorizedError(
-                f"The hub at {self._hub} refused the token. Set AISHARK_TOKEN to the one it printed."
-            )
+            return token_refused(self._hub)
         if isinstance(error, HTTPClientError) and error.code == 403:
             return NotAuthorizedError(
                 f"The token is good at {self._hub}, but does not allow 'capture', which sending packets needs."

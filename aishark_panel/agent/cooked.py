@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ANY", "COOKED", "COOKED_BYTES", "SeenInterfaces", "for_the_kernel"]
+__all__ = ["ANY", "COOKED", "COOKED_BYTES", "Instruction", "SeenInterfaces", "for_the_kernel"]
 
 ANY: Final = "any"
 """The name under which tcpdump and Wireshark know it."""

@@ -27,7 +27,7 @@ from aishark_panel.agent.source import Source
 from aishark_panel.agent.status import status_folder
 from aishark_panel.compiling import told
 from aishark_panel.config import AgentOptions, AgentSection, PerformanceSection, ServerSection
-from aishark_panel.errors import ConfigError
+from aishark_panel.errors import WHERE_TOKENS_COME_FROM, ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import let_go_of_code, reuse_freed_memory
 from aishark_panel.wire.messages import CodecName, PayloadPolicy, SamplingBy
@@ -80,7 +80,7 @@ def agent_config(options: AgentOptions) -> AgentConfig:
     server, performance = options.server, options.performance
     if not server.api_key:
         raise ConfigError(
-            "No token: set AISHARK_TOKEN to the one the hub printed at its start, or name a file with --api-key-file."
+            f"No token for the hub at {server.url}. {WHERE_TOKENS_COME_FROM}; or name a file with --api-key-file."
         )
     return AgentConfig(
         hub=server.url,

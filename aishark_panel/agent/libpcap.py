@@ -175,7 +175,7 @@ class LibpcapCapture:
 
     def _set_filter(self, capture_filter: str) -> None:
         expression = own_traffic_filter(capture_filter, self._exclude)
-        self._handle.setfilter(compile_on(self._handle, expression, self._interface))
+        self._handle.setfilter(compile_on(self._handle, expression, self._interface, self._exclude))
 
     def _look(self, now_s: float) -> None:
         self._looked_s = now_s

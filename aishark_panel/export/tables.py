@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from aishark_panel.errors import ConfigError
 from aishark_panel.export.on_demand import COMMUNITY_ID, JA3, JA4, ON_DEMAND, NumbersOf, Rows, RowTables
+from aishark_panel.query.columns import choose_columns
 from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
 from aishark_panel.wire.schema import Kind, column
 
@@ -32,7 +33,7 @@ __all__ = [
     "Rows",
     "Sink",
     "TextTable",
-    "check_columns",
+    "chosen_columns",
 ]
 
 FRAME: Final = "frame"
@@ -52,13 +53,11 @@ class Sink(Protocol):
         """Take all of `data`."""
 
 
-def check_columns(columns: Sequence[str], *, frames: bool) -> None:
-    """Refuse columns that do not exist, with ConfigError. `frames`: whether the format can hold bytes."""
-    for name in columns:
-        if name == FRAME and not frames:
-            raise ConfigError("frame bytes have no place in text, .csv and .json; write .parquet, .arrow or .pcapng")
-        if name not in (*ARROW_NAMES, *ON_DEMAND, FRAME):
-            raise ConfigError(f"there is no column {name!r}; columns are {', '.join((*ARROW_NAMES, *ON_DEMAND))}")
+def chosen_columns(names: Sequence[str], *, frames: bool) -> list[str]:
+    """The columns that are named, as choose_columns, with ON_DEMAND. `frames`: whether the format can hold bytes."""
+    if FRAME in names and not frames:
+        raise ConfigError("frame bytes have no place in text, .csv and .json; write .parquet, .arrow or .pcapng")
+    return choose_columns(names, (*ARROW_NAMES, *ON_DEMAND, *([FRAME] if frames else ())))
 
 
 class ParquetTable:

@@ -24,7 +24,7 @@ from aishark_panel.export.tables import (
     Rows,
     Sink,
     TextTable,
-    check_columns,
+    chosen_columns,
 )
 from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
 from aishark_panel.wire.pcapheaders import CaptureInterface
@@ -75,7 +75,7 @@ def open_writer(
     """Open a writer in the format of `suffix`, one of SUFFIXES.
 
     `target` is a path, or anything with `write(bytes)`, which is not closed. `interfaces` are indexed by the packets'
-    `iface`; the sequence may grow while packets are written. `columns` is the choice of columns (default: all; text:
+    `iface`; the sequence may grow while packets are written. `columns` names columns (default: all; text:
     TEXT_COLUMNS); capture formats have none. `capture_interfaces` says more of the interfaces to capture formats; what
     was dropped at them is asked for when the file ends. `numbers_of` makes TCP's numbers in the column `info` relative.
     Raises ConfigError where suffix, column or path cannot be used.
@@ -91,8 +91,8 @@ def open_writer(
             return capture_interfaces() if callable(capture_interfaces) else capture_interfaces
 
         return Writer(target, lambda sink: _CAPTURES[suffix](sink, described))
-    check_columns(columns, frames=suffix in (".parquet", ".arrow", ".arrows"))
-    chosen = columns or (TEXT_COLUMNS if suffix == ".txt" else ARROW_NAMES)
+    named = chosen_columns(columns, frames=suffix in (".parquet", ".arrow", ".arrows"))
+    chosen = named or (TEXT_COLUMNS if suffix == ".txt" else ARROW_NAMES)
     return Writer(target, lambda sink: _TABLES[suffix](sink, interfaces, chosen, numbers_of))
 
 

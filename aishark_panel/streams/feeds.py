@@ -19,6 +19,7 @@ import pyarrow as pa
 from aishark_panel.errors import ConfigError
 from aishark_panel.export.writer import open_writer
 from aishark_panel.query import Predicate, compile_expression
+from aishark_panel.query.columns import choose_columns
 from aishark_panel.wire.packets import ARROW_NAMES, Packets
 
 if TYPE_CHECKING:
@@ -70,10 +71,7 @@ class Wanted(NamedTuple):
         for known in get_args(Format):
             if form == known:
                 may_be = (*ARROW_NAMES, "frame") if known == "arrow" else ARROW_NAMES
-                unknown = [c for c in columns if c not in may_be]
-                if unknown:
-                    raise ConfigError(f"no column {unknown[0]!r:.50}; {form} has {', '.join(may_be)}")
-                return cls(where, tuple(dict.fromkeys(columns or ARROW_NAMES)), known)
+                return cls(where, tuple(choose_columns(columns or ARROW_NAMES, may_be)), known)
         raise ConfigError(f"format is {' or '.join(get_args(Format))}, not {form!r:.20}")
 
 

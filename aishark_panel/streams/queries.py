@@ -15,6 +15,7 @@ from aishark_panel.dissect.community_id import packet_community_id
 from aishark_panel.dissect.info import info_text
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.query import compile_expression
+from aishark_panel.query.columns import choose_columns
 from aishark_panel.streams.fingerprints import conversation_hello
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.matches import rows_of
@@ -267,10 +268,7 @@ def _columns(params: dict[str, Any], known: Sequence[str], default: Sequence[str
     columns = params.get("columns") or default
     if not isinstance(columns, list | tuple):
         raise ConfigError(f"columns must be a list of names, got {columns!r:.50}")
-    unknown = [c for c in columns if c not in known]
-    if unknown:
-        raise ConfigError(f"no column {unknown[0]!r:.50}; there are {', '.join(known)}")
-    return list(dict.fromkeys(columns))
+    return choose_columns(columns, known)
 
 
 def _stream(batches: list[pa.RecordBatch]) -> pa.Buffer:

@@ -20,7 +20,7 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 from aishark_panel.client import start_hub
-from aishark_panel.errors import AisharkError, ConfigError
+from aishark_panel.errors import WHERE_TOKENS_COME_FROM, AisharkError, ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.transport import hub_address, server_tls
 from aishark_panel.views.access import LOGIN_COOKIE, TOKEN_COOKIE
@@ -70,7 +70,7 @@ def run_dashboard(
             # For the address that is printed, and nobody's requests. Without it the page asks who is there.
             token = os.environ.get("AISHARK_TOKEN", "")
             if agent and not token:
-                raise ConfigError("For an agent of its own set AISHARK_TOKEN to the token that the hub printed.")
+                raise ConfigError(f"No token for an agent of the hub at {hub_url}. {WHERE_TOKENS_COME_FROM}.")
         else:
             hub = start_hub("--port", str(hub_port), "--ring-mib", str(ring_mib), *hub_options)
             stack.callback(hub.close)

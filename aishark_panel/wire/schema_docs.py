@@ -51,9 +51,10 @@ conversation. Of QUIC it needs the extra `quic`.
 _ELSEWHERE_INTRODUCTION: Final = """
 ## Names elsewhere
 
-A display filter may use a column's name or any of its Wireshark names. Zeek: log and field, `dns.query` is `query` of
-dns.log; without a log in front where every log has it. ECS: the Elastic Common Schema. Suricata: EVE. Zeek and Suricata
-write of connections, whose source is who began them; here a source is who sent the packet.
+A display filter may use a column's name or any of its Wireshark names. So may `--columns` and `columns=`, unless a name
+means two columns, as `tcp.port` does; the table's column has its own name. Zeek: log and field, `dns.query` is `query`
+of dns.log; without a log in front where every log has it. ECS: the Elastic Common Schema. Suricata: EVE. Zeek and
+Suricata write of connections, whose source is who began them; here a source is who sent the packet.
 
 """
 

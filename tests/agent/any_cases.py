@@ -18,7 +18,18 @@ from aishark_panel.errors import ConfigError, FilterError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapheaders import CaptureInterface
 from aishark_panel.wire.pcapwrite import PcapngWriter
-from tests.agent.cables import Link, Packet, ip, link, loopback, make_link, received, wait_for_carrier
+from tests.agent.cables import (
+    HUB,
+    Link,
+    Packet,
+    ip,
+    link,
+    loopback,
+    make_link,
+    received,
+    tagged_to_hub,
+    wait_for_carrier,
+)
 
 __all__ = ["link", "loopback", "make_link"]
 
@@ -184,6 +195,17 @@ def test_interfaces_that_come_later_go_are_renamed_and_come_back_are_captured(
         packets = received(capture, 2)
         assert names_of(capture, packets) == [later.near, "other0"]
         assert packets[0].iface == place
+
+
+def test_own_connections_are_not_captured_with_their_tags_in_the_frame_either(link: Link) -> None:
+    wanted = tagged_to_hub(80)
+    with contextlib.closing(LiveCapture("any", "", exclude=HUB)) as capture:
+        link.send(*tagged_to_hub(8765), *wanted)
+        packets = received(capture, 2 * len(wanted))
+        assert capture.counters()["matched"] == len(packets)
+    assert names_of(capture, packets) == [link.near, link.far] * len(wanted)
+    ports = [struct.unpack_from("!H", p.frame, p.frame.index(struct.pack("!H", 40_000)) + 2)[0] for p in packets]
+    assert ports == [80] * len(packets)
 
 
 def test_it_is_a_source_like_any_other(link: Link) -> None:

@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
-from scapy.layers.l2 import Ether
+import scapy.packet
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Dot1Q, Ether
 
 from aishark_panel.agent.source import Source
 
 __all__ = [
     "EXPERIMENTAL",
+    "HUB",
     "ONLY_OURS",
     "Link",
     "Packet",
@@ -24,6 +28,7 @@ __all__ = [
     "loopback",
     "make_link",
     "received",
+    "tagged_to_hub",
     "wait_for_carrier",
 ]
 
@@ -31,6 +36,9 @@ EXPERIMENTAL = 0x88B5
 """EtherType for local experiments (IEEE Std 802)"""
 ONLY_OURS = "not ip6"
 """What the kernel itself sends on a new interface is IPv6."""
+
+HUB = [("10.0.0.2", 8765), ("2001:db8::2", 8765)]
+"""endpoints of a hub that nobody runs"""
 
 
 class Link(NamedTuple):
@@ -106,3 +114,16 @@ def received(capture: Source, count: int, wait_s: float = 5.0) -> list[Packet]:
             assert frames
             packets.append(Packet(frames.frame(i), int(frames.ts[i]), int(frames.orig_len[i]), int(frames.iface[i])))
     return packets
+
+
+def tagged_to_hub(port: int) -> list[bytes]:
+    """Frames to the hub's addresses and that port with one tag or two, each of another length."""
+    tags = [(0x8100,), (0x88A8,), (0x9100,), (0x8100, 0x8100), (0x88A8, 0x8100), (0x9100, 0x8100)]
+    frames = []
+    for number, (tpids, version) in enumerate(itertools.product(tags, (4, 6))):
+        network, kind = (IP(dst=HUB[0][0]), 0x0800) if version == 4 else (IPv6(dst=HUB[1][0]), 0x86DD)
+        packet: scapy.packet.Packet = network / TCP(sport=40_000, dport=port) / bytes(number)
+        for tpid in reversed(tpids):
+            packet, kind = Dot1Q(vlan=10, type=kind) / packet, tpid
+        frames.append(bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02", type=kind) / packet))
+    return frames

@@ -19,6 +19,7 @@ from aishark_panel.agent.several import SeveralCaptures
 from aishark_panel.errors import CaptureError, ConfigError, FilterError
 from tests.agent.cables import (
     EXPERIMENTAL,
+    HUB,
     ONLY_OURS,
     Link,
     frame_of,
@@ -27,6 +28,7 @@ from tests.agent.cables import (
     loopback,
     make_link,
     received,
+    tagged_to_hub,
     wait_for_carrier,
 )
 
@@ -122,6 +124,18 @@ def test_own_connections_are_not_captured() -> None:
         ports = {frozenset((p[TCP].sport, p[TCP].dport)) for p in (Ether(q.frame) for q in received(capture, 4))}
     assert ports
     assert all(wanted in pair for pair in ports)
+
+
+@pytest.mark.parametrize("interface", ["near", "any"])
+def test_own_connections_are_left_out_with_their_tags_in_the_frame(link: Link, interface: str) -> None:
+    wanted = tagged_to_hub(80)
+    count = {"near": 1, "any": 2}[interface] * len(wanted)
+    with contextlib.closing(open_all(getattr(link, interface, interface), expression="", exclude=HUB)) as capture:
+        link.send(*tagged_to_hub(8765), *wanted)
+        packets = received(capture, count)
+        assert capture.counters()["matched"] == len(packets) == count
+    ports = [struct.unpack_from("!H", p.frame, p.frame.index(struct.pack("!H", 40_000)) + 2)[0] for p in packets]
+    assert ports == [80] * count
 
 
 def test_filter_and_snaplen_can_be_changed(link: Link) -> None:

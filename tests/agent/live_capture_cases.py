@@ -19,7 +19,20 @@ from aishark_panel.agent.capture import LiveCapture, LocalInterface, list_interf
 from aishark_panel.agent.several import SeveralCaptures
 from aishark_panel.agent.tpacket import BLOCK_BYTES
 from aishark_panel.errors import CaptureError, ConfigError, FilterError
-from tests.agent.cables import EXPERIMENTAL, ONLY_OURS, Link, Packet, frame_of, ip, link, loopback, make_link, received
+from tests.agent.cables import (
+    EXPERIMENTAL,
+    HUB,
+    ONLY_OURS,
+    Link,
+    Packet,
+    frame_of,
+    ip,
+    link,
+    loopback,
+    make_link,
+    received,
+    tagged_to_hub,
+)
 
 __all__ = ["link", "loopback", "make_link"]
 
@@ -341,6 +354,19 @@ def test_own_connections_are_not_captured_in_a_vlan_either(link: Link) -> None:
     with contextlib.closing(LiveCapture(link.far, "tcp or vlan", exclude=[("10.0.0.2", 8765)])) as capture:
         link.send(tcp(True, 8765), wanted[0], tcp(False, 8765), wanted[1])
         assert [p.frame for p in received(capture, 2)] == wanted
+
+
+@pytest.mark.parametrize("expression", ["", "vlan or tcp or not tcp"])
+@pytest.mark.parametrize("sending", [True, False], ids=["outgoing", "incoming"])
+def test_own_connections_are_not_captured_with_their_tags_in_the_frame(
+    link: Link, sending: bool, expression: str
+) -> None:
+    wanted = tagged_to_hub(80)
+    with contextlib.closing(LiveCapture(link.near if sending else link.far, expression, exclude=HUB)) as capture:
+        link.send(*tagged_to_hub(8765), *wanted)
+        packets = received(capture, len(wanted))
+        assert capture.counters()["matched"] == len(wanted)
+    assert [p.frame for p in packets] == wanted
 
 
 def test_packets_the_ring_has_no_room_for_are_counted(link: Link) -> None:

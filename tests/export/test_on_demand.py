@@ -53,5 +53,5 @@ def test_they_may_stand_anywhere_between_stored_columns(tmp_path: Path) -> None:
 
 def test_the_refusal_of_a_column_names_them(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
-        written(tmp_path, [], ["ja5"])
+        written(tmp_path, [], ["fingerprint"])
     assert all(name in str(error.value) for name in ON_DEMAND)

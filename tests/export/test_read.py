@@ -1,6 +1,7 @@
 """Reading capture files without a hub: blocks, filters, output, and what is said of bad files."""
 
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,30 @@ def test_a_cut_file_is_written_as_far_as_it_goes_with_a_warning(capture: Path, t
     warning = read_to(source, path) or ""
     assert "in the middle of packet 20,000, which begins at byte 1,719,938; the 19,999 packets" in warning
     assert pq.read_metadata(path).num_rows == PACKETS - 1
+
+
+def test_columns_may_be_named_as_wireshark_names_them(capture: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    read_to(capture, path, columns=["frame.number", "ip.src", "src_ip", "udp.dstport"])
+    assert path.read_text().splitlines()[0] == "number,src_ip,dst_port"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--where", "src_prt == 1", "did you mean src_port?"),
+        ("--where", "orig_len / 0 > 1", "by zero"),
+        ("--columns", "ts,tcp.port", "tcp.port stands for two columns, src_port and dst_port"),
+        ("--columns", "src_prt", "did you mean src_port?"),
+    ],
+)
+def test_a_wrong_option_is_said_before_anything_is_printed(
+    capture: Path, option: str, value: str, message: str
+) -> None:
+    command = [sys.executable, "-m", "aishark_panel", "read", str(capture), option, value]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert message in run.stderr
 
 
 def test_errors_leave_no_file(capture: Path, tmp_path: Path) -> None:

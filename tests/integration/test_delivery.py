@@ -203,7 +203,33 @@ def test_what_cannot_work_ends_in_one_clear_line(hub: EmbeddedHub, options: list
     assert len(done.stderr.strip().splitlines()) <= 8
 
 
-def test_a_wrong_token_ends_in_one_clear_line(hub: EmbeddedHub) -> None:
-    done = run_agent(hub, "--synthetic", token="wrong")
-    assert done.returncode == 2
-    assert "refused the token" in done.stderr
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["agent", "--synthetic"],
+        ["upload", "FILE"],
+        ["record", "list", "session"],
+        ["agents", "list"],
+        ["agents", "start", "edge"],
+        ["token", "list"],
+        ["token", "issue", "ada"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_token_ends_in_one_line_that_says_what_to_do(
+    hub: EmbeddedHub, capture_file: Path, command: list[str]
+) -> None:
+    command = [str(capture_file) if word == "FILE" else word for word in command]
+    done = subprocess.run(
+        [sys.executable, "-m", "aishark_panel", *command, "--hub", hub.url],
+        env={**os.environ, "AISHARK_TOKEN": "wrong"},
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"aishark: The hub at {hub.url} refused the token; it may have expired or been revoked. Set AISHARK_TOKEN to "
+        "the one that it printed at its start, or to one that its owner gives you with 'aishark token issue'.\n"
+    )
