@@ -242,6 +242,8 @@ def test_guests_take_no_more_places_than_one_person(hub: EmbeddedHub, anns: tupl
             pass
         for socket in sockets:
             socket.close()
+            while await socket.read_message() is not None:  # until the hub has said goodbye, too
+                pass
         return [reason, sockets[-1].close_reason]
 
     async def bounded() -> list[str | None]:
