@@ -4,6 +4,7 @@ Sessions are chosen, made and opened from files here; packets are exported and r
 """
 
 import sys
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from aishark_panel.errors import AisharkError, NotFoundError
@@ -34,13 +35,14 @@ class HeaderElement(Element):
 
 
 class Header(View):
-    """Session, state, counters, capture filters and actions."""
+    """Session, state, counters, capture filters and actions; `on_pause()` hears of a pause before it is shown here."""
 
     root: HeaderElement
     every: ClassVar[int] = 2
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, on_pause: Callable[[], None] | None = None) -> None:
         super().__init__(feed)
+        self._on_pause = on_pause
         self._recordings: list[dict[str, Any]] = []
         self._recording_problem = ""
         self.root = HeaderElement(
@@ -102,6 +104,8 @@ class Header(View):
                 await self.pull()
             case {"pause": bool(paused)}:
                 feed.paused = paused
+                if self._on_pause:
+                    self._on_pause()
                 await feed.pull()
             case {"capture": "start"}:
                 await feed.client.start(feed.session)

@@ -1,5 +1,5 @@
-// Virtual packet list. state: {epoch, first, end, live, empty}: rows [first, end) exist; a new epoch makes every row
-// known so far worthless.
+// Virtual packet list. state: {epoch, first, end, paused, empty}: rows [first, end) exist; a new epoch makes every row
+// known so far worthless; a paused list stays where it is, even if rows it asked for are still on their way.
 //
 // `top` (a row, with fraction) is where the list is; the scrollbar follows it. Browsers cap an element's height near
 // 33 million px, so past MAX_HEIGHT the scrollbar is scaled: small movements of it count as pixels, jumps as a share
@@ -160,7 +160,7 @@ export function render({ model }) {
       // Rows that were evicted meanwhile: asking again is of no use before the next tick has moved `first`.
       barren = !rows.number?.length;
     }
-    if (following && goal !== null) {
+    if (following && goal !== null && !model.state.paused) {
       arrive(goal);
       chase();
     }
@@ -204,7 +204,7 @@ export function render({ model }) {
       fill(line(k), from + k);
     }
     for (let k = size; k < pool.length; k += 1) pool[k].element.hidden = true;
-    if (!following) ask(Math.max(first, from - size), Math.min(end, to + size));
+    if (!following || model.state.paused) ask(Math.max(first, from - size), Math.min(end, to + size));
     const fresh = end - seen;
     pill.hidden = following || fresh <= 0;
     if (!pill.hidden) put(pill, `${count(fresh)} new packets ↓`);
@@ -230,7 +230,7 @@ export function render({ model }) {
     top = Math.min(Math.max(top, first), last());
     if (following) {
       seen = end;
-      chase();
+      if (!s.paused) chase();
     }
     root.style.setProperty("--digits", Math.max(6, count(end).length));
     head.style.paddingRight = `${body.offsetWidth - body.clientWidth + 12}px`;

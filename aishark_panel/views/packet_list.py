@@ -46,7 +46,7 @@ class PacketList(View):
             epoch=feed.epoch,
             first=feed.extent.first,
             end=feed.extent.end,
-            live=feed.live and not feed.paused,
+            paused=feed.paused,
             empty=self._empty(),
         )
 

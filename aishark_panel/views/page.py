@@ -57,14 +57,15 @@ class Dashboard:
         self.feed = feed
         filter_bar = FilterBar(feed)
         detail = PacketDetail(feed, on_filter=filter_bar.add)
+        packets = PacketList(feed, on_select=detail.look_at)
         tabs: dict[str, list[View]] = {
-            "Packets": [PacketList(feed, on_select=detail.look_at), detail],
+            "Packets": [packets, detail],
             "Conversations": [Conversations(feed, on_filter=filter_bar.add)],
             "Alerts": [Alerts(feed, on_filter=filter_bar.add)],
             "Agents": [Agents(feed)],
         }
         self.views: list[View] = [
-            Header(feed),
+            Header(feed, on_pause=packets.paint),
             filter_bar,
             Timeline(feed, on_filter=filter_bar.add),
             Bandwidth(feed),
