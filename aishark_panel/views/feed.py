@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -58,6 +59,9 @@ class Feed:
         self.problem = ""
         """why the page shows nothing new, in a sentence; '' when it does"""
         self.where = ""
+        """the display filter; '' for none"""
+        self.range: tuple[int, int] | None = None
+        """the time range that was chosen, [start, end) in ns since 1970; None: all of it"""
         self._pulling = asyncio.Lock()  # a tick must not mix what it asked before a change with what it asked after
         self.epoch = 0
         """changes when the rows of the list change their meaning: another session, another filter, cleared"""
@@ -98,12 +102,28 @@ class Feed:
         """What the person may do with the session that is shown; where there is none, with one that they make."""
         return next((s["may"] for s in self.sessions if s["id"] == self.session), self.rights)
 
+    @property
+    def query(self) -> str:
+        """What the page shows, as one expression: the display filter within the time range; '' for all packets."""
+        if self.range is None:
+            return self.where
+        within = "ts >= '{}' and ts < '{}'".format(*map(_instant, self.range))
+        return f"({self.where}) and {within}" if self.where else within
+
     async def choose(self, session: str) -> None:
         """Show another session; the display filter stays."""
         async with self._pulling:
             if session != self.session:
-                self.session, self._name = session, ""
+                self.session, self._name, self.range = session, "", None
                 self._forget()
+        await self.pull()
+
+    async def choose_range(self, chosen: tuple[int, int] | None) -> None:
+        """Show only what was captured in [start, end), ns since 1970; None shows all of it again."""
+        async with self._pulling:
+            if chosen != self.range:
+                self.range, self.extent = chosen, Extent()
+                self.epoch += 1
         await self.pull()
 
     async def create(self, name: str) -> None:
@@ -183,8 +203,8 @@ class Feed:
         self._bins_from = span.first
 
     async def _pull_extent(self) -> None:
-        if self.where:
-            _, info = await self.client.rows(self.session, 0, 1, self.where, ["number"])
+        if self.query:
+            _, info = await self.client.rows(self.session, 0, 1, self.query, ["number"])
             complete = info["scanned_to"] >= info["ring_end"]
             self.extent = Extent(first=info["first"], end=info["end"], complete=complete)
         else:
@@ -205,3 +225,9 @@ class Feed:
         if not self.live or self.stats.get("source") == "replay":
             return last_ts
         return last_ts + int((now - self._last_ts[1]) * 1e9)
+
+
+def _instant(ns: int) -> str:
+    """A moment as expressions take it, to the nanosecond."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -1,4 +1,5 @@
-// Display filter box. state: {where, error: {text, message, position}, matched, complete, kept, window, windows}
+// Display filter box. state: {where, error: {text, message, position}, matched, complete, kept, range_ms, window, windows};
+// range_ms: [start, end], the time that was chosen, or null
 
 export function render({ model }) {
   const input = h("input", {
@@ -13,8 +14,10 @@ export function render({ model }) {
   const clear = h("button", { class: "clear", title: "Clear the display filter (Esc)", "aria-label": "Clear the display filter",
     onclick: () => apply("") }, icon("close"));
   const status = h("span", { id: "status", class: "status", "aria-live": "polite" });
+  const chip = h("button", { class: "range mono", title: "Show all of the time again", onclick: () => model.send_msg({ range: null }) },
+    h("span"), icon("close"));
   const problem = h("div", { id: "problem", class: "problem", role: "alert" });
-  const box = h("div", { class: "box" }, h("label", { htmlFor: "where" }, "Display filter"), input, clear, status);
+  const box = h("div", { class: "box" }, h("label", { htmlFor: "where" }, "Display filter"), input, clear, chip, status);
   const windows = h("div", { class: "windows", role: "group", "aria-label": "Time shown in the charts" });
   const root = h("div", { class: "root" }, box, windows, problem);
   let shown = null;
@@ -33,7 +36,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const { where = "", error, matched, complete, kept = 0, window: chosen, windows: names = [] } = model.state;
+    const { where = "", error, matched, complete, kept = 0, range_ms: range, window: chosen, windows: names = [] } = model.state;
     if (where !== shown && !error) {
       input.value = where;
       shown = where;
@@ -43,7 +46,9 @@ export function render({ model }) {
     box.classList.toggle("edited", input.value.trim() !== where && !error);
     clear.hidden = !where && !error;
     const share = kept ? ` (${((100 * matched) / kept).toFixed(matched === kept ? 0 : 1)} %)` : "";
-    put(status, error ? "" : where ? complete ? `${count(matched)} of ${count(kept)}${share}` : `${count(matched)} so far …` : "");
+    put(status, error ? "" : matched !== null && matched !== undefined ? complete ? `${count(matched)} of ${count(kept)}${share}` : `${count(matched)} so far …` : "");
+    chip.hidden = !range;
+    if (range) put(chip.firstChild, range.map((ms) => new Date(ms).toISOString().slice(11, 23)).join(" – "));
     problem.hidden = !error;
     if (error) {
       const at = error.position ?? error.text.length;

@@ -37,7 +37,8 @@ class FilterBar(View):
         self.root.draw(
             where=feed.where,
             error=self._error,
-            matched=feed.extent.count if feed.where else None,
+            matched=feed.extent.count if feed.query else None,
+            range_ms=[ns / 1e6 for ns in feed.range] if feed.range else None,
             complete=feed.extent.complete,
             kept=kept,
             window=feed.window,
@@ -62,6 +63,9 @@ class FilterBar(View):
         match message:
             case {"where": str(where)}:
                 await self.apply(where)
+            case {"range": None}:
+                await self.feed.choose_range(None)
+                self.paint()
             case {"window": str(window)} if window in (*WINDOWS, "all"):
                 self.feed.window_choice = window
                 await self.feed.pull()

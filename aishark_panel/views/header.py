@@ -82,7 +82,7 @@ class Header(View):
             kept=stats.get("end", 0) - stats.get("first", 0),
             evicted=stats.get("evicted", 0),
             lost=stats.get("lost", 0),
-            matched=feed.extent.count if feed.where else None,
+            matched=feed.extent.count if feed.query else None,
             formats=list(FORMATS),
             agents=_agents(stats.get("agents", [])),
         )
@@ -97,7 +97,7 @@ class Header(View):
                 await feed.create(name)
                 await self.pull()
             case {"record": str(name), "shown": bool(shown)}:
-                await feed.client.record_start(feed.session, name, where=feed.where if shown else "")
+                await feed.client.record_start(feed.session, name, where=feed.query if shown else "")
                 await self.pull()
             case {"record_stop": str(recording)}:
                 await feed.client.record_stop(feed.session, recording)
@@ -118,7 +118,7 @@ class Header(View):
                 if name not in FORMATS:
                     raise NotFoundError(f"There is no export format {name!r}; choose one of {', '.join(FORMATS)}.")
                 follow = purpose == "wireshark" and feed.live
-                where = feed.where if shown else ""
+                where = feed.query if shown else ""
                 ticket = await feed.client.export_ticket(feed.session, name, where, follow=follow)
                 at_page = purpose == "download" and _at_page()
                 self.root.send({purpose: f"files/{ticket}" if at_page else f"{feed.client.url}/api/export/{ticket}"})

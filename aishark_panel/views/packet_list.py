@@ -56,8 +56,10 @@ class PacketList(View):
         if feed.extent.count:
             return ""
         kept = feed.stats.get("end", 0) - feed.stats.get("first", 0)
-        if feed.where and kept:
-            return f"None of the {kept:,} packets kept matches the display filter."
+        if feed.query and kept:
+            what = "the display filter" if feed.where else "the time range"
+            what += " in the time range" if feed.where and feed.range else ""
+            return f"None of the {kept:,} packets kept matches {what}."
         return feed.problem or feed.stats.get("reason") or "No packet has arrived yet."
 
     async def _receive(self, message: Any) -> None:
@@ -72,7 +74,7 @@ class PacketList(View):
         rows: dict[str, list[Any]] = {}
         try:
             if epoch == feed.epoch:
-                batch, info = await feed.client.rows(feed.session, first, count, feed.where, list(COLUMNS))
+                batch, info = await feed.client.rows(feed.session, first, count, feed.query, list(COLUMNS))
                 first = max(first, int(info["first"]))
                 rows = row_columns(batch)
         finally:  # without an answer the list would ask no more

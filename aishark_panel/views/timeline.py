@@ -1,8 +1,7 @@
-"""Timeline: packets per bar over the window, with a pin for each alert; dragging over it filters to that time."""
+"""Timeline: packets per bar over the window, with a pin for each alert; dragging over it chooses that time everywhere."""
 
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import numpy as np
@@ -25,7 +24,7 @@ class Timeline(View):
     """Packets per bar, and a pin where an alert fired. `source`: x (start of the bar, ms), right (its end), packets;
     `pins`: the fields of Pins.
 
-    `on_filter` gets a display filter for the time that was dragged over, or for the packets of a pin that was clicked.
+    `on_filter` gets a display filter for the packets of a pin that was clicked.
     """
 
     def __init__(self, feed: Feed, on_filter: Filter | None = None) -> None:
@@ -87,7 +86,7 @@ class Timeline(View):
         self.source.data = {"x": left, "right": left + span.bar_ms * 0.9, "packets": packets[used].astype(np.float32)}
         self.figure.x_range.update(start=span.start_ms, end=span.end_ms)
         self.figure.y_range.update(end=nice_ceiling(float(packets.max(initial=0))))
-        self._heading.show(f"packets per {duration(span.bar_ms)}, UTC; drag to filter")
+        self._heading.show(f"packets per {duration(span.bar_ms)}, UTC; drag to choose a time")
 
     def _paint_pins(self, span: Span | None) -> None:
         data = _columns(span, self.feed.alerts.values())
@@ -99,10 +98,9 @@ class Timeline(View):
         geometry = cast(dict[str, Any], event.geometry)
         if not event.final or "x0" not in geometry:
             return
-        first, last = (datetime.fromtimestamp(geometry[k] / 1000, UTC) for k in ("x0", "x1"))
-        where = f"ts >= '{first:%Y-%m-%dT%H:%M:%S.%fZ}' and ts < '{last:%Y-%m-%dT%H:%M:%S.%fZ}'"
+        start, end = (round(geometry[k] * 1e6) for k in ("x0", "x1"))
         self.source.selected.indices = []
-        self._filter(where)
+        self._run(self.feed.choose_range((start, end)))
 
     def _choose_pin(self, _attribute: str, _old: list[int], chosen: list[int]) -> None:
         if not chosen:
@@ -110,18 +108,14 @@ class Timeline(View):
         number = self.pins.data["number"][chosen[0]]
         self.pins.selected.indices = []
         where = self.feed.alerts.get(number, {}).get("filter")
-        if where:
-            self._filter(where)
+        if where and self._on_filter:
+            self._run(self._on_filter(where))
 
-    def _filter(self, where: str) -> None:
-        on_filter = self._on_filter
-        if on_filter is None:
-            return
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        async def at_home() -> None:
+            await self._home.run(work)
 
-        async def apply() -> None:
-            await self._home.run(on_filter(where))
-
-        pn.state.execute(apply)
+        pn.state.execute(at_home)
 
 
 def _columns(span: Span | None, alerts: Iterable[dict[str, Any]]) -> dict[str, Any]:

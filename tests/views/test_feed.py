@@ -24,6 +24,28 @@ def test_a_display_filter_narrows_the_list(hub: MemoryHub, feed: Feed) -> None:
     assert feed.extent.count == 3
 
 
+def test_a_time_range_narrows_the_list_and_goes_with_the_filter(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    hub.add(["tcp", "dns", "dns"], START_NS + 10 * SECOND_NS)
+    wait(feed.choose_range((START_NS + 10 * SECOND_NS, START_NS + 11 * SECOND_NS)))
+    assert feed.extent.count == 3
+    epoch = feed.epoch
+    wait(feed.filter("dns"))
+    assert feed.extent.count == 2
+    assert feed.epoch > epoch
+    wait(feed.choose_range(None))
+    assert (feed.query, feed.extent.count) == ("dns", 3)
+
+
+def test_a_time_range_is_exact_to_the_nanosecond(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"])
+    first = hub.session.stats()["first_ts"]
+    wait(feed.choose_range((first, first + 1)))
+    assert feed.extent.count == 1
+    wait(feed.choose_range((first + 1, first + 2)))
+    assert feed.extent.count == 0
+
+
 def test_a_wrong_filter_leaves_the_one_in_use(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp", "dns"])
     wait(feed.filter("dns"))
