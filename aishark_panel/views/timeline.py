@@ -1,4 +1,4 @@
-"""Timeline: packets per bar over the window, with a pin for each alert; dragging over it chooses that time everywhere."""
+"""Timeline: packets per bar over the window, with a pin for each alert; dragging over it chooses that time."""
 
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import asdict

@@ -75,8 +75,7 @@ def test_dragging_over_the_timeline_chooses_that_time(feed: Feed) -> None:
 
     async def drag() -> None:
         timeline._select(SelectionGeometry(None, geometry, final=True))
-        while feed.range is None:
-            await asyncio.sleep(0)
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
     wait(drag())
     assert feed.range == (1_500_000_000, 2_000_000_000)
