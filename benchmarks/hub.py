@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processes import cpu_s, rss_mib
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 from traces import write_trace
@@ -46,17 +47,6 @@ from aishark_panel.wire.protocol import AgentEnd
 BATCHES_PER_S = 10
 WARM_UP_S = 5.0
 PARTS = ("in_kernel_ring", "in_encoder", "outbox", "spooled", "in_hub_queue")
-
-
-def cpu_s(pid: int) -> float:
-    """User and system seconds of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 class LoadAgent:
