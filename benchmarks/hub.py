@@ -352,21 +352,20 @@ def feed(path: Path, seconds: float) -> None:
 
 def plot(path: Path, samples: list[tuple[float, float, float]], limit_mib: float, title: str) -> None:
     """Memory over time as a small SVG."""
-    wide, high, left, bottom = 720, 240, 56, 32
+    wide, high, left, right, bottom = 720, 240, 56, 32, 32
     span_s = max(samples[-1][0] - samples[0][0], 1e-9)
     most = 1.1 * max(max(mib for _, mib, _ in samples), limit_mib)
 
     def x(at_s: float) -> float:
-        return left + (wide - left - 12) * (at_s - samples[0][0]) / span_s
+        return left + (wide - left - right) * (at_s - samples[0][0]) / span_s
 
     def y(mib: float) -> float:
         return high - bottom - (high - bottom - 28) * mib / most
 
     step = max(1, len(samples) // 300)
     line = " ".join(f"{x(at):.1f},{y(mib):.1f}" for at, mib, _ in samples[::step])
-    ticks = "".join(
-        f'<text x="{left - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:.0f}</text>' for v in (0, most / 2, most / 1.1)
-    )
+    marks = sorted({0, limit_mib, most / 1.1})
+    ticks = "".join(f'<text x="{left - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:.0f}</text>' for v in marks)
     minutes = "".join(
         f'<text x="{x(samples[0][0] + span_s * k / 4):.1f}" y="{high - 12}" text-anchor="middle">'
         f"{span_s * k / 4 / 60:.1f} min</text>"
@@ -376,7 +375,7 @@ def plot(path: Path, samples: list[tuple[float, float, float]], limit_mib: float
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" font-family="sans-serif" font-size="12">'
         f'<rect width="{wide}" height="{high}" fill="#fff"/><text x="{left}" y="16">{title}</text>{ticks}{minutes}'
-        f'<line x1="{left}" x2="{wide - 12}" y1="{y(limit_mib):.1f}" y2="{y(limit_mib):.1f}" stroke="#c33" '
+        f'<line x1="{left}" x2="{wide - right}" y1="{y(limit_mib):.1f}" y2="{y(limit_mib):.1f}" stroke="#c33" '
         f'stroke-dasharray="4 3"/><polyline fill="none" stroke="#246" stroke-width="1.5" points="{line}"/></svg>\n'
     )
 
