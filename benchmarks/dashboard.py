@@ -78,9 +78,9 @@ class Running:
 
 
 @contextmanager
-def running(rate: int) -> Iterator[Running]:
-    """Hub, dashboard and an agent of `rate` packets/s."""
-    hub = start_hub("--port", "0", "--ring-mib", "512")
+def running(rate: int, ring_mib: int = 512) -> Iterator[Running]:
+    """Hub with so big a ring, dashboard and an agent of `rate` packets/s."""
+    hub = start_hub("--port", "0", "--ring-mib", str(ring_mib))
     env = {**os.environ, "AISHARK_HUB": hub.url, "AISHARK_TOKEN": hub.token}
     serve = subprocess.Popen(
         [*AISHARK, "serve", "--no-browser", "--port", "0"], env=env, stdout=subprocess.PIPE, text=True
@@ -184,7 +184,7 @@ def stats(hub: EmbeddedHub) -> dict[str, Any]:
 def reloads(times: int, rate: int) -> list[dict[str, float]]:
     """Memory of dashboard and hub over so many loads of the page."""
     found = []
-    with running(rate) as run, browser_page(run.address) as (page, _):
+    with running(rate, ring_mib=48) as run, browser_page(run.address) as (page, _):
         for load in range(times + 1):
             if load % max(1, times // 10) == 0:
                 page.wait_for_timeout(20_000)  # pages that were left are forgotten after a while

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import logging
 import os
 import ssl
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any, Final
 from panel.io.server import get_server
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
+from tornado.websocket import WebSocketClosedError
 
 import aishark_panel.views.page  # noqa: F401  # before the first visitor, and before what never goes is set aside
 from aishark_panel.client import start_hub
@@ -150,6 +152,9 @@ async def _serve(
         check_unused_sessions_milliseconds=_SESSION_LIFE_MS,
     )
     refuse_chosen(server._tornado)
+    asyncio.get_running_loop().set_exception_handler(_unhandled)
+    for name in ("bokeh.server.views.ws", "panel.io.document"):
+        logging.getLogger(name).addFilter(_is_no_farewell)
     server.start()
     # What every page imports leaves more than a hundred thousand objects that never go; looking through them again and
     # again took a sixth of the time of thirty open pages.
@@ -171,3 +176,13 @@ async def _serve(
     finally:
         stop.cancel()
         server.stop()
+
+
+def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what no task waits for, but for a message to a tab that was closed meanwhile: Bokeh waits for none."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
+
+
+def _is_no_farewell(record: logging.LogRecord) -> bool:
+    return record.getMessage() != "Failed sending message as connection was closed"

@@ -18,13 +18,19 @@ OpenPage = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address with the start token, as the demo prints it. Its hub records into a folder of the tests."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aishark_panel", "demo", "--no-browser", "--port", "0", "--rate", "1000"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "XDG_DATA_HOME": str(tmp_path_factory.mktemp("data"))},
-    )
+    """Address with the start token, as the demo prints it. Its hub records into a folder of the tests.
+
+    Whatever is done in the browser, tabs that are closed among it, nothing may be reported as an error at the terminal.
+    """
+    said = tmp_path_factory.mktemp("demo") / "stderr"
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aishark_panel", "demo", "--no-browser", "--port", "0", "--rate", "1000"],
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            env={**os.environ, "XDG_DATA_HOME": str(tmp_path_factory.mktemp("data"))},
+        )
     try:
         assert process.stdout is not None
         for line in process.stdout:
@@ -38,6 +44,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(20)
         if process.stdout is not None:
             process.stdout.close()
+    text = said.read_text()
+    assert not re.search("^(WARNING|ERROR|Traceback)", text, re.MULTILINE), text
 
 
 @pytest.fixture(scope="module")
