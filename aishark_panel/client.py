@@ -101,6 +101,15 @@ class HubClient(Transport):
         result, body = await self._ask("rows", **params)
         return _batch(body), result
 
+    async def seek(
+        self, session: str, number: int, where: str = "", only: str = "", *, back: bool = False
+    ) -> dict[str, Any]:
+        """The next packet from `number` on (`back`: the one before) that `where` and `only` select, round the end of
+        the list if there is none: number (0 for none at all), its row in what `where` selects, whether it went round.
+        """
+        result, _ = await self._ask("seek", session=session, number=number, where=where, only=only, back=back)
+        return result
+
     async def table(
         self, session: str, where: str = "", columns: Sequence[str] | None = None, limit: int = 1_000_000
     ) -> pa.Table:

@@ -111,6 +111,15 @@ class MatchSet:
                 found.append(entry.positions()[max(low, 0) : high] + entry.first_number)
         return np.concatenate(found) if found else np.zeros(0, np.int64)
 
+    def rank(self, number: int) -> int:
+        """The rank of the first match whose packet number is at least `number`, among those that are known."""
+        with self._lock:
+            for entry in self._blocks:
+                if number < entry.first_number + entry.rows:
+                    row = max(0, number - entry.first_number)
+                    return entry.first_rank + int(np.searchsorted(entry.positions(), row))
+            return self._next_rank
+
 
 class Matches:
     """The match sets of one session, by the text of their expression."""

@@ -1,5 +1,6 @@
-// Virtual packet list. state: {epoch, first, end, paused, empty}: rows [first, end) exist; a new epoch makes every row
-// known so far worthless; a paused list stays where it is, even if rows it asked for are still on their way.
+// Virtual packet list. state: {epoch, first, end, paused, start_ns, several, newest, empty}: rows [first, end) exist; a new
+// epoch makes every row known so far worthless; a paused list stays where it is, even if rows it asked for are still on
+// their way. `newest` are the last rows, {first, rows}, while the list follows.
 //
 // `top` (a row, with fraction) is where the list is; the scrollbar follows it. Browsers cap an element's height near
 // 33 million px, so past MAX_HEIGHT the scrollbar is scaled: small movements of it count as pixels, jumps as a share
@@ -9,19 +10,23 @@ const ROW = 22;
 const MAX_HEIGHT = 8_000_000;
 const KEEP_ROWS = 4000;
 const ANSWER_MS = 5000;
-const COLUMNS = [["number", "No."], ["time", "Time (UTC)"], ["src", "Source"], ["dst", "Destination"],
-  ["protocol", "Protocol"], ["length", "Length"], ["info", "Info"]];
+const NARROW_PX = 720;
 
 export function render({ model }) {
-  const head = h("div", { class: "row head", role: "row" },
-    ...COLUMNS.map(([name, title]) => h("span", { class: name, role: "columnheader" }, title)));
+  const send = (message) => model.send_msg(message);
+  const columns = listColumns({ changed, ask: () => send({ choices: true }), widest });
+  const actions = listMenu(send, say);
   const layer = h("div", { class: "layer" });
   const spacer = h("div", { class: "spacer" });
   const pill = h("button", { class: "pill primary", hidden: true, onclick: () => follow() });
   const empty = h("div", { class: "empty muted" });
-  const body = h("div", { class: "body", role: "grid", tabIndex: 0, "aria-label": "Packets", "aria-colcount": COLUMNS.length },
-    layer, spacer);
-  const root = h("section", { class: "root" }, head, h("div", { class: "frame" }, body, empty, pill));
+  const note = h("div", { class: "note", role: "status", hidden: true });
+  const number = h("input", { inputMode: "numeric", autocomplete: "off", class: "mono", "aria-label": "Packet number", placeholder: "packet number" });
+  const goTo = h("form", { class: "go-to", hidden: true, onsubmit: jump, onkeydown: (event) => { if (event.key === "Escape") leave(); }, onfocusout: () => { goTo.hidden = true; } },
+    h("label", {}, "Go to ", number));
+  const body = h("div", { class: "body", role: "grid", tabIndex: 0, "aria-label": "Packets" }, layer, spacer);
+  const frame = h("div", { class: "frame" }, body, empty, goTo, note, pill);
+  const root = h("section", { class: "root" }, columns.head, frame, columns.panel, actions.panel);
 
   let { epoch = 0, first = 0, end = 0 } = model.state;
   let top = end;
@@ -30,6 +35,7 @@ export function render({ model }) {
   let current = null;
   let known = new Map();
   let asked = 0;
+  let outdated = false;
   let barren = false;
   let pool = [];
   let scheduled = 0;
@@ -38,6 +44,8 @@ export function render({ model }) {
   let painted = 0;
   let goal = null;
   let choosing = 0;
+  let quiet = 0;
+  let told = "";
 
   const height = () => body.clientHeight;
   const fits = () => height() / ROW;
@@ -62,6 +70,7 @@ export function render({ model }) {
     following = true;
     seen = end;
     goal = null;
+    tellTail();
     chase();
   }
 
@@ -79,6 +88,14 @@ export function render({ model }) {
     draw();
   }
 
+  /** While the list follows, the newest rows come by themselves. */
+  function tellTail() {
+    const rows = following ? Math.ceil(fits()) + 1 : 0;
+    const message = { tail: rows, columns: columns.names() };
+    if (JSON.stringify(message) !== told) send(message);
+    told = JSON.stringify(message);
+  }
+
   body.addEventListener("scroll", () => {
     const at = body.scrollTop;
     const by = at - placed;
@@ -90,6 +107,7 @@ export function render({ model }) {
       : first + (at / room()) * (last() - first);
     following = wanted >= last() - 0.5;
     if (following) seen = end;
+    tellTail();
     move(wanted);
     if (scaled()) {
       clearTimeout(settling);
@@ -98,6 +116,17 @@ export function render({ model }) {
   });
 
   body.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key === "c" && getSelection().isCollapsed && known.has(current)) {
+      actions.copy(lineOf(current));
+      event.preventDefault();
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const other = { g: openGoTo, n: () => send({ problem: true }), p: () => send({ problem: false }) }[event.key.toLowerCase()];
+    if (other) {
+      event.preventDefault();
+      event.stopPropagation();
+      return other();
+    }
     const page = Math.max(1, Math.floor(fits()) - 1);
     const from = current ?? Math.ceil(top);
     const to = { ArrowUp: from - 1, ArrowDown: current === null ? from : from + 1, PageUp: from - page, PageDown: from + page,
@@ -109,19 +138,70 @@ export function render({ model }) {
 
   layer.addEventListener("pointerdown", (event) => {
     const line = event.target.closest(".row");
-    if (!line || event.button !== 0) return;
+    if (!line || event.button !== 0 || event.target.closest(".plus")) return;
     // What is under the pointer is what was painted; rows may have come since.
     top = painted;
     choose(Number(line.dataset.index));
   });
 
   layer.addEventListener("mouseover", ({ target }) => {
-    if (target.role === "gridcell") target.title = target.scrollWidth > target.clientWidth ? target.textContent : target.dataset.more ?? "";
+    if (target.role !== "gridcell") return;
+    const row = known.get(Number(target.parentElement.dataset.index));
+    const cut = target.scrollWidth > target.clientWidth ? target.textContent : "";
+    target.title = row ? [cut, target.dataset.name === "ts" ? stamp(row) : "", row.problem].filter(Boolean).join("\n") : "";
+    if (row && target.textContent && !["info", "number"].includes(target.dataset.name)) target.append(actions.plus);
+    else actions.plus.remove();
   });
+
+  actions.plus.addEventListener("click", (event) => {
+    const cell = cellAt(actions.plus.parentElement);
+    if (cell) send({ filter: cell.column, packet: cell.number, exclude: event.altKey });
+  });
+
+  body.addEventListener("contextmenu", (event) => {
+    const inside = event.target.closest?.("[data-name]");
+    const line = event.target.closest?.(".row") ?? pool.find(({ element }) => !element.hidden && Number(element.dataset.index) === current)?.element;
+    const cell = cellAt(inside ?? line?.querySelector("[data-name=protocol]") ?? line?.lastElementChild);
+    if (!cell) return;
+    event.preventDefault();
+    const at = (inside ?? line).getBoundingClientRect();
+    actions.open(cell, event.clientX || at.left + 40, event.clientY || at.bottom);
+  });
+
+  function cellAt(element) {
+    const index = Number(element?.parentElement?.dataset.index);
+    const row = known.get(index);
+    const column = row && columns.shown().find(({ name }) => name === element.dataset.name);
+    return column && { column: column.name, title: column.title, number: row.number, value: textOf(row, column.name, index), line: lineOf(index) };
+  }
+
+  const lineOf = (index) => columns.names().map((name) => textOf(known.get(index), name, index)).join("\t");
+  const stamp = (row) => `${new Date(row.s * 1000).toISOString().slice(0, 19).replace("T", " ")}.${String(row.ns).padStart(9, "0")} UTC`;
+
+  function origin() {
+    const start = BigInt(model.state.start_ns || 0);
+    return { s: Number(start / 1_000_000_000n), ns: Number(start % 1_000_000_000n) };
+  }
+
+  function textOf(row, name, index) {
+    if (name === "number") return count(row.number);
+    if (name === "ts") return timeText(row, columns.time, origin(), known.get(index - 1));
+    return row.cells[name] ?? "";
+  }
+
+  function widest(name) {
+    const cells = pool.filter(({ element }) => !element.hidden).map(({ cells }) => cells.find((cell) => cell.dataset.name === name));
+    return Math.max(40, ...cells.filter(Boolean).map((cell) => {
+      const range = document.createRange();
+      range.selectNodeContents(cell);
+      return range.getBoundingClientRect().width + 14;
+    }));
+  }
 
   function choose(index) {
     current = index;
     following = false;
+    tellTail();
     if (index < top) top = index;
     else if (index > top + fits() - 1) top = index - Math.floor(fits()) + 1;
     move(top);
@@ -134,9 +214,35 @@ export function render({ model }) {
     clearTimeout(choosing);
     choosing = setTimeout(() => {
       const row = known.get(current);
-      if (row) model.send_msg({ select: row.number });
+      if (row) send({ select: row.number });
       else if (current !== null) announce();
     }, 60);
+  }
+
+  function openGoTo() {
+    goTo.hidden = false;
+    number.focus();
+    number.select();
+  }
+
+  function jump(event) {
+    event.preventDefault();
+    const wanted = Number(number.value.replaceAll(/[\s,._]/g, ""));
+    if (!Number.isSafeInteger(wanted) || wanted < 1) return say("A packet number is a whole number from 1 on");
+    send({ go_to: wanted });
+    leave();
+  }
+
+  function leave() {
+    goTo.hidden = true;
+    body.focus();
+  }
+
+  function say(text) {
+    put(note, text);
+    note.hidden = !text;
+    clearTimeout(quiet);
+    quiet = setTimeout(() => { note.hidden = true; }, 4000);
   }
 
   function ask(from, to) {
@@ -145,32 +251,52 @@ export function render({ model }) {
     while (to > from && known.has(to - 1)) to -= 1;
     if (from >= to) return false;
     asked = performance.now();
-    model.send_msg({ rows: [from, to - from], epoch });
+    send({ rows: [from, to - from], epoch, columns: columns.names() });
     return true;
   }
 
-  model.on("msg:custom", (answer) => {
+  function take({ first: start, rows }) {
+    if (known.size > KEEP_ROWS) for (const k of known.keys()) if (Math.abs(k - top) > KEEP_ROWS / 4) known.delete(k);
+    const { cells, ...facts } = rows;
+    (rows.number ?? []).forEach((_, k) => {
+      const row = Object.fromEntries(Object.entries(facts).map(([name, values]) => [name, values[k]]));
+      row.cells = Object.fromEntries(Object.entries(cells).map(([name, values]) => [name, values[k]]));
+      known.set(start + k, row);
+    });
+  }
+
+  function answered(answer) {
     asked = 0;
-    if (answer.epoch === epoch) {
-      const { rows } = answer;
-      if (known.size > KEEP_ROWS) for (const k of known.keys()) if (Math.abs(k - top) > KEEP_ROWS / 4) known.delete(k);
-      (rows.number ?? []).forEach((_, k) => {
-        known.set(answer.first + k, Object.fromEntries(Object.entries(rows).map(([name, values]) => [name, values[k]])));
-      });
+    if (answer.epoch === epoch && !outdated) {
+      take(answer);
       // Rows that were evicted meanwhile: asking again is of no use before the next tick has moved `first`.
-      barren = !rows.number?.length;
+      barren = !answer.rows.number?.length;
     }
+    outdated = false;
     if (following && goal !== null && !model.state.paused) {
       arrive(goal);
       chase();
     }
     draw();
+  }
+
+  model.on("msg:custom", (message) => {
+    if (message.rows) answered(message);
+    if (message.choices) columns.offer(message.choices);
+    if (message.copied) actions.copy(message.copied);
+    if (message.note) say(message.note);
+    if (message.ask === "number") openGoTo();
+    if (message.go !== undefined && message.epoch === epoch) {
+      end = Math.max(end, message.go + 1);
+      top = Math.min(Math.max(message.go - Math.floor(fits() / 2), first), last());
+      choose(message.go);
+    }
   });
 
   function line(k) {
     while (pool.length <= k) {
-      const cells = COLUMNS.map(([name], column) =>
-        h("span", { class: name, role: "gridcell", "aria-colindex": column + 1 }));
+      const cells = columns.names().map((name, column) =>
+        h("span", { class: columnClass(name), role: "gridcell", "aria-colindex": column + 1, "data-name": name }));
       const element = h("div", { class: "row", role: "row" }, ...cells);
       layer.append(element);
       pool.push({ element, cells, shown: undefined });
@@ -184,14 +310,13 @@ export function render({ model }) {
     slot.element.classList.toggle("current", index === current);
     slot.element.setAttribute("aria-selected", index === current);
     slot.element.hidden = false;
-    const key = `${epoch}:${index}:${!!row}`;
+    const key = `${epoch}:${index}:${!!row}:${columns.time === "delta" && known.has(index - 1)}`;
     if (slot.shown === key) return;
     slot.shown = key;
     slot.element.dataset.index = index;
     slot.element.setAttribute("aria-rowindex", index - first + 1);
-    slot.element.className = `row ${row ? `p-${row.family}` : "loading"}${row?.bad ? " bad" : ""}${index === current ? " current" : ""}`;
-    COLUMNS.forEach(([name], column) => put(slot.cells[column], row ? (name === "number" ? count(row[name]) : String(row[name])) : ""));
-    if (row) slot.cells[1].dataset.more = `${row.date} ${row.time} UTC`;
+    slot.element.className = `row ${row ? `p-${row.family}` : "loading"}${row?.problem ? " bad" : ""}${index === current ? " current" : ""}`;
+    for (const cell of slot.cells) put(cell, row ? textOf(row, cell.dataset.name, index) : "");
   }
 
   function paint() {
@@ -200,9 +325,7 @@ export function render({ model }) {
     const from = Math.max(first, Math.floor(top));
     const to = Math.min(end, Math.ceil(top + fits()) + 1);
     const size = Math.max(0, to - from);
-    for (let k = 0; k < size; k += 1) {
-      fill(line(k), from + k);
-    }
+    for (let k = 0; k < size; k += 1) fill(line(k), from + k);
     for (let k = size; k < pool.length; k += 1) pool[k].element.hidden = true;
     if (!following || model.state.paused) ask(Math.max(first, from - size), Math.min(end, to + size));
     const fresh = end - seen;
@@ -214,26 +337,50 @@ export function render({ model }) {
     scheduled ||= requestAnimationFrame(paint);
   }
 
+  /** Other columns, or other words in them: `refetch` if the hub has to be asked. */
+  function changed(refetch) {
+    for (const { element } of pool) element.remove();
+    pool = [];
+    body.setAttribute("aria-colcount", columns.names().length);
+    if (refetch) forget();
+    tellTail();
+    if (following && refetch) chase();
+    draw();
+  }
+
+  function forget() {
+    known = new Map();
+    outdated = asked > 0;
+    goal = null;
+  }
+
+  const fresh = (newest) => newest && columns.names().every((name) => ["number", "ts"].includes(name) || newest.rows.cells[name]);
+
   function update() {
     const s = model.state;
     if (s.epoch !== epoch) {
       epoch = s.epoch;
-      known = new Map();
+      forget();
+      outdated = false;
       asked = 0;
-      goal = null;
       current = null;
       following = true;
     }
     first = s.first ?? 0;
     end = s.end ?? 0;
     barren = false;
+    if (columns.fit(body.clientWidth <= NARROW_PX, !!s.several)) changed(true);
     top = Math.min(Math.max(top, first), last());
     if (following) {
       seen = end;
-      if (!s.paused) chase();
+      tellTail();
+      if (!s.paused) {
+        if (fresh(s.newest)) take(s.newest);
+        chase();
+      }
     }
     root.style.setProperty("--digits", Math.max(6, count(end).length));
-    head.style.paddingRight = `${body.offsetWidth - body.clientWidth + 12}px`;
+    columns.head.style.paddingRight = `${body.offsetWidth - body.clientWidth + 12}px`;
     body.setAttribute("aria-rowcount", end - first);
     empty.hidden = !s.empty;
     put(empty, s.empty ?? "");
@@ -241,6 +388,7 @@ export function render({ model }) {
     draw();
   }
 
+  columns.paint();
   const observer = new ResizeObserver(update);
   observer.observe(body);
   model.on("state", update);

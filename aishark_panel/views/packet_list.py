@@ -1,44 +1,63 @@
 """Packet list: any number of packets, of which only the rows in sight travel.
 
-The browser asks for a range of rows, at most one question at a time; the answer is one message of columns. What the
-list spans (`Feed.extent`) goes down with every tick, a few bytes whatever the packet rate.
+The browser asks for a range of rows and names its columns, at most one question at a time; the answer is one message.
+What the list spans (`Feed.extent`) goes down with every tick, and while the list follows what is new, the newest rows
+go with it: as many as fit, whatever the packet rate.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-
+from aishark_panel.errors import AisharkError, NotFoundError
 from aishark_panel.views.base import Element, View
+from aishark_panel.views.cells import PROBLEMS, choices, condition, needed, row_columns
 from aishark_panel.views.feed import Feed
-from aishark_panel.views.theme import FAMILIES, family_of, script
+from aishark_panel.views.theme import script
 
-__all__ = ["MAX_ROWS", "PacketList", "row_columns"]
+__all__ = ["MAX_COLUMNS", "MAX_ROWS", "PacketList"]
 
 MAX_ROWS: Final = 400
 """Most rows in one answer: a tall screen and as much again."""
-
-COLUMNS: Final = ("number", "ts", "src_ip", "dst_ip", "eth_src", "eth_dst", "protocol", "orig_len", "info", "malformed")
+MAX_COLUMNS: Final = 40
+"""Most columns of a list."""
 
 Select = Callable[[int], Awaitable[None]]
+Add = Callable[[str, bool], Awaitable[None]]
 
 
 class PacketListElement(Element):
-    _esm = script("packet_list.js")
+    _esm = script("menu.js", "list_columns.js", "list_menu.js", "packet_list.js")
 
 
 class PacketList(View):
-    """The list of packets the display filter leaves. `on_select(number)` hears which one is looked at."""
+    """The list of packets the page shows. `on_select(number)` hears which one is looked at, and
+    `on_filter(condition, exclude)` what should join the display filter."""
 
     root: PacketListElement
 
-    def __init__(self, feed: Feed, on_select: Select | None = None) -> None:
+    def __init__(self, feed: Feed, on_select: Select | None = None, on_filter: Add | None = None) -> None:
         super().__init__(feed)
-        self._on_select = on_select
+        self._on_select, self._on_filter = on_select, on_filter
+        self._selected = 0
+        """number of the packet that is looked at; 0 for none"""
+        self._tail = 0
+        """rows that fit while the list follows; 0 while it does not"""
+        self._tail_columns: list[str] = []
+        self._newest: dict[str, Any] | None = None
         self.root = PacketListElement(
             self._receive, "packet_list.css", css_classes=["packet-list"], sizing_mode="stretch_both", margin=0
         )
+
+    async def pull(self) -> None:
+        """The newest rows, while the list follows them."""
+        feed, self._newest = self.feed, None
+        if not self._tail or feed.paused or not feed.extent.count:
+            return
+        first = max(feed.extent.first, feed.extent.end - self._tail)
+        try:
+            self._newest = await self._rows(first, feed.extent.end - first, self._tail_columns)
+        except AisharkError:
+            return  # the feed says what is the matter
 
     def paint(self) -> None:
         feed = self.feed
@@ -47,6 +66,9 @@ class PacketList(View):
             first=feed.extent.first,
             end=feed.extent.end,
             paused=feed.paused,
+            start_ns=str(feed.stats.get("first_ts", 0)),
+            several=len({agent["name"] for agent in feed.stats.get("agents", ())}) > 1,
+            newest=self._newest,
             empty=self._empty(),
         )
 
@@ -62,45 +84,81 @@ class PacketList(View):
             return f"None of the {kept:,} packets kept matches {what}."
         return feed.problem or feed.stats.get("reason") or "No packet has arrived yet."
 
+    def ask_number(self) -> None:
+        """Let the person say which packet to go to."""
+        self.root.send({"ask": "number"})
+
+    async def go_to(self, number: int) -> None:
+        """Show a packet, or the next one that the list has."""
+        found = await self._seek(number, "", back=False)
+        if not found["number"]:
+            raise NotFoundError("The list has no packets.")
+        near = "" if found["number"] == number else f"Packet {number:,} is not in the list; this one is near."
+        self._go(found, near)
+
+    async def next_problem(self, forward: bool = True) -> None:
+        """Show the next packet, or the one before, that TCP had trouble with or that is malformed."""
+        at = self._selected or (0 if forward else int(self.feed.stats.get("end", 0)))
+        found = await self._seek(at + 1 if forward else at - 1, PROBLEMS, back=not forward)
+        if not found["number"]:
+            raise NotFoundError("No packet of the list has a problem.")
+        end = "last: there is none before" if not forward else "first: there is none after"
+        self._go(found, f"This problem is the {end} the one you were at." if found["wrapped"] else "")
+
+    async def _seek(self, number: int, only: str, *, back: bool) -> dict[str, Any]:
+        feed = self.feed
+        return {"epoch": feed.epoch, **await feed.client.seek(feed.session, number, feed.query, only, back=back)}
+
+    def _go(self, found: dict[str, Any], note: str) -> None:
+        self._selected = found["number"]
+        self.root.send({"go": found["row"], "epoch": found["epoch"], "note": note})
+
     async def _receive(self, message: Any) -> None:
         match message:
-            case {"rows": [int(first), int(count)], "epoch": int(epoch)}:
-                await self._answer(first, min(max(count, 0), MAX_ROWS), epoch)
-            case {"select": int(number)} if self._on_select:
-                await self._on_select(number)
+            case {"rows": [int(first), int(count)], "epoch": int(epoch), "columns": [*columns]}:
+                await self._answer(first, min(max(count, 0), MAX_ROWS), epoch, _names(columns))
+            case {"tail": int(rows), "columns": [*columns]}:
+                self._tail, self._tail_columns = min(max(rows, 0), MAX_ROWS), _names(columns)
+            case {"select": int(number)}:
+                self._selected = number
+                if self._on_select:
+                    await self._on_select(number)
+            case {"go_to": int(number)}:
+                await self.go_to(number)
+            case {"problem": bool(forward)}:
+                await self.next_problem(forward)
+            case {"choices": True}:
+                self.root.send({"choices": choices()})
+            case {"filter": str(name), "packet": int(number), "exclude": bool(exclude)} if self._on_filter:
+                await self._on_filter(await self._condition(name, number), exclude)
+            case {"copy": "filter", "column": str(name), "packet": int(number)}:
+                self.root.send({"copied": await self._condition(name, number)})
+            case {"copy": "bytes", "packet": int(number)}:
+                packet = await self.feed.client.packet(self.feed.session, number)
+                self.root.send({"copied": packet["frame"].hex(" ")})
 
-    async def _answer(self, first: int, count: int, epoch: int) -> None:
-        feed = self.feed
-        rows: dict[str, list[Any]] = {}
+    async def _answer(self, first: int, count: int, epoch: int, columns: Sequence[str]) -> None:
+        answer: dict[str, Any] = {"first": first, "rows": {}}
         try:
-            if epoch == feed.epoch:
-                batch, info = await feed.client.rows(feed.session, first, count, feed.query, list(COLUMNS))
-                first = max(first, int(info["first"]))
-                rows = row_columns(batch)
+            if epoch == self.feed.epoch:
+                answer = await self._rows(first, count, columns)
         finally:  # without an answer the list would ask no more
-            self.root.send({"epoch": epoch, "first": first, "rows": rows})
+            self.root.send({"epoch": epoch, **answer})
+
+    async def _rows(self, first: int, count: int, columns: Sequence[str]) -> dict[str, Any]:
+        feed = self.feed
+        batch, info = await feed.client.rows(feed.session, first, count, feed.query, needed(columns))
+        return {"first": max(first, int(info["first"])), "rows": row_columns(batch, columns)}
+
+    async def _condition(self, name: str, number: int) -> str:
+        columns = needed([name])
+        if len(columns) == len(needed([])) and name not in columns:
+            raise NotFoundError(f"There is no column {name!r:.60}.")
+        batch, _ = await self.feed.client.rows(self.feed.session, number, 1, "", columns)
+        if not batch.num_rows:
+            raise NotFoundError(f"Packet {number:,} has left the ring.")
+        return condition(name, batch)
 
 
-def row_columns(batch: pa.RecordBatch) -> dict[str, list[Any]]:
-    """Rows as the browser wants them: number, time (HH:MM:SS.ffffff UTC), date, src, dst, protocol, family, length,
-    info, bad. Packets without network addresses show their link-layer ones."""
-    ts = batch.column("ts").cast(pa.int64()).to_numpy(zero_copy_only=False).astype("datetime64[ns]")
-    stamps = np.datetime_as_string(ts, unit="us")
-    protocol = batch.column("protocol").to_pylist()
-    return {
-        "number": batch.column("number").to_pylist(),
-        "date": [s[:10] for s in stamps],
-        "time": [s[11:] for s in stamps],
-        "src": _either(batch, "src_ip", "eth_src"),
-        "dst": _either(batch, "dst_ip", "eth_dst"),
-        "protocol": protocol,
-        "family": [FAMILIES[family_of(p)].key for p in protocol],
-        "length": batch.column("orig_len").to_pylist(),
-        "info": [text or "" for text in batch.column("info").to_pylist()],
-        "bad": [bool(b) for b in batch.column("malformed").to_pylist()],
-    }
-
-
-def _either(batch: pa.RecordBatch, name: str, otherwise: str) -> list[str]:
-    pairs = zip(batch.column(name).to_pylist(), batch.column(otherwise).to_pylist(), strict=True)
-    return [a or b or "" for a, b in pairs]
+def _names(columns: Sequence[Any]) -> list[str]:
+    return [name for name in columns if isinstance(name, str)][:MAX_COLUMNS]

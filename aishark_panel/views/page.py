@@ -57,7 +57,7 @@ class Dashboard:
         self.feed = feed
         filter_bar = FilterBar(feed)
         detail = PacketDetail(feed, on_filter=filter_bar.add)
-        packets = PacketList(feed, on_select=detail.look_at)
+        packets = PacketList(feed, on_select=detail.look_at, on_filter=filter_bar.add)
         tabs: dict[str, list[View]] = {
             "Packets": [packets, detail],
             "Conversations": [Conversations(feed, on_filter=filter_bar.add)],

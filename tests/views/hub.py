@@ -129,6 +129,11 @@ class MemoryHub:
         params: dict[str, object] = {"first": first, "count": count, "where": where}
         return await self._batch("rows", **params, **({"columns": list(columns)} if columns else {}))
 
+    async def seek(
+        self, session: str, number: int, where: str = "", only: str = "", *, back: bool = False
+    ) -> dict[str, Any]:
+        return dict(self._ask("seek", number=number, where=where, only=only, back=back)[0])
+
     async def packet(self, session: str, number: int) -> dict[str, Any]:
         values, body = self._ask("packet", number=number)
         return {**values, "frame": bytes(body)}

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from aishark_panel.errors import NotFoundError
 from aishark_panel.views.feed import Feed
-from aishark_panel.views.packet_list import MAX_ROWS, PacketList
-from tests.views.hub import SECOND_NS, START_NS, MemoryHub, wait
+from aishark_panel.views.packet_list import MAX_COLUMNS, MAX_ROWS, PacketList
+from tests.views.hub import SECOND_NS, START_NS, MemoryHub, frame, wait
+
+COLUMNS = ["number", "ts", "source", "protocol", "info", "no such column"]
 
 
 @pytest.fixture
@@ -21,17 +24,17 @@ def test_a_range_of_rows_comes_as_columns(hub: MemoryHub, feed: Feed, answers: l
     hub.add(["tcp", "arp", "dns"])
     view = PacketList(feed)
     wait(view.refresh())
-    wait(view.root._handle_msg({"rows": [2, 2], "epoch": feed.epoch}))
+    wait(view.root._handle_msg({"rows": [2, 2], "epoch": feed.epoch, "columns": COLUMNS}))
     (answer,) = answers
     assert answer["first"] == 2
     rows = answer["rows"]
     assert rows["number"] == [2, 3]
-    assert rows["protocol"] == ["ARP", "DNS"]
     assert rows["family"] == ["arp", "dns"]
-    assert rows["src"] == ["10.0.0.1", "10.0.0.1"]
-    assert rows["date"][0] == "2023-11-14"
-    assert rows["time"] == ["22:13:21.000000", "22:13:22.000000"]
-    assert {len(values) for values in rows.values()} == {2}
+    assert rows["problem"] == ["", ""]
+    assert (rows["s"], rows["ns"]) == ([1_700_000_001, 1_700_000_002], [0, 0])
+    assert rows["cells"]["protocol"] == ["ARP", "DNS"]
+    assert rows["cells"]["source"] == ["10.0.0.1", "10.0.0.1"]
+    assert list(rows["cells"]) == ["source", "protocol", "info"]
 
 
 def test_with_a_filter_rows_are_counted_among_the_matches(
@@ -40,7 +43,7 @@ def test_with_a_filter_rows_are_counted_among_the_matches(
     hub.add(["tcp", "dns", "tcp", "dns"])
     wait(feed.filter("dns"))
     view = PacketList(feed)
-    wait(view.root._handle_msg({"rows": [feed.extent.first + 1, 5], "epoch": feed.epoch}))
+    wait(view.root._handle_msg({"rows": [feed.extent.first + 1, 5], "epoch": feed.epoch, "columns": COLUMNS}))
     assert answers[0]["rows"]["number"] == [4]
 
 
@@ -52,7 +55,7 @@ def test_a_question_from_before_a_change_is_answered_with_nothing(
     wait(view.refresh())
     old = feed.epoch
     wait(feed.filter("tcp"))
-    wait(view.root._handle_msg({"rows": [1, 1], "epoch": old}))
+    wait(view.root._handle_msg({"rows": [1, 1], "epoch": old, "columns": COLUMNS}))
     assert answers == [{"epoch": old, "first": 1, "rows": {}}]
 
 
@@ -62,7 +65,7 @@ def test_a_greedy_browser_gets_no_more_than_the_limit(
     hub.add(["arp"] * (MAX_ROWS + 50), every_ns=1000)
     view = PacketList(feed)
     wait(view.refresh())
-    wait(view.root._handle_msg({"rows": [-5, 10**12], "epoch": feed.epoch}))
+    wait(view.root._handle_msg({"rows": [-5, 10**12], "epoch": feed.epoch, "columns": COLUMNS}))
     assert len(answers[0]["rows"]["number"]) <= MAX_ROWS
 
 
@@ -81,7 +84,7 @@ def test_a_lost_hub_still_gets_an_answer_to_the_browser(
     view = PacketList(feed)
     wait(view.refresh())
     hub.connected = False
-    wait(view.root._handle_msg({"rows": [1, 1], "epoch": feed.epoch}))
+    wait(view.root._handle_msg({"rows": [1, 1], "epoch": feed.epoch, "columns": COLUMNS}))
     assert answers == [{"epoch": feed.epoch, "first": 1, "rows": {}}]
 
 
@@ -105,3 +108,108 @@ def test_a_selected_row_is_passed_on(feed: Feed) -> None:
 
     wait(PacketList(feed, select).root._handle_msg({"select": 12}))
     assert chosen == [12]
+
+
+def test_while_the_list_follows_the_newest_rows_come_with_the_tick(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"] * 9)
+    view = PacketList(feed)
+
+    def newest() -> list[int]:
+        wait(view.refresh())
+        came: Any = view.root.state["newest"]
+        return came["rows"]["number"] if came else []
+
+    assert newest() == []
+    wait(view.root._handle_msg({"tail": 3, "columns": COLUMNS}))
+    assert newest() == [7, 8, 9]
+    feed.paused = True
+    hub.add(["dns"], START_NS + 60 * SECOND_NS)
+    assert newest() == []
+    feed.paused = False
+    wait(view.root._handle_msg({"tail": 10**9, "columns": COLUMNS}))
+    assert newest() == list(range(1, 11))
+
+
+def test_one_goes_to_a_packet_by_its_number_also_among_matches(
+    hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]
+) -> None:
+    hub.add(["tcp", "dns", "tcp", "dns", "arp"])
+    view = PacketList(feed)
+    wait(view.refresh())
+    wait(view.go_to(3))
+    wait(feed.filter("dns"))
+    wait(view.go_to(3))
+    wait(view.go_to(99))
+    first = feed.extent.first
+    assert [(a["go"], bool(a["note"])) for a in answers] == [(3, False), (first + 1, True), (first, True)]
+    wait(feed.filter("number > 1000"))
+    with pytest.raises(NotFoundError, match="no packets"):
+        wait(view.go_to(1))
+
+
+def test_problems_are_gone_through_in_both_directions_and_round(
+    hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]
+) -> None:
+    hub.add(
+        ["dns", "tcp", "tcp", "dns", "tcp"]
+    )  # the same segment again and again: packets 3 and 5 are retransmissions
+    view = PacketList(feed)
+    wait(view.refresh())
+    for forward in (True, True, True, False, False):
+        wait(view.next_problem(forward))
+    assert [(a["go"], bool(a["note"])) for a in answers] == [
+        (3, False), (5, False), (3, True), (5, True), (3, False),
+    ]  # fmt: skip
+    wait(feed.filter("dns"))
+    with pytest.raises(NotFoundError, match="No packet of the list has a problem"):
+        wait(view.next_problem())
+
+
+def test_a_value_of_a_row_becomes_a_condition(hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]) -> None:
+    chosen: list[tuple[str, bool]] = []
+
+    async def add(condition: str, exclude: bool) -> None:
+        chosen.append((condition, exclude))
+
+    hub.add(["dns", "arp"])
+    view = PacketList(feed, on_filter=add)
+    for name, number, exclude in (
+        ("dst_port", 1, False),
+        ("source", 2, True),
+        ("dns_query", 1, False),
+        ("ts", 2, False),
+    ):
+        wait(view.root._handle_msg({"filter": name, "packet": number, "exclude": exclude}))
+    assert chosen == [
+        ("dst_port == 53", False),
+        ("src_ip == 10.0.0.1", True),
+        ('dns_query == "a.test"', False),
+        ("ts >= '2023-11-14T22:13:21.000000000Z'", False),
+    ]
+    wait(feed.filter(" and ".join(f"not ({text})" if no else text for text, no in chosen[1:3])))
+    wait(view.root._handle_msg({"copy": "filter", "column": "protocol", "packet": 1}))
+    wait(view.root._handle_msg({"copy": "bytes", "packet": 1}))
+    assert answers[0] == {"copied": 'protocol == "DNS"'}
+    assert bytes.fromhex(answers[1]["copied"]) == frame("dns")
+
+
+@pytest.mark.parametrize(("name", "packet"), [("dns_query", 2), ("no such column", 1), ("info", 1), ("number", 77)])
+def test_what_cannot_become_a_condition_is_said(hub: MemoryHub, feed: Feed, name: str, packet: int) -> None:
+    hub.add(["dns", "arp"])
+    with pytest.raises(NotFoundError):
+        wait(PacketList(feed)._receive({"copy": "filter", "column": name, "packet": packet}))
+
+
+def test_every_column_that_is_offered_can_be_shown(hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]) -> None:
+    hub.add(["tcp", "dns", "arp"])
+    view = PacketList(feed)
+    wait(view.refresh())
+    wait(view.root._handle_msg({"choices": True}))
+    names = [choice["name"] for choice in answers[0]["choices"]]
+    assert {"number", "ts", "source", "tcp_problem", "dns_query", "info", "iface"} <= set(names)
+    for start in range(0, len(names), MAX_COLUMNS):
+        some = names[start : start + MAX_COLUMNS]
+        wait(view.root._handle_msg({"rows": [1, 3], "epoch": feed.epoch, "columns": some}))
+        cells = answers[-1]["rows"]["cells"]
+        assert set(cells) == set(some) - {"number", "ts"}
+        assert all(isinstance(text, str) for texts in cells.values() for text in texts)
