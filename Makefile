@@ -52,15 +52,21 @@ clean:  ## remove .venv and everything else that was made
 	rm -rf $(VENV) dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find aishark_panel tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# pip compiles what it installs with one processor; some packages hold files of other Pythons, which do not compile.
+INSTALL = $(BIN)/python -m pip install --no-compile --editable '.[$(EXTRAS)]' && \
+	{ $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; }
+
 # A stamp for each set of packages: made anew only when pyproject.toml changes, so a second run starts at once.
+$(VENV)/.demo-installed: EXTRAS := dashboard
 $(VENV)/.demo-installed: pyproject.toml | $(BIN)/python
 	@echo '==> Installing the dashboard into $(VENV) (a minute or two, once)'
-	$(BIN)/python -m pip install --editable '.[dashboard]'
+	$(INSTALL)
 	@touch $@
 
+$(VENV)/.test-installed: EXTRAS := all,dev
 $(VENV)/.test-installed: pyproject.toml | $(BIN)/python
 	@echo '==> Installing everything the tests need into $(VENV) (a few minutes, once)'
-	$(BIN)/python -m pip install --editable '.[all,dev]'
+	$(INSTALL)
 	@touch $@ $(VENV)/.demo-installed
 
 $(BIN)/python:
