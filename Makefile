@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test lint kernels docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,6 +12,9 @@ BIN := $(VENV)/bin
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	if command -v $$p >/dev/null 2>&1 && $$p -c '$(IS_NEW_ENOUGH)'; then echo $$p; break; fi; done)
+
+# Without bytecode on disk each of the hundreds of processes that the tests start would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Passed on: `make demo ARGS="--port 5010"`, `make test ARGS="tests/wire -x"`.
 ARGS ?=
@@ -23,9 +26,11 @@ help:  ## list the targets
 demo: $(VENV)/.demo-installed  ## install what the dashboard needs, then show it with made-up traffic
 	$(BIN)/aishark demo $(ARGS)
 
-test: lint  ## install everything, check the code, run all tests
+# One worker more than two processors: many tests wait for what other processes do. conftest.py says in which order.
+test: $(VENV)/.test-installed  ## install everything, check the code, run all tests
+	@$(MAKE) --no-print-directory --jobs 2 lint kernels
 	@echo '==> Running the tests'
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.test-installed  ## check style, types and layering
 	@echo '==> Checking style, types and layering'
@@ -33,6 +38,11 @@ lint: $(VENV)/.test-installed  ## check style, types and layering
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Once and before the tests: else the first hub of each worker compiles them, and all that it serves waits.
+kernels: $(VENV)/.test-installed
+	@echo '==> Compiling the kernels'
+	$(BIN)/python -c 'from aishark_panel.dissect import warm_up; from aishark_panel.streams.rehearsal import rehearse; warm_up(); rehearse()'
 
 docs: $(VENV)/.test-installed  ## make docs/schema.md and docs/rest.md from the code
 	$(BIN)/python -c 'import pathlib, aishark_panel.wire.schema_docs as s; pathlib.Path("docs/schema.md").write_text(s.render(), "utf-8")'
@@ -42,15 +52,21 @@ clean:  ## remove .venv and everything else that was made
 	rm -rf $(VENV) dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find aishark_panel tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# pip compiles what it installs with one processor; some packages hold files of other Pythons, which do not compile.
+INSTALL = $(BIN)/python -m pip install --no-compile --editable '.[$(EXTRAS)]' && \
+	{ $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; }
+
 # A stamp for each set of packages: made anew only when pyproject.toml changes, so a second run starts at once.
+$(VENV)/.demo-installed: EXTRAS := dashboard
 $(VENV)/.demo-installed: pyproject.toml | $(BIN)/python
 	@echo '==> Installing the dashboard into $(VENV) (a minute or two, once)'
-	$(BIN)/python -m pip install --editable '.[dashboard]'
+	$(INSTALL)
 	@touch $@
 
+$(VENV)/.test-installed: EXTRAS := all,dev
 $(VENV)/.test-installed: pyproject.toml | $(BIN)/python
 	@echo '==> Installing everything the tests need into $(VENV) (a few minutes, once)'
-	$(BIN)/python -m pip install --editable '.[all,dev]'
+	$(INSTALL)
 	@touch $@ $(VENV)/.demo-installed
 
 $(BIN)/python:

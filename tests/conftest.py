@@ -17,6 +17,41 @@ hypothesis.settings.load_profile("unhurried")
 ROOT = Path(__file__).resolve().parents[1]
 REQUIRE_ALL = os.environ.get("AISHARK_REQUIRE_ALL") == "1"
 
+LONGEST = (
+    "tests/integration/test_delivery_faults.py",
+    "tests/dissect/test_bounds_check.py",
+    "tests/integration/test_mission_flow.py",
+    "tests/integration/test_journal.py",
+    "tests/integration/test_spool.py",
+    "tests/integration/test_rest.py",
+    "tests/integration/test_accounts.py",
+    "tests/agent/test_capture.py",
+    "tests/integration/test_recording_restart.py",
+    "tests/integration/test_delivery.py",
+    "tests/integration/test_recording.py",
+    "tests/integration/test_remote_control.py",
+    "tests/integration/test_live.py",
+    "tests/integration/test_service.py",
+    "tests/integration/test_agents.py",
+    "tests/integration/test_faults.py",
+    "tests/browser/test_dashboard.py",
+    "tests/browser/test_tabs.py",
+    "tests/notebook/test_jupyterlab.py",
+    "tests/notebook/test_notebooks.py",
+    "tests/integration/test_hub.py",
+    "tests/integration/test_interface.py",
+    "tests/integration/test_people.py",
+    "tests/integration/test_remote.py",
+)
+"""Files that take longest, longest first. They begin first, so that in the end no worker is busy while others have none
+left; and they mostly wait for processes, while the others compute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, and leave the order as it is otherwise."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

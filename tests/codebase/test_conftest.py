@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.codebase.sources import ROOT
+from tests.conftest import LONGEST
+
 TESTS = """
 import os
 import pytest
@@ -44,3 +47,8 @@ def run(folder: Path, require_all: str) -> str:
 )
 def test_a_skip_is_a_failure_exactly_where_all_is_required(tmp_path: Path, require_all: str, summary: str) -> None:
     assert summary in run(tmp_path, require_all)
+
+
+def test_the_files_that_begin_first_are_there_and_named_once() -> None:
+    assert [name for name in LONGEST if not (ROOT / name).is_file()] == []
+    assert len(set(LONGEST)) == len(LONGEST)
