@@ -15,6 +15,7 @@ import panel as pn
 from aishark_panel.client import HubClient
 from aishark_panel.errors import AisharkError, NotAuthorizedError
 from aishark_panel.views.access import LOGIN_COOKIE, TOKEN_COOKIE, hub_url
+from aishark_panel.views.address import Address
 from aishark_panel.views.agents import Agents
 from aishark_panel.views.alerts import Alerts
 from aishark_panel.views.bandwidth import Bandwidth
@@ -55,22 +56,23 @@ class Dashboard:
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
-        filter_bar = FilterBar(feed)
-        detail = PacketDetail(feed, on_filter=filter_bar.add)
-        packets = PacketList(feed, on_select=detail.look_at)
+        self.filter_bar = filter_bar = FilterBar(feed)
+        self.detail = detail = PacketDetail(feed, on_filter=filter_bar.add)
+        self.packets = packets = PacketList(feed, on_select=detail.look_at)
         tabs: dict[str, list[View]] = {
             "Packets": [packets, detail],
             "Conversations": [Conversations(feed, on_filter=filter_bar.add)],
             "Alerts": [Alerts(feed, on_filter=filter_bar.add)],
             "Agents": [Agents(feed)],
         }
+        self.tabs = Tabs(feed, tabs)
         self.views: list[View] = [
             Header(feed, on_pause=packets.paint),
             filter_bar,
             Timeline(feed, on_filter=filter_bar.add),
             Bandwidth(feed),
             Protocols(feed, on_choose=filter_bar.add),
-            Tabs(feed, tabs),
+            self.tabs,
             *(view for views in tabs.values() for view in views),
         ]
         self.root = pn.Column(
@@ -118,12 +120,14 @@ class Page:
         feed = Feed(client)
         me = await client.me()
         feed.person, feed.rights = me["name"], me["capabilities"]
-        await feed.pull()
-        self._dashboard = Dashboard(feed)
-        for view in self._dashboard.views:
+        self._dashboard = dashboard = Dashboard(feed)
+        address = Address(feed, dashboard.filter_bar, dashboard.tabs, dashboard.detail)
+        await address.follow(_arguments())
+        views = [*dashboard.views, address]
+        for view in views:
             view.paint()
-        self.root[:] = [self._dashboard.root]
-        run(feed, self._dashboard.views)
+        self.root[:] = [dashboard.root, address.root]
+        run(feed, views)
 
     async def _receive(self, message: Any) -> None:
         match message:
@@ -139,8 +143,14 @@ class Page:
             pn.state.execute(self._client.close)
 
 
+def _arguments() -> dict[str, list[str]]:
+    """What the query of the page's address says."""
+    said = pn.state.session_args.items()
+    return {name: [value.decode("utf-8", "replace") for value in values] for name, values in said}
+
+
 def _token_of_visitor() -> str:
-    from_address = pn.state.session_args.get("token", [b""])[0].decode("utf-8", "replace")
+    from_address = _arguments().get("token", [""])[0]
     return from_address or _cookies_of_visitor().get(TOKEN_COOKIE, "")
 
 

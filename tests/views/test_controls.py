@@ -105,3 +105,39 @@ def test_the_window_is_chosen_from_those_there_are(feed: Feed) -> None:
     assert feed.window == "5 min"
     wait(bar.root._handle_msg({"window": "a year"}))
     assert feed.window == "5 min"
+
+
+def test_who_types_hears_what_may_stand_there_and_nothing_is_applied(
+    hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]
+) -> None:
+    hub.add(["tcp", "dns", "dns"])
+    bar = FilterBar(feed)
+    wait(bar.refresh())
+    wait(bar.root._handle_msg({"edit": "dns and udp.dstport == ", "cursor": 23, "turn": 7}))
+    (answer,) = answers
+    assert (answer["turn"], answer["fault"], answer["right"]) == (7, None, False)
+    assert answer["choices"] == [{"text": "53", "kind": "", "meaning": "2 of the newest packets"}]
+    assert feed.where == ""
+
+
+def test_what_is_unfinished_is_not_called_wrong(feed: Feed, answers: list[dict[str, Any]]) -> None:
+    bar = FilterBar(feed)
+    for text, wrong in (("src_prt", False), ("src_prt == 80", True), ("dns and", False), ("tls_sni == 'a", False)):
+        wait(bar.root._handle_msg({"edit": text, "cursor": len(text), "turn": 1}))
+        assert bool(answers[-1]["fault"]) == wrong
+
+
+def test_names_are_offered_while_the_hub_is_away(hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]) -> None:
+    bar = FilterBar(feed)
+    wait(bar.refresh())
+    hub.connected, hub.reason = False, "No hub answers."
+    wait(bar.root._handle_msg({"edit": "protocol == 'TLSv1.3", "cursor": 20, "turn": 1}))
+    assert [choice["text"] for choice in answers[0]["choices"]] == ["'TLSv1.3'"]
+
+
+def test_a_wrong_filter_comes_with_what_was_meant(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"])
+    bar = FilterBar(feed)
+    wait(bar.root._handle_msg({"where": "tcp_port == 1"}))
+    error = bar.root.state["error"]
+    assert (error["position"], error["fix"]) == (0, "tcp.port == 1")
