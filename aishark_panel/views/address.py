@@ -17,7 +17,7 @@ from aishark_panel.views.packet_detail import PacketDetail
 from aishark_panel.views.tabs import Tabs
 from aishark_panel.views.theme import script
 
-__all__ = ["Address", "session_named"]
+__all__ = ["Address", "open_session"]
 
 
 class AddressElement(Element):
@@ -66,22 +66,9 @@ class Address(View):
         self.paint()
 
     async def _follow(self, link: Link) -> list[str]:
-        feed, problems = self.feed, []
-        await feed.pull()
-        found = session_named(feed.sessions, link.session)
-        there = not link.session or found is not None
-        if found:
-            await feed.choose(found["id"])
-        elif not there:
-            shown = next((f" Shown is {s['name']}." for s in feed.sessions if s["id"] == feed.session), "")
-            problems.append(f"The session {link.session!r:.60} is gone, or not yours to see.{shown}")
-        if link.window in ("", *WINDOWS, "all"):
-            feed.choose_window(link.window)
-        else:
-            problems.append(f"There is no window {link.window!r:.40}.")
+        problems, there = await open_session(self.feed, link)
         for change in (
             self._filter_bar.apply(link.where),
-            feed.choose_range(link.range if there else None),
             self._tabs.choose(link.tab or self._first_tab),
             self._select(link.packet if there else None),
         ):
@@ -106,7 +93,29 @@ class Address(View):
                 self.paint()
 
 
-def session_named(sessions: Sequence[dict[str, Any]], name: str) -> dict[str, Any] | None:
+async def open_session(feed: Feed, link: Link) -> tuple[list[str], bool]:
+    """Show the session, window and time of a link: what is to be said of them, and whether its session is shown.
+
+    Where that is not there, neither is the time: it means nothing in another one.
+    """
+    problems = []
+    await feed.pull()
+    found = _session_named(feed.sessions, link.session)
+    there = not link.session or found is not None
+    if found:
+        await feed.choose(found["id"])
+    elif not there:
+        shown = next((f" Shown is {s['name']}." for s in feed.sessions if s["id"] == feed.session), "")
+        problems.append(f"The session {link.session!r:.60} is gone, or not yours to see.{shown}")
+    if link.window in ("", *WINDOWS, "all"):
+        feed.choose_window(link.window)
+    else:
+        problems.append(f"There is no window {link.window!r:.40}.")
+    await feed.choose_range(link.range if there else None)
+    return problems, there
+
+
+def _session_named(sessions: Sequence[dict[str, Any]], name: str) -> dict[str, Any] | None:
     """The session of that id, else the newest of that name."""
     by_id = next((s for s in sessions if s["id"] == name), None)
     return by_id or next((s for s in reversed(sessions) if s["name"] == name), None)

@@ -110,7 +110,7 @@ export function render({ model }) {
     problem.replaceChildren(
       h("span", {}, error.message),
       h("code", { class: "where" }, error.text.slice(0, at), h("mark", {}, error.text.slice(at, at + 1) || " "), error.text.slice(at + 1)),
-      ...(error.fix ? [h("button", { class: "fix", title: "Use it", onclick: () => apply(error.fix) }, h("code", {}, error.fix))] : []));
+      ...(error.fix ? [h("button", { class: "fix", onclick: () => apply(error.fix) }, "use", h("code", {}, error.fix))] : []));
   }
 
   function paintRange(range) {

@@ -50,7 +50,7 @@ class FilterBar(View):
             where=feed.where,
             error=self._error,
             matched=feed.extent.count if feed.query else None,
-            range_ms=[ns / 1e6 for ns in feed.range] if feed.range else None,
+            range_ms=[ns / 1_000_000 for ns in feed.range] if feed.range else None,
             complete=feed.extent.complete,
             kept=kept,
             window=feed.window,

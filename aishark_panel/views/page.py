@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import panel as pn
+from panel.viewable import Viewable
 
 from aishark_panel.client import HubClient
 from aishark_panel.errors import AisharkError, NotAuthorizedError
@@ -25,12 +26,15 @@ from aishark_panel.views.conversations import Conversations
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.filter_bar import FilterBar
 from aishark_panel.views.header import Header
+from aishark_panel.views.keys import Keys
+from aishark_panel.views.kiosk import Kiosk
+from aishark_panel.views.link import read_link
 from aishark_panel.views.login import Login
 from aishark_panel.views.packet_detail import PacketDetail
 from aishark_panel.views.packet_list import PacketList
 from aishark_panel.views.protocols import Protocols
 from aishark_panel.views.tabs import Tabs
-from aishark_panel.views.theme import VARIABLES, style
+from aishark_panel.views.theme import CHOSEN, VARIABLES, style
 from aishark_panel.views.timeline import Timeline
 from aishark_panel.views.visitor import provider_of
 
@@ -43,7 +47,7 @@ def open_page() -> None:
     """Make the page of the tab that is being opened."""
     pn.extension(reconnect=True, notifications=True)
     template = pn.Template((_HERE / "page.html").read_text(encoding="utf-8"))
-    template.add_variable("page_css", VARIABLES + (_HERE / "page.css").read_text(encoding="utf-8"))
+    template.add_variable("page_css", VARIABLES + CHOSEN + (_HERE / "page.css").read_text(encoding="utf-8"))
     page = Page(_token_of_visitor())
     template.add_panel("page", page.root)
     template.servable(title="aishark")
@@ -65,9 +69,10 @@ class Dashboard:
             "Alerts": [Alerts(feed, on_filter=filter_bar.add)],
             "Agents": [Agents(feed)],
         }
+        self.header = Header(feed, on_pause=packets.paint)
         self.tabs = Tabs(feed, tabs)
         self.views: list[View] = [
-            Header(feed, on_pause=packets.paint),
+            self.header,
             filter_bar,
             Timeline(feed, on_filter=filter_bar.add),
             Bandwidth(feed),
@@ -86,7 +91,7 @@ class Page:
     def __init__(self, token: str) -> None:
         self._token = token
         self._client: HubClient | None = None
-        self._dashboard: Dashboard | None = None
+        self._views: list[View] = []
         self._login = Login(self._receive, remember="aishark_panel.views.routes" in sys.modules)
         self._again = self._login.remember and LOGIN_COOKIE in _cookies_of_visitor()
         """whether to try the login of before, once"""
@@ -120,14 +125,24 @@ class Page:
         feed = Feed(client)
         me = await client.me()
         feed.person, feed.rights = me["name"], me["capabilities"]
-        self._dashboard = dashboard = Dashboard(feed)
-        address = Address(feed, dashboard.filter_bar, dashboard.tabs, dashboard.detail)
-        await address.follow(_arguments())
-        views = [*dashboard.views, address]
-        for view in views:
+        arguments = _arguments()
+        link, _ = read_link(arguments)
+        if link.kiosk:
+            kiosk = Kiosk(feed, link)
+            await kiosk.open()
+            roots: list[Viewable] = [kiosk.root]
+            self._views = kiosk.views
+        else:
+            dashboard = Dashboard(feed)
+            address = Address(feed, dashboard.filter_bar, dashboard.tabs, dashboard.detail)
+            keys = Keys(feed, dashboard.header, dashboard.tabs, on_packet=dashboard.detail.look_at)
+            await address.follow(arguments)
+            roots = [dashboard.root, address.root, keys.root]
+            self._views = [*dashboard.views, address, keys]
+        for view in self._views:
             view.paint()
-        self.root[:] = [dashboard.root, address.root]
-        run(feed, views)
+        self.root[:] = roots
+        run(feed, self._views)
 
     async def _receive(self, message: Any) -> None:
         match message:

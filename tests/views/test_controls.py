@@ -6,8 +6,8 @@ import pytest
 
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.filter_bar import FilterBar
-from aishark_panel.views.header import Header
-from tests.views.hub import MemoryHub, wait
+from aishark_panel.views.header import HISTORY, Header
+from tests.views.hub import START_NS, MemoryHub, wait
 
 
 @pytest.fixture
@@ -141,3 +141,49 @@ def test_a_wrong_filter_comes_with_what_was_meant(hub: MemoryHub, feed: Feed) ->
     wait(bar.root._handle_msg({"where": "tcp_port == 1"}))
     error = bar.root.state["error"]
     assert (error["position"], error["fix"]) == (0, "tcp.port == 1")
+
+
+def test_a_chosen_time_is_history_and_a_button_leads_back(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    header = Header(feed)
+    wait(feed.choose_range((START_NS, START_NS + 10**9)))
+    wait(header.refresh())
+    assert (header.root.state["history"], header.root.state["reason"]) == (True, HISTORY)
+    wait(header.root._handle_msg({"live": True}))
+    assert (feed.range, header.root.state["history"], header.root.state["reason"]) == (None, False, "")
+
+
+def test_the_ledger_is_asked_for_while_somebody_looks_at_it(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    header = Header(feed)
+    wait(header.refresh())
+    assert (header.root.state["ledger"], "ledger" in hub.asked) == (None, False)
+    wait(header.root._handle_msg({"ledger": True}))
+    assert header.root.state["ledger"]["groups"][-1]["stages"][0]["packets"] == 2
+    hub.add(["tcp"])
+    wait(header.refresh())
+    assert header.root.state["ledger"]["groups"][-1]["stages"][0]["packets"] == 3
+    wait(header.root._handle_msg({"ledger": False}))
+    hub.asked.clear()
+    wait(header.refresh())
+    assert (header.root.state["ledger"], "ledger" in hub.asked) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "by", "throttled", "said"),
+    [
+        (1, "packet", 0, None),
+        (10, "packet", 0, {"text": "sampled, 1 in 10", "factor": 10}),
+        (10, "conversation", 0, {"text": "sampled, 1 in 10 conversations", "factor": 10}),
+        (1, "packet", 5, {"text": "rate limited", "factor": 0}),
+        (4, "packet", 5, {"text": "sampled, 1 in 4; rate limited", "factor": 0}),
+    ],
+)
+def test_traffic_that_is_not_all_there_is_has_a_badge(
+    hub: MemoryHub, feed: Feed, sampling: int, by: str, throttled: int, said: dict[str, Any] | None
+) -> None:
+    hub.run.sampling, hub.run.sampling_by = sampling, by  # type: ignore[assignment]
+    hub.run.counters["throttled"] = throttled
+    header = Header(feed)
+    wait(header.refresh())
+    assert header.root.state["sampled"] == said
