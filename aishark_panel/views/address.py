@@ -3,7 +3,7 @@
 What an address asks for and there is not, or not for this person, is said in a line; the page then shows what there is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -25,13 +25,21 @@ class AddressElement(Element):
 
 
 class Address(View):
-    """Links to the page's state, and what is to be said about the one that was followed."""
+    """Links to the page's state, and what is to be said about the one that was followed. `on_packet(number)` goes to a
+    packet."""
 
     root: AddressElement
 
-    def __init__(self, feed: Feed, filter_bar: FilterBar, tabs: Tabs, detail: PacketDetail) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        filter_bar: FilterBar,
+        tabs: Tabs,
+        detail: PacketDetail,
+        on_packet: Callable[[int], Awaitable[None]],
+    ) -> None:
         super().__init__(feed)
-        self._filter_bar, self._tabs, self._detail = filter_bar, tabs, detail
+        self._filter_bar, self._tabs, self._detail, self._on_packet = filter_bar, tabs, detail, on_packet
         self._first_tab = tabs.chosen
         self._notice = ""
         self._following = False
@@ -82,7 +90,7 @@ class Address(View):
         if packet is None:
             self._detail.close()
         else:
-            await self._detail.look_at(packet)
+            await self._on_packet(packet)
 
     async def _receive(self, message: Any) -> None:
         match message:

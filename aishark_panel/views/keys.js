@@ -1,4 +1,5 @@
-// Keys of the page. state: {tabs, first, last}: the tabs' names, and the numbers of the packets that are kept.
+// Keys of the page. state: {tabs, first, last, problems}: the tabs' names, the numbers of the packets that are kept, and
+// whether there is a way from problem to problem.
 // A key that somebody types into a box, or that a view has taken, is none of ours.
 
 const BOXES = "input, textarea, select, [contenteditable]";
@@ -24,6 +25,7 @@ export function render({ model }) {
       ...line(key("/"), "type a display filter"),
       ...line(key("Space"), "pause this page, or go on"),
       ...line(key("G"), "go to a packet by its number"),
+      ...(model.state.problems ? line(key("N", "P"), "go to the next packet with a problem; to the one before") : []),
       ...line(key("1", "–", String(tabs.length)), tabs.join(", ")),
       ...line(key("↑", "↓", "PgUp", "PgDn"), "move in the packet list"),
       ...line(key("Home", "End"), "its first packet; its last one, and follow"),
@@ -45,7 +47,8 @@ export function render({ model }) {
     "/": () => window.dispatchEvent(new Event("aishark:focus-filter")),
     " ": () => model.send_msg({ pause: true }),
     g: askNumber,
-    G: askNumber,
+    n: () => model.send_msg({ problem: true }),
+    p: () => model.send_msg({ problem: false }),
   };
 
   function press(event) {
@@ -53,7 +56,7 @@ export function render({ model }) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (target.matches?.(BOXES) || map.open || goTo.open || (event.key === " " && target.matches?.(PRESSABLE))) return;
     const place = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
-    const act = place ? () => model.send_msg({ tab: place }) : ACTIONS[event.key];
+    const act = place ? () => model.send_msg({ tab: place }) : ACTIONS[event.key.toLowerCase()];
     if (!act) return;
     event.preventDefault();
     act();

@@ -134,8 +134,9 @@ class Page:
             self._views = kiosk.views
         else:
             dashboard = Dashboard(feed)
-            address = Address(feed, dashboard.filter_bar, dashboard.tabs, dashboard.detail)
-            keys = Keys(feed, dashboard.header, dashboard.tabs, on_packet=dashboard.detail.look_at)
+            go_to = dashboard.detail.look_at
+            address = Address(feed, dashboard.filter_bar, dashboard.tabs, dashboard.detail, on_packet=go_to)
+            keys = Keys(feed, dashboard.header, dashboard.tabs, on_packet=go_to)
             await address.follow(arguments)
             roots = [dashboard.root, address.root, keys.root]
             self._views = [*dashboard.views, address, keys]

@@ -47,6 +47,7 @@ def test_the_token_leaves_the_address_for_a_cookie_scripts_cannot_read(page: Pag
 
 def test_without_a_token_there_is_a_login_card_and_nothing_else(open_page: OpenPage, address: str) -> None:
     page = open_page(log_in=False)
+    page.goto(f"{page.url}?filter=dns")
     token = page.get_by_label("Start token")
     token.wait_for()
     assert page.locator(".packet-list").count() == 0
@@ -56,6 +57,8 @@ def test_without_a_token_there_is_a_login_card_and_nothing_else(open_page: OpenP
     token.fill(address.split("token=")[1])
     page.get_by_role("button", name="Open").click()
     page.locator(".packet-list .layer .row").first.wait_for()
+    expect(page).to_have_url(re.compile(r"/\?session=\w+&filter=dns$"))  # what was asked for before the login
+    expect(page.get_by_label("Display filter", exact=True)).to_have_value("dns")
 
 
 def test_packets_move_by_themselves(page: Page) -> None:

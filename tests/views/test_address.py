@@ -64,7 +64,8 @@ def dashboard(hub: MemoryHub, feed: Feed) -> Dashboard:
 
 @pytest.fixture
 def address(dashboard: Dashboard) -> Address:
-    return Address(dashboard.feed, dashboard.filter_bar, dashboard.tabs, dashboard.detail)
+    detail = dashboard.detail
+    return Address(dashboard.feed, dashboard.filter_bar, dashboard.tabs, detail, on_packet=detail.look_at)
 
 
 def follow(address: Address, query: str) -> dict[str, Any]:

@@ -43,4 +43,20 @@ def test_a_number_goes_to_its_packet_on_the_first_tab(dashboard: Dashboard, keys
 
 def test_the_map_knows_the_tabs_and_the_numbers_there_are(dashboard: Dashboard, keys: Keys) -> None:
     keys.paint()
-    assert keys.root.state == {"tabs": dashboard.tabs.names, "first": 1, "last": 2}
+    assert keys.root.state == {"tabs": dashboard.tabs.names, "first": 1, "last": 2, "problems": False}
+
+
+def test_keys_go_from_problem_to_problem_where_there_is_a_way(dashboard: Dashboard) -> None:
+    went: list[bool] = []
+
+    async def go(forward: bool) -> None:
+        went.append(forward)
+
+    detail = dashboard.detail
+    keys = Keys(dashboard.feed, dashboard.header, dashboard.tabs, on_packet=detail.look_at, on_problem=go)
+    keys.paint()
+    assert keys.root.state["problems"]
+    wait(keys.root._handle_msg({"tab": 2}))
+    for forward in (True, False):
+        wait(keys.root._handle_msg({"problem": forward}))
+    assert (went, dashboard.tabs.chosen) == ([True, False], "Packets")
