@@ -148,8 +148,12 @@ def test_a_filter_is_completed_by_keys_and_enter_applies_what_is_typed(page: Pag
     )
 
 
-REDRAW = """() => { for (const model of Bokeh.documents[0]._all_models.values())
-  if (model.class_name === "FilterBar") Bokeh.index.find_one_by_id(model.id).render(); }"""
+REDRAW = """() => {
+  const models = Bokeh.documents.flatMap((each) => [...each._all_models.values()]);
+  const bars = models.filter((each) => each.class_name === "FilterBarElement");
+  for (const bar of bars) Bokeh.index.find_one_by_id(bar.id).render();
+  return bars.length;
+}"""
 """JavaScript that draws the filter bar anew, as happens while a page opens."""
 ANOTHER_FILTER = (
     """() => { history.replaceState(null, "", "?filter=arp"); dispatchEvent(new PopStateEvent("popstate")); }"""
@@ -159,7 +163,7 @@ ANOTHER_FILTER = (
 def test_text_that_is_being_typed_is_nobody_elses(page: Page) -> None:
     box = page.get_by_label("Display filter", exact=True)
     box.press_sequentially("dns and udp.po")
-    page.evaluate(REDRAW)
+    assert page.evaluate(REDRAW) == 1
     expect(box).to_have_value("dns and udp.po")
     expect(box).to_be_focused()
     page.evaluate(ANOTHER_FILTER)
