@@ -177,6 +177,15 @@ class HubClient(Transport):
         _, body = await self._ask("conversations", session=session, limit=limit)
         return _batch(body)
 
+    async def values(
+        self, session: str, columns: Sequence[str], where: str = "", text: str = "", limit: int = 20
+    ) -> list[tuple[str, int]]:
+        """The most common values of columns that hold `text`, and in how many of the newest packets that match `where`
+        each is; those that begin with the text first."""
+        params: dict[str, object] = {"columns": list(columns), "where": where, "text": text, "limit": limit}
+        result, _ = await self._ask("values", session=session, **params)
+        return [(value, packets) for value, packets in result["values"]]
+
     async def alerts(self, session: str, since: int = 0) -> dict[str, Any]:
         """Alerts that changed since the cursor (an earlier answer's `next`), and how the rules fare: alerts, next,
         rules, firing, pending, raised, forgotten, deliveries (docs/protocol.md)."""

@@ -77,12 +77,14 @@ class CaptureFileError(AisharkError):
 class ExpressionError(AisharkError):
     """A display filter that does not parse or does not type-check.
 
-    `position` is the 0-based offset in the text where it went wrong; None when it has no single place.
+    `position` is the 0-based offset in the text where it went wrong; None when it has no single place. `meant` is what
+    probably should stand there instead of the word or character that does; '' where nobody can tell.
     """
 
-    def __init__(self, message: str, position: int | None = None) -> None:
+    def __init__(self, message: str, position: int | None = None, meant: str = "") -> None:
         super().__init__(message)
         self.position = position
+        self.meant = meant
 
 
 class ProtocolError(AisharkError):

@@ -188,6 +188,8 @@ class Transport:
             raise HubUnreachableError(f"The hub at {self.url} did not answer for {REQUEST_TIMEOUT_S:.0f} s.") from error
         finally:
             self._waiting.pop(request_id, None)
+            if future.done() and not future.cancelled():
+                future.exception()  # looked at here, in case the connection was lost while the question was written
 
     async def _http(
         self,

@@ -20,7 +20,7 @@ from aishark_panel.wire.packets import ARROW_NAMES
 from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import COLUMNS, Column, Kind, column
 
-__all__ = ["Field", "Meaning", "Presence", "Word", "protocol_named", "resolve", "suggestion", "vocabulary"]
+__all__ = ["Field", "Meaning", "Presence", "Word", "nearest", "protocol_named", "resolve", "suggestion", "vocabulary"]
 
 
 class Presence(NamedTuple):
@@ -218,7 +218,8 @@ def resolve(name: str, position: int) -> Meaning:
     """What a name stands for. Raises ExpressionError with the nearest known name."""
     meaning = _MEANINGS.get(name)
     if meaning is None:
-        raise ExpressionError(f"no column or protocol {_shown(name)}{suggestion(name, _MEANINGS)}", position)
+        message = f"no column or protocol {_shown(name)}{suggestion(name, _MEANINGS)}"
+        raise ExpressionError(message, position, nearest(name, _MEANINGS))
     return meaning
 
 
@@ -226,7 +227,8 @@ def protocol_named(name: str, position: int) -> str:
     """A protocol as the `protocol` column spells it, whatever case was typed. Raises ExpressionError."""
     protocol = _PROTOCOL_NAMES.get(name.lower())
     if protocol is None:
-        raise ExpressionError(f"no protocol {_shown(name)}{suggestion(name, PROTOCOLS)}", position)
+        message = f"no protocol {_shown(name)}{suggestion(name, PROTOCOLS)}"
+        raise ExpressionError(message, position, nearest(name, PROTOCOLS))
     return protocol
 
 
@@ -242,8 +244,14 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= _MAX_SHOWN_CHARS else f"{name[:_MAX_SHOWN_CHARS]}...")
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """`; did you mean ...?` with the nearest of the known names, or ''."""
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The one of the known names that was probably meant; '' if none is near."""
     by_lower = {spelled.lower(): spelled for spelled in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1) if len(name) <= _MAX_SHOWN_CHARS else []
-    return f"; did you mean {by_lower[near[0]]}?" if near else ""
+    return by_lower[near[0]] if near else ""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` with the nearest of the known names, or ''."""
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""

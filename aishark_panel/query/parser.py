@@ -76,7 +76,7 @@ class _Parser:
 
     def _expect(self, symbol: str, opened: Token) -> None:
         if self._sees("="):
-            raise ExpressionError(_ASSIGNS, self._token.position)
+            raise ExpressionError(_ASSIGNS, self._token.position, meant="==")
         if not self._accept(symbol):
             raise ExpressionError(
                 f"expected {symbol!r} to close the {opened.text!r} at {opened.position}, not {self._token}",
@@ -89,7 +89,7 @@ class _Parser:
         if token.kind == "end":
             return
         if self._sees("="):
-            raise ExpressionError(_ASSIGNS, token.position)
+            raise ExpressionError(_ASSIGNS, token.position, meant="==")
         if self._sees(")", "]", "}"):
             raise ExpressionError(f"this {token} closes nothing", token.position)
         raise ExpressionError(f"expected an operator such as 'and' before {token}", token.position)

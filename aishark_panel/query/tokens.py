@@ -46,6 +46,7 @@ _TOKEN: Final = re.compile(
 )
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """JSON can carry these; UTF-8 and so Arrow cannot."""
+_SPOKEN: Final = {"'": "a plain quote", " ": "a plain space"}
 _ESCAPE: Final = re.compile(r"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _ESCAPED: Final = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 
@@ -144,17 +145,18 @@ def _refused(text: str, position: int) -> ExpressionError:
         return ExpressionError(f"{character!r} is not part of the language", position)
     name = unicodedata.name(character, "without a name")
     meant = _look_alike(character)
-    advice = f"; did you mean {meant}" if meant else "; such characters are allowed within quotes only"
-    return ExpressionError(f"the character U+{ord(character):04X} ({name}) is not allowed here{advice}", position)
+    shown = _SPOKEN.get(meant, repr(meant))
+    advice = f"; did you mean {shown}?" if meant else "; such characters are allowed within quotes only"
+    return ExpressionError(
+        f"the character U+{ord(character):04X} ({name}) is not allowed here{advice}", position, meant
+    )
 
 
 def _look_alike(character: str) -> str:
     """The ASCII character this one is easily taken for; '' if there is none."""
     if unicodedata.category(character) in ("Pi", "Pf"):
-        return "a plain quote?"
+        return "'"
     if unicodedata.category(character) == "Pd" or character == "\N{MINUS SIGN}":
-        return "'-'?"
+        return "-"
     plain = unicodedata.normalize("NFKD", character)[:1]
-    if plain == " ":
-        return "a plain space?"
-    return f"{plain!r}?" if plain.isascii() and plain.isprintable() and plain else ""
+    return plain if plain.isascii() and plain.isprintable() else ""

@@ -21,6 +21,7 @@ from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.matches import MatchSet, rows_of
 from aishark_panel.streams.rollups import RESOLUTIONS_MS
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.values import common_values
 from aishark_panel.wire.packets import ARROW_NAMES, Packets, address_text
 from aishark_panel.wire.protocols import PROTOCOLS
 
@@ -269,6 +270,13 @@ def _alerts(session: Session, params: dict[str, Any]) -> Answer:
     return session.alerts.since(_integer(params, "since", 0)), b""
 
 
+def _values(session: Session, params: dict[str, Any]) -> Answer:
+    columns = _columns(params, ARROW_NAMES, ("protocol",))
+    where, text = _text(params, "where"), _text(params, "text")
+    values, packets = common_values(session, columns, where, text, _limit(params))
+    return {"values": values, "packets": packets}, b""
+
+
 METHODS: Final[dict[str, QueryMethod]] = {
     "stats": _stats,
     "ledger": _ledger,
@@ -280,6 +288,7 @@ METHODS: Final[dict[str, QueryMethod]] = {
     "conversations": _conversations,
     "endpoints": _endpoints,
     "alerts": _alerts,
+    "values": _values,
 }
 
 

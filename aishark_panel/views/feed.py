@@ -93,6 +93,15 @@ class Feed:
         return "all" if self.stats.get("source") == "replay" else next(iter(WINDOWS))
 
     @property
+    def window_chosen(self) -> bool:
+        """Whether somebody chose the window; else it follows from what the session is."""
+        return self.window_choice != _AUTO
+
+    def choose_window(self, window: str) -> None:
+        """Show that window from the next pull on; '' for the one that follows from what the session is."""
+        self.window_choice = window or _AUTO
+
+    @property
     def live(self) -> bool:
         """Whether packets may still come."""
         return self.stats.get("state") == "capturing"

@@ -2,21 +2,33 @@
 
 The display filter chooses among packets that were kept. What an agent keeps at all is its capture filter; that one is
 shown with the agent, in the header.
+
+While somebody types, the browser asks what may stand there and what is wrong so far (views/completion.py); nothing of
+that is applied. Filters that were used or saved stay with the browser.
 """
 
-from typing import Any
+import asyncio
+import contextlib
+from dataclasses import asdict
+from typing import Any, Final
 
-from aishark_panel.errors import ExpressionError
+from aishark_panel.errors import AisharkError, ExpressionError
+from aishark_panel.query.tokens import MAX_TEXT_CHARS
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.columns import WINDOWS
+from aishark_panel.views.completion import MAX_CHOICES, Place, fault_of, place_of, with_values
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.theme import script
 
 __all__ = ["FilterBar"]
 
+_MAX_VALUES: Final = MAX_CHOICES // 2
+_VALUES_S: Final = 1.0
+"""How long a list waits for the session's values; a hub that is busy must not hold up the names."""
+
 
 class FilterBarElement(Element):
-    _esm = script("filter_bar.js")
+    _esm = script("menu.js", "completion.js", "filters_menu.js", "filter_bar.js")
 
 
 class FilterBar(View):
@@ -38,7 +50,7 @@ class FilterBar(View):
             where=feed.where,
             error=self._error,
             matched=feed.extent.count if feed.query else None,
-            range_ms=[ns / 1e6 for ns in feed.range] if feed.range else None,
+            range_ms=[ns / 1_000_000 for ns in feed.range] if feed.range else None,
             complete=feed.extent.complete,
             kept=kept,
             window=feed.window,
@@ -56,17 +68,49 @@ class FilterBar(View):
             await self.feed.filter(where)
             self._error = None
         except ExpressionError as error:
-            self._error = {"text": where, "message": str(error), "position": error.position}
+            # The hub's word counts; this process may know a newer or older language.
+            known = fault_of(where) or {"fix": ""}
+            self._error = {**known, "text": where, "message": str(error), "position": error.position}
         self.paint()
+
+    async def _look_at(self, text: str, cursor: int, turn: int) -> None:
+        """Answer somebody who types: what may stand at the cursor, and what is wrong with the text."""
+        text = text[:MAX_TEXT_CHARS]
+        place = await self._with_values(place_of(text, min(max(cursor, 0), len(text))))
+        fault = fault_of(text)
+        # What is being typed is unfinished, not wrong.
+        unfinished = fault and (fault["position"] is None or fault["position"] >= place.start)
+        self.root.send(
+            {
+                "turn": turn,
+                "start": place.start,
+                "end": place.end,
+                "typed": place.typed,
+                "choices": [asdict(choice) for choice in place.choices],
+                "fault": None if unfinished else fault,
+                "right": fault is None,
+            }
+        )
+
+    async def _with_values(self, place: Place) -> Place:
+        if place.columns and self.feed.session:
+            with contextlib.suppress(AisharkError, TimeoutError):  # the names and operators are there without the hub
+                asked = self.feed.client.values(
+                    self.feed.session, place.columns, place.where, place.typed, limit=_MAX_VALUES
+                )
+                return with_values(place, await asyncio.wait_for(asked, _VALUES_S))
+        return place
 
     async def _receive(self, message: Any) -> None:
         match message:
             case {"where": str(where)}:
                 await self.apply(where)
+            case {"edit": str(text), "cursor": int(cursor), "turn": int(turn)}:
+                await self._look_at(text, cursor, turn)
             case {"range": None}:
                 await self.feed.choose_range(None)
                 self.paint()
             case {"window": str(window)} if window in (*WINDOWS, "all"):
-                self.feed.window_choice = window
+                self.feed.choose_window(window)
                 await self.feed.pull()
                 self.paint()

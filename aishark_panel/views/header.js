@@ -17,12 +17,16 @@ export function render({ model }) {
   const session = sessionMenu(send);
   const state = h("span", { class: "state", role: "status" }, h("i", { class: "lamp" }), h("span"));
   const badge = h("span", { class: "badge" });
+  const sampled = h("span", { class: "sampled" });
   const recording = h("span", { class: "recording" }, h("i", { class: "lamp" }), "recording");
   const figure = (cls, unit) => h("span", { class: `figure ${cls}` }, h("b"), h("span", { class: "muted" }, unit));
   const rate = figure("rate", "packets/s");
   const bits = figure("bits", "");
   const total = figure("total", "packets");
-  const lost = figure("lost", "lost");
+  const ledger = ledgerPanel(send);
+  const theme = themeButton();
+  const keys = h("button", { class: "theme", title: "Keyboard (?)", "aria-label": "Keyboard", hidden: theme.hidden,
+    onclick: () => window.dispatchEvent(new Event("aishark:keys")) }, "?");
 
   const pause = action("pause", "Pause", "Pause this page; the capture goes on", () => send({ pause: !model.state.paused }));
   const wanted = () => ["capturing", "waiting"].includes(model.state.capture);
@@ -58,7 +62,8 @@ export function render({ model }) {
   const exportScope = scope("export");
   const formats = h("div", { class: "buttons" });
   const record = recordMenu(send, exportScope);
-  const exportMenu = menu(exportButton, h("div", { class: "menu" }, h("h2", {}, "Export"), exportScope.root, formats, record.root), exportScope.open);
+  const exportPart = h("div", {}, h("h2", {}, "Export"), formats);
+  const exportMenu = menu(exportButton, h("div", { class: "menu" }, exportScope.root, exportPart, record.root), exportScope.open);
 
   const wireshark = action("fin", "Wireshark", "Open in Wireshark");
   const command = h("code", { class: "command" });
@@ -84,12 +89,13 @@ export function render({ model }) {
 
   const agents = h("ul", { class: "agents", "aria-label": "Agents and their capture filters" });
   const reason = h("span", { class: "reason" });
+  const live = h("button", { class: "live", onclick: () => send({ live: true }) }, "Back to live");
   const root = h("header", { class: "root" },
     h("div", { class: "bar" },
-      h("span", { class: "brand" }, icon("fin"), "aishark"), session.button, state, badge, recording, rate, bits, total, lost,
-      h("div", { class: "actions", role: "toolbar", "aria-label": "Capture" }, pause, capture, clear, exportButton, wireshark)),
-    h("div", { class: "sources" }, session.progress, reason, agents),
-    clearMenu, exportMenu, wiresharkMenu, ...session.parts);
+      h("span", { class: "brand" }, icon("fin"), "aishark"), session.button, state, badge, sampled, recording, rate, bits, total, ledger.button,
+      h("div", { class: "actions", role: "toolbar", "aria-label": "Capture" }, pause, capture, clear, exportButton, wireshark, theme, keys)),
+    h("div", { class: "sources" }, session.progress, reason, live, agents),
+    clearMenu, exportMenu, wiresharkMenu, ledger.panel, ...session.parts);
 
   model.on("msg:custom", ({ download, wireshark: path }) => {
     if (download) {
@@ -108,13 +114,16 @@ export function render({ model }) {
   function paintRights(may) {
     const has = (right) => may.includes(right) || may.includes("admin");
     capture.hidden = clear.hidden = !has("capture");
-    exportButton.hidden = wireshark.hidden = !has("export");
+    exportButton.hidden = !has("export") && !has("capture");
+    wireshark.hidden = exportPart.hidden = !has("export");
+    record.root.hidden = !has("capture");
   }
 
   function paintState(s) {
-    const kind = !s.connected ? "lost" : s.paused ? "paused" : s.capture || "waiting";
+    const kind = !s.connected ? "lost" : s.paused ? "paused" : s.history ? "history" : s.capture || "waiting";
     state.dataset.kind = kind;
     put(state.lastChild, kind === "lost" ? "not connected" : kind === "paused" ? "paused by you" : STATES[kind] ?? kind);
+    live.hidden = kind !== "history" || s.capture !== "capturing";
     const said = s.paused && s.connected && s.capture === "capturing" ? "This page is paused; the capture goes on." : s.reason;
     put(reason, said ?? "");
     reason.dataset.kind = kind;
@@ -124,18 +133,24 @@ export function render({ model }) {
     recording.title = `${count(active)} ${active === 1 ? "recording goes" : "recordings go"} on; see Export`;
     badge.hidden = !s.badge;
     put(badge, s.badge ?? "");
+    sampled.hidden = !s.sampled;
+    put(sampled, s.sampled?.text ?? "");
+    sampled.title = "The agents leave out part of the traffic, as they were told to: numbers here are of what was kept.";
   }
 
   function paintFigures(s) {
     const moving = s.capture === "capturing";
     rate.hidden = bits.hidden = !moving;
-    put(rate.firstChild, si(s.packets_per_s ?? 0, ""));
-    put(bits.firstChild, si(s.bits_per_s ?? 0, "bit/s"));
+    // What agents leave out by a known factor is estimated; by an unknown one, what came is the least there was.
+    const factor = s.sampled?.factor || 1;
+    const mark = !s.sampled ? "" : s.sampled.factor ? "≈ " : "≥ ";
+    for (const [element, value, unit] of [[rate, s.packets_per_s ?? 0, ""], [bits, s.bits_per_s ?? 0, "bit/s"]]) {
+      put(element.firstChild, mark + si(value * factor, unit));
+      element.title = factor > 1 ? `An estimate: ${count(factor)} times the ${si(value, unit || "packets/s")} that were kept` : "";
+    }
     put(total.firstChild, count(s.packets));
     total.title = s.evicted ? `${count(s.kept)} kept; the oldest ${count(s.evicted)} have left the ring` : "all of them are kept";
-    lost.classList.toggle("bad", s.lost > 0);
-    put(lost.firstChild, count(s.lost));
-    lost.title = s.lost ? `${count(s.lost)} packets are known to be lost on their way here` : "no packet is known to be lost";
+    ledger.paint(s);
   }
 
   function paintAgents(list) {
@@ -152,6 +167,8 @@ export function render({ model }) {
 
   function paint() {
     const s = model.state;
+    root.inert = !!s.bare;
+    root.classList.toggle("bare", !!s.bare);
     session.paint(s);
     record.paint(s);
     paintRights(s.may ?? []);

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final
 from aishark_panel.errors import AisharkError, NotFoundError
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.feed import Feed
+from aishark_panel.views.ledger_lines import ledger_lines
 from aishark_panel.views.theme import script
 
-__all__ = ["DEFAULT_SESSION", "FORMATS", "Header"]
+__all__ = ["DEFAULT_SESSION", "FORMATS", "HISTORY", "Header"]
 
 DEFAULT_SESSION: Final = "live"
 """Name of the session every hub has; alone it goes without saying."""
@@ -26,25 +27,39 @@ MAX_RECORDINGS: Final = 5
 MAX_AGENTS: Final = 6
 """Most agents named in the header."""
 
+HISTORY: Final = "Only the chosen time is shown; the capture goes on."
+"""Why a page that could be live is not."""
+
 _BADGES: Final = {"synthetic": "synthetic traffic", "replay": "replayed file", "mixed": "live and made traffic"}
 """What must be said of traffic that is not, or not only, being captured now."""
 
 
 class HeaderElement(Element):
-    _esm = script("menu.js", "upload.js", "session_menu.js", "record_menu.js", "header.js")
+    _esm = script(
+        *("menu.js", "upload.js", "session_menu.js", "record_menu.js", "ledger_panel.js", "theme_button.js"),
+        "header.js",
+    )
 
 
 class Header(View):
-    """Session, state, counters, capture filters and actions; `on_pause()` hears of a pause before it is shown here."""
+    """Session, state, counters, capture filters and actions; `on_pause()` hears of a pause before it is shown here.
+
+    A `bare` one only tells, for a screen that nobody touches.
+    """
 
     root: HeaderElement
     every: ClassVar[int] = 2
 
-    def __init__(self, feed: Feed, on_pause: Callable[[], None] | None = None) -> None:
+    def __init__(self, feed: Feed, on_pause: Callable[[], None] | None = None, *, bare: bool = False) -> None:
         super().__init__(feed)
+        self._bare = bare
         self._on_pause = on_pause
         self._recordings: list[dict[str, Any]] = []
         self._recording_problem = ""
+        self._ledger: dict[str, Any] | None = None
+        """where every packet is, while somebody looks at that"""
+        self._ledger_open = False
+        self._ledger_problem = ""
         self.root = HeaderElement(
             self._receive, "header.css", css_classes=["header"], sizing_mode="stretch_width", margin=0
         )
@@ -58,10 +73,21 @@ class Header(View):
             self._recordings, self._recording_problem = [], str(error)
         else:
             self._recording_problem = ""
+        if self._ledger_open:
+            await self._pull_ledger()
+
+    async def _pull_ledger(self) -> None:
+        try:
+            self._ledger = ledger_lines(await self.feed.client.ledger(self.feed.session))
+        except AisharkError as error:
+            self._ledger_problem = str(error)
+        else:
+            self._ledger_problem = ""
 
     def paint(self) -> None:
         feed, stats = self.feed, self.feed.stats
         self.root.draw(
+            bare=self._bare,
             sessions=[{key: s[key] for key in ("id", "name", "owner", "state", "packets")} for s in feed.sessions],
             session=feed.session,
             default_session=DEFAULT_SESSION,
@@ -73,9 +99,13 @@ class Header(View):
             recording_problem=self._recording_problem,
             connected=bool(feed.client.connected) and not feed.problem,
             paused=feed.paused,
-            reason=feed.problem or stats.get("reason", ""),
+            history=feed.range is not None,
+            reason=feed.problem or (HISTORY if feed.range and feed.live else stats.get("reason", "")),
             capture=stats.get("state", ""),
             badge=_BADGES.get(stats.get("source", ""), ""),
+            sampled=_sampled(stats.get("agents", [])),
+            ledger=self._ledger if self._ledger_open else None,
+            ledger_problem=self._ledger_problem,
             packets=stats.get("packets", 0),
             packets_per_s=round(stats.get("packets_per_s", 0)),
             bits_per_s=round(stats.get("bits_per_s", 0)),
@@ -86,6 +116,14 @@ class Header(View):
             formats=list(FORMATS),
             agents=_agents(stats.get("agents", [])),
         )
+
+    async def pause(self, paused: bool) -> None:
+        """Hold the page as it is, or go on; the capture does not stop."""
+        self.feed.paused = paused
+        if self._on_pause:
+            self._on_pause()
+        await self.feed.pull()
+        self.paint()
 
     async def _receive(self, message: Any) -> None:
         feed = self.feed
@@ -103,10 +141,14 @@ class Header(View):
                 await feed.client.record_stop(feed.session, recording)
                 await self.pull()
             case {"pause": bool(paused)}:
-                feed.paused = paused
-                if self._on_pause:
-                    self._on_pause()
-                await feed.pull()
+                await self.pause(paused)
+            case {"live": True}:
+                feed.paused = False
+                await feed.choose_range(None)
+            case {"ledger": bool(is_open)}:
+                self._ledger_open = is_open
+                if is_open:
+                    await self._pull_ledger()
             case {"capture": "start"}:
                 await feed.client.start(feed.session)
             case {"capture": "stop"}:
@@ -138,6 +180,23 @@ def _recording(recording: dict[str, Any]) -> dict[str, Any]:
     newest = recording["current_file"] or next((file["name"] for file in reversed(recording["files"])), "")
     facts = {key: recording[key] for key in ("id", "format", "state", "reason", "folder", "written", "failed", "bytes")}
     return {**facts, "file": newest}
+
+
+def _sampled(agents: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What agents leave out as they were told to: `text`, and the `factor` from packets to an estimate of all, 0 where
+    there is no one factor; None if they leave out nothing."""
+    agents = [agent for agent in agents if agent["connected"] or agent["packets"]]
+    factors = sorted({agent["sampling"] for agent in agents})
+    limited = [agent for agent in agents if agent["counters"].get("throttled")]
+    said = []
+    if factors and factors[-1] > 1:
+        unit = " conversations" if any(a["sampling_by"] == "conversation" for a in agents if a["sampling"] > 1) else ""
+        said.append(f"sampled, 1 in {factors[-1]:,}{unit}" if len(factors) == 1 else "sampled in part")
+    if limited:
+        said.append("rate limited")
+    if not said:
+        return None
+    return {"text": "; ".join(said), "factor": factors[-1] if len(factors) == 1 and not limited else 0}
 
 
 def _agents(agents: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ export function render({ model }) {
   const name = h("input", { id: "name", type: "text", autocomplete: "username", required: true, spellcheck: false, autocapitalize: "off" });
   const password = h("input", { id: "password", type: "password", autocomplete: "current-password", required: true });
   const button = h("button", { class: "primary", type: "submit" }, "Log in");
-  const provider = h("a", { class: "button provider", href: address("login/provider").href });
+  const provider = h("a", { class: "button provider", href: address("login/provider").href, onclick: keepLink });
   const byName = h("form", { class: "fields", onsubmit: logIn }, h("label", { htmlFor: "name" }, "Name"), name,
     h("label", { htmlFor: "password" }, "Password"), password, button);
   const byToken = h("form", { class: "fields", onsubmit: (event) => {
@@ -21,6 +21,17 @@ export function render({ model }) {
   const card = h("div", { class: "card" }, h("div", { class: "brand" }, icon("fin"), "aishark"), title, text, provider, byName, byToken, other);
   let wantsToken = false;
   let tried = false;
+
+  /** What the address names is followed after a login that leads away from it (address.js); never a token. */
+  function keepLink() {
+    const query = new URLSearchParams(location.search);
+    query.delete("token");
+    try {
+      sessionStorage.setItem("aishark.link", query.toString());
+    } catch {
+      // Nothing can be kept here: then the page opens as it does without a link.
+    }
+  }
 
   async function logIn(event) {
     event.preventDefault();
@@ -64,7 +75,10 @@ export function render({ model }) {
     byToken.hidden = !s.ask || waits || (named && !wantsToken);
     other.hidden = !s.ask || waits || !named;
     put(other, wantsToken ? "Back" : "Use a token instead");
-    if (s.accepted && model.remember) location.replace(address(`login?token=${encodeURIComponent(token.value.trim())}`));
+    if (s.accepted && model.remember) {
+      keepLink();
+      location.replace(address(`login?token=${encodeURIComponent(token.value.trim())}`));
+    }
     if (waits) again();
   }
 

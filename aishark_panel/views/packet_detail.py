@@ -45,6 +45,16 @@ class PacketDetail(View):
             self._wanted = None
             self.root.draw()
 
+    @property
+    def number(self) -> int | None:
+        """Of the packet that is looked at."""
+        return self._wanted
+
+    def close(self) -> None:
+        """Look at no packet."""
+        self._wanted = None
+        self.root.draw()
+
     async def look_at(self, number: int) -> None:
         """Fetch a packet and show it; of several calls under way the last one wins."""
         self._wanted = number
@@ -61,8 +71,7 @@ class PacketDetail(View):
     async def _receive(self, message: Any) -> None:
         match message:
             case {"close": True}:
-                self._wanted = None
-                self.root.draw()
+                self.close()
             case {"filter": str(name), "exclude": bool(exclude)} if self._on_filter:
                 conditions = {each["name"]: each["condition"] for each in self.root.state.get("filters", ())}
                 if name in conditions:

@@ -1,6 +1,7 @@
-// Virtual packet list. state: {epoch, first, end, paused, start_ns, several, newest, empty}: rows [first, end) exist; a new
+// Virtual packet list. state: {epoch, first, end, paused, start_ns, several, newest, go, empty}: rows [first, end) exist; a new
 // epoch makes every row known so far worthless; a paused list stays where it is, even if rows it asked for are still on
-// their way. `newest` are the last rows, {first, rows}, while the list follows.
+// their way. `newest` are the last rows, {first, rows}, while the list follows. `go` is a row to select, {row, note, turn}: once
+// for each turn.
 //
 // `top` (a row, with fraction) is where the list is; the scrollbar follows it. Browsers cap an element's height near
 // 33 million px, so past MAX_HEIGHT the scrollbar is scaled: small movements of it count as pixels, jumps as a share
@@ -21,11 +22,8 @@ export function render({ model }) {
   const pill = h("button", { class: "pill primary", hidden: true, onclick: () => follow() });
   const empty = h("div", { class: "empty muted" });
   const note = h("div", { class: "note", role: "status", hidden: true });
-  const number = h("input", { inputMode: "numeric", autocomplete: "off", class: "mono", "aria-label": "Packet number", placeholder: "packet number" });
-  const goTo = h("form", { class: "go-to", hidden: true, onsubmit: jump, onkeydown: (event) => { if (event.key === "Escape") leave(); }, onfocusout: () => { goTo.hidden = true; } },
-    h("label", {}, "Go to ", number));
   const body = h("div", { class: "body", role: "grid", tabIndex: 0, "aria-label": "Packets" }, layer, spacer);
-  const frame = h("div", { class: "frame" }, body, empty, goTo, note, pill);
+  const frame = h("div", { class: "frame" }, body, empty, note, pill);
   const root = h("section", { class: "root" }, columns.head, frame, columns.panel, actions.panel);
 
   let { epoch = 0, first = 0, end = 0 } = model.state;
@@ -46,6 +44,7 @@ export function render({ model }) {
   let choosing = 0;
   let quiet = 0;
   let told = "";
+  let turn = 0;
 
   const height = () => body.clientHeight;
   const fits = () => height() / ROW;
@@ -121,12 +120,6 @@ export function render({ model }) {
       event.preventDefault();
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const other = { g: openGoTo, n: () => send({ problem: true }), p: () => send({ problem: false }) }[event.key.toLowerCase()];
-    if (other) {
-      event.preventDefault();
-      event.stopPropagation();
-      return other();
-    }
     const page = Math.max(1, Math.floor(fits()) - 1);
     const from = current ?? Math.ceil(top);
     const to = { ArrowUp: from - 1, ArrowDown: current === null ? from : from + 1, PageUp: from - page, PageDown: from + page,
@@ -219,25 +212,6 @@ export function render({ model }) {
     }, 60);
   }
 
-  function openGoTo() {
-    goTo.hidden = false;
-    number.focus();
-    number.select();
-  }
-
-  function jump(event) {
-    event.preventDefault();
-    const wanted = Number(number.value.replaceAll(/[\s,._]/g, ""));
-    if (!Number.isSafeInteger(wanted) || wanted < 1) return say("A packet number is a whole number from 1 on");
-    send({ go_to: wanted });
-    leave();
-  }
-
-  function leave() {
-    goTo.hidden = true;
-    body.focus();
-  }
-
   function say(text) {
     put(note, text);
     note.hidden = !text;
@@ -284,13 +258,6 @@ export function render({ model }) {
     if (message.rows) answered(message);
     if (message.choices) columns.offer(message.choices);
     if (message.copied) actions.copy(message.copied);
-    if (message.note) say(message.note);
-    if (message.ask === "number") openGoTo();
-    if (message.go !== undefined && message.epoch === epoch) {
-      end = Math.max(end, message.go + 1);
-      top = Math.min(Math.max(message.go - Math.floor(fits() / 2), first), last());
-      choose(message.go);
-    }
   });
 
   function line(k) {
@@ -378,6 +345,13 @@ export function render({ model }) {
         if (fresh(s.newest)) take(s.newest);
         chase();
       }
+    }
+    if (s.go && s.go.turn !== turn) {
+      turn = s.go.turn;
+      say(s.go.note);
+      end = Math.max(end, s.go.row + 1);
+      top = Math.min(Math.max(s.go.row - Math.floor(fits() / 2), first), last());
+      choose(s.go.row);
     }
     root.style.setProperty("--digits", Math.max(6, count(end).length));
     columns.head.style.paddingRight = `${body.offsetWidth - body.clientWidth + 12}px`;

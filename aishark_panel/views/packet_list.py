@@ -44,6 +44,9 @@ class PacketList(View):
         """rows that fit while the list follows; 0 while it does not"""
         self._tail_columns: list[str] = []
         self._newest: dict[str, Any] | None = None
+        self._goal: dict[str, Any] | None = None
+        """the row to go to, until the browser says that it did"""
+        self._turn = 0
         self.root = PacketListElement(
             self._receive, "packet_list.css", css_classes=["packet-list"], sizing_mode="stretch_both", margin=0
         )
@@ -69,6 +72,7 @@ class PacketList(View):
             start_ns=str(feed.stats.get("first_ts", 0)),
             several=len({agent["name"] for agent in feed.stats.get("agents", ())}) > 1,
             newest=self._newest,
+            go=self._goal,
             empty=self._empty(),
         )
 
@@ -83,10 +87,6 @@ class PacketList(View):
             what += " in the time range" if feed.where and feed.range else ""
             return f"None of the {kept:,} packets kept matches {what}."
         return feed.problem or feed.stats.get("reason") or "No packet has arrived yet."
-
-    def ask_number(self) -> None:
-        """Let the person say which packet to go to."""
-        self.root.send({"ask": "number"})
 
     async def go_to(self, number: int) -> None:
         """Show a packet, or the next one that the list has."""
@@ -107,11 +107,12 @@ class PacketList(View):
 
     async def _seek(self, number: int, only: str, *, back: bool) -> dict[str, Any]:
         feed = self.feed
-        return {"epoch": feed.epoch, **await feed.client.seek(feed.session, number, feed.query, only, back=back)}
+        return await feed.client.seek(feed.session, number, feed.query, only, back=back)
 
     def _go(self, found: dict[str, Any], note: str) -> None:
-        self._selected = found["number"]
-        self.root.send({"go": found["row"], "epoch": found["epoch"], "note": note})
+        self._selected, self._turn = found["number"], self._turn + 1
+        self._goal = {"row": found["row"], "note": note, "turn": self._turn}
+        self.paint()
 
     async def _receive(self, message: Any) -> None:
         match message:
@@ -120,13 +121,9 @@ class PacketList(View):
             case {"tail": int(rows), "columns": [*columns]}:
                 self._tail, self._tail_columns = min(max(rows, 0), MAX_ROWS), _names(columns)
             case {"select": int(number)}:
-                self._selected = number
+                self._selected, self._goal = number, None
                 if self._on_select:
                     await self._on_select(number)
-            case {"go_to": int(number)}:
-                await self.go_to(number)
-            case {"problem": bool(forward)}:
-                await self.next_problem(forward)
             case {"choices": True}:
                 self.root.send({"choices": choices()})
             case {"filter": str(name), "packet": int(number), "exclude": bool(exclude)} if self._on_filter:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import panel as pn
+from panel.viewable import Viewable
 
 from aishark_panel.client import HubClient
 from aishark_panel.errors import AisharkError, NotAuthorizedError
 from aishark_panel.views.access import LOGIN_COOKIE, TOKEN_COOKIE, hub_url, is_start_token
+from aishark_panel.views.address import Address
 from aishark_panel.views.agents import Agents
 from aishark_panel.views.alerts import Alerts
 from aishark_panel.views.bandwidth import Bandwidth
@@ -24,12 +26,15 @@ from aishark_panel.views.conversations import Conversations
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.filter_bar import FilterBar
 from aishark_panel.views.header import Header
+from aishark_panel.views.keys import Keys
+from aishark_panel.views.kiosk import Kiosk
+from aishark_panel.views.link import read_link
 from aishark_panel.views.login import Login
 from aishark_panel.views.packet_detail import PacketDetail
 from aishark_panel.views.packet_list import PacketList
 from aishark_panel.views.protocols import Protocols
 from aishark_panel.views.tabs import Tabs
-from aishark_panel.views.theme import VARIABLES, style
+from aishark_panel.views.theme import CHOSEN, VARIABLES, style
 from aishark_panel.views.timeline import Timeline
 from aishark_panel.views.visitor import provider_of
 
@@ -42,7 +47,7 @@ def open_page() -> None:
     """Make the page of the tab that is being opened."""
     pn.extension(reconnect=True, notifications=True)
     template = pn.Template((_HERE / "page.html").read_text(encoding="utf-8"))
-    template.add_variable("page_css", VARIABLES + (_HERE / "page.css").read_text(encoding="utf-8"))
+    template.add_variable("page_css", VARIABLES + CHOSEN + (_HERE / "page.css").read_text(encoding="utf-8"))
     page = Page(_token_of_visitor())
     template.add_panel("page", page.root)
     template.servable(title="aishark")
@@ -55,22 +60,24 @@ class Dashboard:
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
-        filter_bar = FilterBar(feed)
-        detail = PacketDetail(feed, on_filter=filter_bar.add)
-        packets = PacketList(feed, on_select=detail.look_at, on_filter=filter_bar.add)
+        self.filter_bar = filter_bar = FilterBar(feed)
+        self.detail = detail = PacketDetail(feed, on_filter=filter_bar.add)
+        self.packets = packets = PacketList(feed, on_select=detail.look_at, on_filter=filter_bar.add)
         tabs: dict[str, list[View]] = {
             "Packets": [packets, detail],
             "Conversations": [Conversations(feed, on_filter=filter_bar.add)],
             "Alerts": [Alerts(feed, on_filter=filter_bar.add)],
             "Agents": [Agents(feed)],
         }
+        self.header = Header(feed, on_pause=packets.paint)
+        self.tabs = Tabs(feed, tabs)
         self.views: list[View] = [
-            Header(feed, on_pause=packets.paint),
+            self.header,
             filter_bar,
             Timeline(feed, on_filter=filter_bar.add),
             Bandwidth(feed),
             Protocols(feed, on_choose=filter_bar.add),
-            Tabs(feed, tabs),
+            self.tabs,
             *(view for views in tabs.values() for view in views),
         ]
         self.root = pn.Column(
@@ -84,7 +91,7 @@ class Page:
     def __init__(self, token: str) -> None:
         self._token = token
         self._client: HubClient | None = None
-        self._dashboard: Dashboard | None = None
+        self._views: list[View] = []
         self._login = Login(self._receive, remember="aishark_panel.views.routes" in sys.modules)
         self._again = self._login.remember and LOGIN_COOKIE in _cookies_of_visitor()
         """whether to try the login of before, once"""
@@ -118,12 +125,25 @@ class Page:
         feed = Feed(client)
         me = await client.me()
         feed.person, feed.rights = me["name"], me["capabilities"]
-        await feed.pull()
-        self._dashboard = Dashboard(feed)
-        for view in self._dashboard.views:
+        arguments = _arguments()
+        link, _ = read_link(arguments)
+        if link.kiosk:
+            kiosk = Kiosk(feed, link)
+            await kiosk.open()
+            roots: list[Viewable] = [kiosk.root]
+            self._views = kiosk.views
+        else:
+            dashboard = Dashboard(feed)
+            packets = dashboard.packets
+            address = Address(feed, dashboard.filter_bar, dashboard.tabs, dashboard.detail, on_packet=packets.go_to)
+            keys = Keys(feed, dashboard.header, dashboard.tabs, packets.go_to, packets.next_problem)
+            await address.follow(arguments)
+            roots = [dashboard.root, address.root, keys.root]
+            self._views = [*dashboard.views, address, keys]
+        for view in self._views:
             view.paint()
-        self.root[:] = [self._dashboard.root]
-        run(feed, self._dashboard.views)
+        self.root[:] = roots
+        run(feed, self._views)
 
     async def _receive(self, message: Any) -> None:
         match message:
@@ -139,8 +159,14 @@ class Page:
             pn.state.execute(self._client.close)
 
 
+def _arguments() -> dict[str, list[str]]:
+    """What the query of the page's address says."""
+    said = pn.state.session_args.items()
+    return {name: [value.decode("utf-8", "replace") for value in values] for name, values in said}
+
+
 def _token_of_visitor() -> str:
-    from_address = pn.state.session_args.get("token", [b""])[0].decode("utf-8", "replace")
+    from_address = _arguments().get("token", [""])[0]
     # Another's token in an address would have a visitor work in that name without knowing (views/login_routes.py).
     trusted = from_address if from_address and is_start_token(from_address) else ""
     return trusted or _cookies_of_visitor().get(TOKEN_COOKIE, "")

@@ -27,6 +27,11 @@ class Tabs(View):
         self.root = TabsElement(self._receive, "tabs.css", css_classes=["tabs"], sizing_mode="stretch_width", margin=0)
         self._place()
 
+    @property
+    def names(self) -> list[str]:
+        """The tabs, first one first."""
+        return list(self._pages)
+
     def paint(self) -> None:
         stats = self.feed.stats
         agents = [agent for agent in stats.get("agents", []) if agent["connected"]]

@@ -5,15 +5,16 @@ differ in lightness too, for people who do not see red or green. Each family has
 a white and from a black ground (canvas glyphs do not follow CSS), `light` and `dark` are the text tints of the schemes
 (contrast of 4.5:1 and more on the page's grounds).
 
-Everything follows the system's scheme by `prefers-color-scheme`; Python never knows which one is in use. Bokeh reads
-the `--bk-*` variables when it paints, so figures follow it too.
+Everything follows the system's scheme by `prefers-color-scheme`, unless the visitor of a page chose one
+(theme_button.js); Python never knows which one is in use. Bokeh reads the `--bk-*` variables when it paints, so figures
+follow it too.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FAMILIES", "FIGURE_CSS", "VARIABLES", "Family", "family_of", "script", "style"]
+__all__ = ["CHOSEN", "FAMILIES", "FIGURE_CSS", "VARIABLES", "Family", "family_of", "script", "style"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,18 +105,33 @@ def family_of(protocol: str) -> int:
     return _BY_PROTOCOL.get(protocol, len(FAMILIES) - 1)
 
 
-def _scheme(colours: dict[str, str], shade: str) -> str:
-    variables = {**colours, **{f"p-{f.key}": getattr(f, shade) for f in FAMILIES}}
-    return "".join(f"--{name}:{value};" for name, value in variables.items())
+def _colours(colours: dict[str, str], shade: str) -> dict[str, str]:
+    return {**colours, **{f"p-{f.key}": getattr(f, shade) for f in FAMILIES}}
+
+
+_SCHEMES: Final = {"light": _colours(_LIGHT, "light"), "dark": _colours(_DARK, "dark")}
+
+
+def _following(scheme: str) -> str:
+    """The variables of a scheme, each giving way to what the page's visitor chose."""
+    return "".join(f"--{name}:var(--chosen-{name},{value});" for name, value in _SCHEMES[scheme].items())
 
 
 _CHART: Final = "".join(f"--c-{f.key}:{f.chart};" for f in FAMILIES)
 
 VARIABLES: Final = (
-    f":root,:host{{{_CHART}{_scheme(_LIGHT, 'light')}}}"
-    f"@media (prefers-color-scheme:dark){{:root,:host{{{_scheme(_DARK, 'dark')}}}}}"
+    f":root,:host{{{_CHART}{_following('light')}}}"
+    f"@media (prefers-color-scheme:dark){{:root,:host{{{_following('dark')}}}}}"
 )
 """CSS that defines every variable, for a page (`:root`) and for a view that stands alone (`:host`)."""
+
+CHOSEN: Final = "".join(
+    f":root[data-theme={scheme}]{{color-scheme:{scheme};"
+    + "".join(f"--chosen-{name}:{value};" for name, value in colours.items())
+    + "}"
+    for scheme, colours in _SCHEMES.items()
+)
+"""CSS for a page whose visitor chose a scheme (`data-theme` of its root element)."""
 
 FIGURE_CSS: Final = (
     VARIABLES

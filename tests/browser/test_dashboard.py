@@ -47,6 +47,7 @@ def test_the_token_leaves_the_address_for_a_cookie_scripts_cannot_read(page: Pag
 
 def test_without_a_token_there_is_a_login_card_and_nothing_else(open_page: OpenPage, address: str) -> None:
     page = open_page(log_in=False)
+    page.goto(f"{page.url}?filter=dns")
     token = page.get_by_label("Start token")
     token.wait_for()
     assert page.locator(".packet-list").count() == 0
@@ -56,6 +57,8 @@ def test_without_a_token_there_is_a_login_card_and_nothing_else(open_page: OpenP
     token.fill(address.split("token=")[1])
     page.get_by_role("button", name="Open").click()
     page.locator(".packet-list .layer .row").first.wait_for()
+    expect(page).to_have_url(re.compile(r"/\?session=\w+&filter=dns$"))  # what was asked for before the login
+    expect(page.get_by_label("Display filter", exact=True)).to_have_value("dns")
 
 
 def test_packets_move_by_themselves(page: Page) -> None:
@@ -146,7 +149,7 @@ def test_a_value_is_filtered_by_its_plus_and_its_menu(page: Page) -> None:
 def test_one_goes_to_a_packet_and_from_problem_to_problem(page: Page) -> None:
     current = page.locator(".packet-list .row.current")
     page.locator(".packet-list .body").press("g")
-    page.get_by_label("Packet number").fill("1,234")
+    page.get_by_label("Packet number").fill("1234")
     page.keyboard.press("Enter")
     expect(current.locator(".number")).to_have_text("1,234")
     page.locator(".packet-list .body").press("n")
@@ -171,8 +174,130 @@ def test_a_wrong_filter_is_explained_where_it_is_wrong(page: Page) -> None:
     apply_filter(page, "src_prt == 80")
     expect(page.locator(".filter-bar .problem")).to_contain_text("src_port")
     expect(page.locator(".filter-bar mark")).to_be_visible()
-    page.get_by_role("button", name="Clear the display filter").click()
+    page.get_by_role("button", name="use src_port == 80").click()
+    expect(page.get_by_label("Display filter", exact=True)).to_have_value("src_port == 80")
     expect(page.locator(".filter-bar .problem")).to_be_hidden()
+
+
+def test_a_filter_is_completed_by_keys_and_enter_applies_what_is_typed(page: Page) -> None:
+    page.keyboard.press("/")
+    box = page.get_by_role("combobox", name="Display filter")
+    expect(box).to_be_focused()
+    page.keyboard.type("tcp.srcp")
+    options = page.get_by_role("option")
+    expect(options).to_have_text([re.compile("^tcp.srcport")])
+    expect(box).to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("ArrowDown")
+    expect(box).to_have_attribute("aria-activedescendant", "choice-0")
+    page.keyboard.press("Enter")
+    expect(box).to_have_value("tcp.srcport ")
+    page.keyboard.type("== 44")
+    expect(options.first).to_have_text(re.compile("^443.* of the newest packets"))
+    page.keyboard.press("Tab")
+    expect(box).to_have_value("tcp.srcport == 443 ")
+    page.keyboard.press("Enter")
+    expect(page.locator(".filter-bar .status")).to_have_text(re.compile(r"^[1-9][\d,]* of"))
+    expect(options.first).to_be_hidden()
+    page.get_by_role("button", name="Saved and recent filters").click()
+    expect(page.locator(".filters li").first).to_have_text("tcp.srcport == 443")
+    page.get_by_label("Name of the filter").fill("from web servers")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_label("Saved filters").get_by_role("listitem")).to_have_text(
+        "from web serverstcp.srcport == 443"
+    )
+
+
+REDRAW = """() => {
+  const models = Bokeh.documents.flatMap((each) => [...each._all_models.values()]);
+  const bars = models.filter((each) => each.class_name === "FilterBarElement");
+  for (const bar of bars) Bokeh.index.find_one_by_id(bar.id).render();
+  return bars.length;
+}"""
+"""JavaScript that draws the filter bar anew, as happens while a page opens."""
+ANOTHER_FILTER = (
+    """() => { history.replaceState(null, "", "?filter=arp"); dispatchEvent(new PopStateEvent("popstate")); }"""
+)
+
+
+def test_text_that_is_being_typed_is_nobody_elses(page: Page) -> None:
+    box = page.get_by_label("Display filter", exact=True)
+    box.press_sequentially("dns and udp.po")
+    assert page.evaluate(REDRAW) == 1
+    expect(box).to_have_value("dns and udp.po")
+    expect(box).to_be_focused()
+    page.evaluate(ANOTHER_FILTER)
+    expect(page).to_have_url(re.compile("filter=arp$"))
+    expect(page.locator(".filter-bar .status")).to_contain_text("of")
+    expect(box).to_have_value("dns and udp.po")
+    box.fill("dns")
+    box.press("Enter")
+    expect(page).to_have_url(re.compile("filter=dns$"))
+
+
+def test_a_link_shows_what_it_names_and_says_what_is_gone(page: Page, address: str) -> None:
+    other = page.context.new_page()
+    other.goto(page.url.split("?")[0] + f"?session=gone&filter=dns&tab=Alerts&{address.split('?')[1]}")
+    expect(other.get_by_label("Display filter", exact=True)).to_have_value("dns")
+    expect(other.get_by_role("tab", name="Alerts")).to_have_attribute("aria-selected", "true")
+    expect(other.locator(".notice")).to_contain_text("The session 'gone' is gone, or not yours to see. Shown is live.")
+    expect(other).to_have_url(re.compile(r"/\?session=\w+&filter=dns&tab=Alerts$"))
+    other.get_by_role("button", name="Close: about this address").click()
+    expect(other.locator(".notice")).to_be_hidden()
+    other.close()
+
+
+def test_a_wall_shows_its_views_and_no_controls(page: Page) -> None:
+    wall = page.context.new_page()
+    wall.goto(page.url.split("?")[0] + "?kiosk=1&views=bandwidth,protocols,moon")
+    expect(wall.locator(".state")).to_have_text("live")
+    expect(wall.locator(".kiosk")).to_contain_text("There is no view 'moon'")
+    expect(wall.locator(".protocols .row").first).to_be_visible()
+    for name in ("filter-bar", "tabs", "packet-list", "actions"):
+        expect(wall.locator(f".{name}").locator("visible=true")).to_have_count(0)
+    wall.close()
+
+
+def test_keys_do_what_their_map_says(page: Page) -> None:
+    page.locator(".packet-list .body").focus()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_contain_text("pause this page")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_hidden()
+    page.keyboard.press("2")
+    expect(page.get_by_role("tab", name="Conversations")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("g")
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    expect(page.locator(".packet-detail .heading b")).to_have_text("Packet 7", timeout=20_000)
+    expect(page.get_by_role("tab", name="Packets")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press(" ")
+    expect(page.locator(".state")).to_have_text("paused by you")
+    page.keyboard.press(" ")
+    expect(page.locator(".state")).to_have_text("live")
+
+
+def test_the_loss_indicator_opens_the_ledger(page: Page) -> None:
+    page.get_by_role("button", name="where every packet is").click()
+    ledger = page.locator(".ledger")
+    expect(ledger).to_contain_text("No packet is known to be lost")
+    expect(ledger.locator("h3")).to_contain_text(["Agent ", "This session"])
+    kept = ledger.locator(".part").last.locator(".mono")
+    before = kept.inner_text()
+    expect(kept).not_to_have_text(before)  # it goes on while it is looked at
+
+
+def test_colours_are_chosen_and_remembered(page: Page) -> None:
+    ground = "getComputedStyle(document.querySelector('html')).backgroundColor"
+    light = page.evaluate(ground)
+    button = page.get_by_role("button", name="Colours:")
+    for _ in range(2):
+        button.click()
+    expect(button).to_have_accessible_name("Colours: dark. Click for others.")
+    dark = page.evaluate(ground)
+    assert page.evaluate("localStorage.getItem('aishark.theme')") == "dark"
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+    button.click()
+    assert (page.evaluate(ground) == light, dark == light) == (True, False)
 
 
 def test_a_click_on_a_protocol_filters_to_it(page: Page) -> None:

@@ -132,13 +132,20 @@ def test_a_recording_goes_on_until_it_is_stopped(page: Page) -> None:
 
 def test_a_new_session_is_shown_and_the_old_one_is_a_click_away(page: Page) -> None:
     expect(page.locator(".session")).to_have_text(re.compile("Session"))
+    live = page.url
     page.get_by_role("button", name="Session", exact=True).click()
     page.get_by_label("Name of the new session").fill("night shift")
     page.get_by_role("button", name="New session").click()
     expect(page.locator(".session")).to_contain_text("night shift")
     expect(page.locator(".state")).to_have_text("waiting")
+    expect(page).not_to_have_url(live)
     choose_session(page, "live")
     expect(page.locator(".state")).to_have_text("live")
+    expect(page).to_have_url(live)
+    page.go_back()
+    expect(page.locator(".session")).to_contain_text("night shift")
+    page.go_forward()
+    expect(page.locator(".session")).to_contain_text("live")
 
 
 def test_a_capture_file_becomes_a_session(page: Page, capture_file: Path) -> None:

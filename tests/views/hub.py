@@ -141,6 +141,15 @@ class MemoryHub:
     async def conversations(self, session: str, limit: int = 20) -> pa.RecordBatch:
         return (await self._batch("conversations", limit=limit))[0]
 
+    async def values(
+        self, session: str, columns: Sequence[str], where: str = "", text: str = "", limit: int = 20
+    ) -> list[tuple[str, int]]:
+        params: dict[str, object] = {"columns": list(columns), "where": where, "text": text, "limit": limit}
+        return [tuple(pair) for pair in self._ask("values", **params)[0]["values"]]
+
+    async def ledger(self, session: str) -> dict[str, Any]:
+        return dict(self._ask("ledger")[0])
+
     async def alerts(self, session: str, since: int = 0) -> dict[str, Any]:
         return dict(self._ask("alerts", since=since)[0])
 

@@ -6,8 +6,8 @@ import pytest
 
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.filter_bar import FilterBar
-from aishark_panel.views.header import Header
-from tests.views.hub import MemoryHub, wait
+from aishark_panel.views.header import HISTORY, Header
+from tests.views.hub import START_NS, MemoryHub, wait
 
 
 @pytest.fixture
@@ -105,3 +105,85 @@ def test_the_window_is_chosen_from_those_there_are(feed: Feed) -> None:
     assert feed.window == "5 min"
     wait(bar.root._handle_msg({"window": "a year"}))
     assert feed.window == "5 min"
+
+
+def test_who_types_hears_what_may_stand_there_and_nothing_is_applied(
+    hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]
+) -> None:
+    hub.add(["tcp", "dns", "dns"])
+    bar = FilterBar(feed)
+    wait(bar.refresh())
+    wait(bar.root._handle_msg({"edit": "dns and udp.dstport == ", "cursor": 23, "turn": 7}))
+    (answer,) = answers
+    assert (answer["turn"], answer["fault"], answer["right"]) == (7, None, False)
+    assert answer["choices"] == [{"text": "53", "kind": "", "meaning": "2 of the newest packets"}]
+    assert feed.where == ""
+
+
+def test_what_is_unfinished_is_not_called_wrong(feed: Feed, answers: list[dict[str, Any]]) -> None:
+    bar = FilterBar(feed)
+    for text, wrong in (("src_prt", False), ("src_prt == 80", True), ("dns and", False), ("tls_sni == 'a", False)):
+        wait(bar.root._handle_msg({"edit": text, "cursor": len(text), "turn": 1}))
+        assert bool(answers[-1]["fault"]) == wrong
+
+
+def test_names_are_offered_while_the_hub_is_away(hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]) -> None:
+    bar = FilterBar(feed)
+    wait(bar.refresh())
+    hub.connected, hub.reason = False, "No hub answers."
+    wait(bar.root._handle_msg({"edit": "protocol == 'TLSv1.3", "cursor": 20, "turn": 1}))
+    assert [choice["text"] for choice in answers[0]["choices"]] == ["'TLSv1.3'"]
+
+
+def test_a_wrong_filter_comes_with_what_was_meant(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"])
+    bar = FilterBar(feed)
+    wait(bar.root._handle_msg({"where": "tcp_port == 1"}))
+    error = bar.root.state["error"]
+    assert (error["position"], error["fix"]) == (0, "tcp.port == 1")
+
+
+def test_a_chosen_time_is_history_and_a_button_leads_back(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    header = Header(feed)
+    wait(feed.choose_range((START_NS, START_NS + 10**9)))
+    wait(header.refresh())
+    assert (header.root.state["history"], header.root.state["reason"]) == (True, HISTORY)
+    wait(header.root._handle_msg({"live": True}))
+    assert (feed.range, header.root.state["history"], header.root.state["reason"]) == (None, False, "")
+
+
+def test_the_ledger_is_asked_for_while_somebody_looks_at_it(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    header = Header(feed)
+    wait(header.refresh())
+    assert (header.root.state["ledger"], "ledger" in hub.asked) == (None, False)
+    wait(header.root._handle_msg({"ledger": True}))
+    assert header.root.state["ledger"]["groups"][-1]["stages"][0]["packets"] == 2
+    hub.add(["tcp"])
+    wait(header.refresh())
+    assert header.root.state["ledger"]["groups"][-1]["stages"][0]["packets"] == 3
+    wait(header.root._handle_msg({"ledger": False}))
+    hub.asked.clear()
+    wait(header.refresh())
+    assert (header.root.state["ledger"], "ledger" in hub.asked) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "by", "throttled", "said"),
+    [
+        (1, "packet", 0, None),
+        (10, "packet", 0, {"text": "sampled, 1 in 10", "factor": 10}),
+        (10, "conversation", 0, {"text": "sampled, 1 in 10 conversations", "factor": 10}),
+        (1, "packet", 5, {"text": "rate limited", "factor": 0}),
+        (4, "packet", 5, {"text": "sampled, 1 in 4; rate limited", "factor": 0}),
+    ],
+)
+def test_traffic_that_is_not_all_there_is_has_a_badge(
+    hub: MemoryHub, feed: Feed, sampling: int, by: str, throttled: int, said: dict[str, Any] | None
+) -> None:
+    hub.run.sampling, hub.run.sampling_by = sampling, by  # type: ignore[assignment]
+    hub.run.counters["throttled"] = throttled
+    header = Header(feed)
+    wait(header.refresh())
+    assert header.root.state["sampled"] == said

@@ -130,36 +130,42 @@ def test_while_the_list_follows_the_newest_rows_come_with_the_tick(hub: MemoryHu
     assert newest() == list(range(1, 11))
 
 
-def test_one_goes_to_a_packet_by_its_number_also_among_matches(
-    hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]
-) -> None:
+def went(view: PacketList) -> tuple[int, bool]:
+    """The row that the browser is sent to, and whether something is said of it."""
+    goal: Any = view.root.state["go"]
+    return goal["row"], bool(goal["note"])
+
+
+def test_one_goes_to_a_packet_by_its_number_also_among_matches(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp", "dns", "tcp", "dns", "arp"])
     view = PacketList(feed)
     wait(view.refresh())
     wait(view.go_to(3))
+    assert went(view) == (3, False)
     wait(feed.filter("dns"))
-    wait(view.go_to(3))
-    wait(view.go_to(99))
     first = feed.extent.first
-    assert [(a["go"], bool(a["note"])) for a in answers] == [(3, False), (first + 1, True), (first, True)]
+    wait(view.go_to(3))
+    assert went(view) == (first + 1, True)
+    wait(view.go_to(99))
+    assert went(view) == (first, True)
+    wait(view.root._handle_msg({"select": 2}))
+    view.paint()
+    assert view.root.state["go"] is None
     wait(feed.filter("number > 1000"))
     with pytest.raises(NotFoundError, match="no packets"):
         wait(view.go_to(1))
 
 
-def test_problems_are_gone_through_in_both_directions_and_round(
-    hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]
-) -> None:
+def test_problems_are_gone_through_in_both_directions_and_round(hub: MemoryHub, feed: Feed) -> None:
     hub.add(
         ["dns", "tcp", "tcp", "dns", "tcp"]
     )  # the same segment again and again: packets 3 and 5 are retransmissions
     view = PacketList(feed)
     wait(view.refresh())
-    for forward in (True, True, True, False, False):
+    expected = [(True, 3, False), (True, 5, False), (True, 3, True), (False, 5, True), (False, 3, False)]
+    for forward, row, says in expected:
         wait(view.next_problem(forward))
-    assert [(a["go"], bool(a["note"])) for a in answers] == [
-        (3, False), (5, False), (3, True), (5, True), (3, False),
-    ]  # fmt: skip
+        assert went(view) == (row, says)
     wait(feed.filter("dns"))
     with pytest.raises(NotFoundError, match="No packet of the list has a problem"):
         wait(view.next_problem())

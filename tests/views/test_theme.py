@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from aishark_panel.views.theme import FAMILIES, VARIABLES, Family, family_of
+from aishark_panel.views.theme import CHOSEN, FAMILIES, VARIABLES, Family, family_of
 from aishark_panel.wire.protocols import PROTOCOLS
 
 LIGHT, DARK = (
-    dict(re.findall(r"--([\w-]+):(#[0-9a-f]{6})", part))
+    dict(re.findall(r"--([\w-]+):(?:var\(--chosen-[\w-]+,)?(#[0-9a-f]{6})", part))
     for part in VARIABLES.split("@media (prefers-color-scheme:dark)")
 )
 
@@ -57,6 +57,12 @@ def test_chart_colours_stand_out_in_both_schemes(family: Family) -> None:
 def test_both_schemes_define_the_same_colours() -> None:
     assert set(DARK) <= set(LIGHT)
     assert set(LIGHT) - set(DARK) == {f"c-{f.key}" for f in FAMILIES}
+
+
+def test_a_chosen_scheme_has_the_colours_that_the_systems_would_have() -> None:
+    light, dark = (dict(re.findall(r"--chosen-([\w-]+):(#[0-9a-f]{6})", part)) for part in CHOSEN.split("}")[:2])
+    assert light == {name: colour for name, colour in LIGHT.items() if not name.startswith("c-")}
+    assert dark == DARK
 
 
 def test_families_name_protocols_that_exist_and_each_only_once() -> None:
