@@ -20,7 +20,7 @@ def numbers_in(hub: EmbeddedHub, session: str) -> list[int]:
     """The numbers in the payloads of the session's packets, in the order of the ring."""
     status, content = call(hub, "GET", f"/api/stream/{session}/export?format=pcap")
     assert status == 200
-    with RawPcapReader(io.BytesIO(content)) as reader:
+    with RawPcapReader(io.BytesIO(content)) as reader:  # type: ignore[arg-type]  # it reads files, too
         return [int.from_bytes(data[42:50], "big") for data, _ in reader]
 
 
