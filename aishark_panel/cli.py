@@ -63,6 +63,11 @@ RingsMemory = Annotated[
 RingsMemoryEach = Annotated[int, typer.Option(help="The same of one person's sessions; default: half of that.", min=0)]
 OidcFile = Annotated[Path | None, typer.Option(help="File (YAML) of the provider where people log in: docs/people.md.")]
 
+Dashboards = Annotated[
+    list[str] | None,
+    typer.Option("--dashboard", help="IP address of a dashboard on another host: it says whose logins it forwards."),
+]
+
 
 def main() -> None:
     """Entry point: run a command, turn our errors into one line and status 2."""
@@ -129,6 +134,7 @@ def hub(
     max_rings_mib: RingsMemory = 0,
     max_rings_mib_each: RingsMemoryEach = 0,
     oidc: OidcFile = None,
+    dashboard: Dashboards = None,
     max_requests_per_second: Annotated[float, typer.Option(help="Most requests of one key.", min=1)] = 500,
     rules: RuleFiles = None,
     builtin_rules: Annotated[bool, typer.Option(help="Watch by the rules that come with aishark, too.")] = True,
@@ -175,6 +181,7 @@ def hub(
         rings_bytes=max_rings_mib * 2**20,
         rings_bytes_each=max_rings_mib_each * 2**20,
         oidc=oidc,
+        dashboards=tuple(dashboard or ()),
         requests_per_s=max_requests_per_second,
         rules=tuple(rules or ()),
         builtin_rules=builtin_rules,

@@ -154,7 +154,7 @@ class OwnPassword(Guarded):
     @operation("Change one's own password; one's other logins end.", body=PasswordChange, status=204)
     async def post(self, *, body: PasswordChange) -> None:
         me = self.person
-        self.hub.accounts.let_try(str(self.request.remote_ip))
+        self.hub.accounts.let_try(self.visitor)
         try:
             await self.hub.accounts.change_own_password(me.name, body.password, body.new_password, me.token_id)
         except NotAuthorizedError as error:
@@ -246,6 +246,7 @@ class UserByName(Guarded):
         if body.disabled is not None:
             accounts.set_disabled(name, body.disabled)
             self.audit("user.disable" if body.disabled else "user.enable", name)
+        self.hub.end_links_of(name)
         account = self.hub.store.account(name)
         assert account is not None
         self.finish(_told(account))

@@ -10,6 +10,7 @@ from aishark_panel.streams.oidc import Provider
 from aishark_panel.streams.people import CAPABILITIES, Capability, People, Person
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.sharing import Sharing
+from aishark_panel.streams.store import Store
 
 __all__ = ["Admission", "OpenSocket"]
 
@@ -22,6 +23,9 @@ CHECK_PERIOD_S: Final = 1.0
 class OpenSocket(Protocol):
     """A connection that stays open, as far as it is needed here."""
 
+    key_hash: bytes
+    """of the key that an agent showed; b"": it came with a token"""
+
     def check(self) -> None:
         """Close it if its peer is not admitted any more."""
 
@@ -29,11 +33,14 @@ class OpenSocket(Protocol):
 class Admission:
     """People by their tokens, guests by their links, and all sockets that are open."""
 
-    def __init__(self, people: People, sharing: Sharing, provider: Provider | None) -> None:
+    def __init__(self, people: People, sharing: Sharing, provider: Provider | None, store: Store) -> None:
         self._people = people
         self._sharing = sharing
         self._provider = provider
+        self._store = store
         self.open_sockets: WeakSet[OpenSocket] = WeakSet()
+        self.good_keys: set[bytes] = set()
+        """hashes of the keys of open sockets that were good as `watch` last looked"""
 
     @property
     def challenge(self) -> str:
@@ -63,8 +70,17 @@ class Admission:
         """As long as the hub runs: end what is open with a token that ended, or on a session not shared any more."""
         while True:
             await asyncio.sleep(CHECK_PERIOD_S)
-            for socket in list(self.open_sockets):
-                try:
-                    socket.check()
-                except Exception:  # one socket's fault is not the others'
-                    log.exception("a connection could not be checked")
+            try:
+                self.check()
+            except Exception:  # the database may be locked for a moment
+                log.exception("open connections could not be checked")
+
+    def check(self) -> None:
+        """End what is open and should not be."""
+        sockets = list(self.open_sockets)
+        self.good_keys = self._store.good_keys({socket.key_hash for socket in sockets if socket.key_hash})
+        for socket in sockets:
+            try:
+                socket.check()
+            except Exception:  # one socket's fault is not the others'
+                log.exception("a connection could not be checked")

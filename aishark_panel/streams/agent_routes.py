@@ -28,6 +28,7 @@ from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.operation import Answer, operation
 from aishark_panel.streams.people import Person, check_name
 from aishark_panel.streams.store import KEY_GRACE_S, RegisteredAgent
+from aishark_panel.streams.store.database import hash_of
 from aishark_panel.wire.frames import MAX_FRAME_BYTES
 from aishark_panel.wire.inquiries import MAX_TRIAL_S, FilterTrial, HostInterfaces
 from aishark_panel.wire.messages import (
@@ -95,11 +96,12 @@ class AgentSocket(GuardedSocket):
         self._registered = agent = self.hub.store.agent_of_key(self.bearer())
         if agent is None:
             return super().identify()
+        self.key_hash = hash_of(self.bearer())
         return Person(name=agent.owner, capabilities=frozenset(("capture",)))
 
     def check(self) -> None:
         """As for all sockets; and a key that another took the place of ends its connection with its time of grace."""
-        if self._registered and self.ws_connection and self.hub.store.agent_of_key(self.bearer()) is None:
+        if self.key_hash and self.ws_connection and self.key_hash not in self.hub.admission.good_keys:
             self.refuse("the key of this agent was replaced by another")
         super().check()
 
@@ -212,6 +214,8 @@ class AgentSocket(GuardedSocket):
         self.refuse(reason)
 
     def refuse(self, reason: str) -> None:
+        if self._refused:
+            return
         self._dismissed = True
         self._moved.set()
         log.warning("agent %s refused: %s", self.run.hello.agent if self.run else self.request.remote_ip, reason)

@@ -112,6 +112,11 @@ class Agents:
         before = self._links.get(agent_id)
         if before and before.owner != owner:
             raise ConflictError("this run is known here as another's; start the agent anew")
+        twin = next((k for k in self._links.values() if k.hello.run == hello.run and k.id != agent_id), None)
+        if twin and (twin.connected or (registered and twin.id != twin.hello.run)):
+            raise ConflictError(
+                f"this run is agent {twin.hello.agent}'s; an agent whose spool was copied has to begin one of its own"
+            )
         same_run = before is not None and before.hello.run == hello.run
         if before and before.connected:
             if same_run:

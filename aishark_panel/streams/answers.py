@@ -185,6 +185,7 @@ class StatsAnswer(Answer):
     cleared: int
     conversations: int
     conversations_forgotten: int
+    forgotten_agents: int
     late_in_rollup: int
     late: int
     lost: int

@@ -105,10 +105,11 @@ class ClientSocket(GuardedSocket):
                 await self.hub.delete(session_id, self.person)
                 return {}, b""
             case "recordings":
-                return {"recordings": self.hub.recorder.recordings(self.hub.session(session_id, self.person))}, b""
+                session = self.hub.session(session_id, self.person)
+                return {"recordings": self.hub.recorder.recordings(session, self.person)}, b""
             case "record_start":
                 options = RecordingOptions.parse(params.get("options", {}))
-                return self.hub.recorder.start(self.hub.session(session_id, self.person), options), b""
+                return await self.hub.recorder.start(self.hub.session(session_id, self.person), options), b""
             case "record_stop":
                 recording_id = str(params.get("recording", ""))
                 return await self.hub.recorder.stop(self.hub.session(session_id, self.person), recording_id), b""

@@ -12,6 +12,8 @@ from typing import Any, Final
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerConnectionDelegate
 
+from aishark_panel.streams.addresses import network_of
+
 __all__ = ["BODY_S", "HEAD_S", "MAX_STRANGERS_EACH", "Door", "HubServer"]
 
 HEAD_S: Final = 20.0
@@ -77,7 +79,7 @@ class HubServer(HTTPServer):
         return server
 
     def handle_stream(self, stream: Any, address: Any) -> None:
-        if self.door.enter(stream, address[0]):
+        if self.door.enter(stream, network_of(str(address[0]))):
             super().handle_stream(stream, address)
         else:
             stream.close()

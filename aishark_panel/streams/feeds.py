@@ -156,6 +156,8 @@ class Feeds:
         self._feeds: dict[Wanted, Feed] = {}
         self._open: list[Offered] = []
         self._gone = Offered()
+        self.seats = 0
+        """subscribers that are there, or about to be"""
 
     async def join(self, session: "Session", wanted: Wanted, executor: Executor) -> Feed:
         """The feed of those who want that; call `leave` in the end. Raises ExpressionError."""

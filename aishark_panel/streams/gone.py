@@ -66,6 +66,12 @@ class GoneRuns:
         for key in list(self._runs)[:-MAX_GONE_RUNS]:
             del self._runs[key]
 
+    def settle(self, session_id: str) -> None:
+        """Nothing of that session changes any more: keep of its runs what is needed, and not all that they said."""
+        for (of_session, run_id), run in self._runs.items():
+            if of_session == session_id:
+                self._runs[of_session, run_id] = _in_short(of_session, run_id, run)
+
     def of(self, run_id: str) -> list[AgentRun | GoneRun]:
         """What deleted sessions had of a run."""
         return [run for (_, known), run in self._runs.items() if known == run_id]
@@ -74,10 +80,7 @@ class GoneRuns:
         """Keep them. Writes to the disk; where that fails the log says so."""
         if self._path is None:
             return
-        gone = [
-            GoneRun(session=session_id, run=run_id, received=run.received, had=run.had)
-            for (session_id, run_id), run in list(self._runs.items())
-        ]
+        gone = [_in_short(session_id, run_id, run) for (session_id, run_id), run in list(self._runs.items())]
         part = self._path.with_suffix(".part")
         try:
             fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -90,3 +93,7 @@ class GoneRuns:
             sync_folder(self._path.parent)
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, error.strerror)
+
+
+def _in_short(session_id: str, run_id: str, run: AgentRun | GoneRun) -> GoneRun:
+    return GoneRun(session=session_id, run=run_id, received=run.received, had=run.had)

@@ -98,13 +98,19 @@ class Guarded(RequestHandler):
 
     def failure(self, message: str) -> AisharkError:
         """The error for who did not prove to be anybody; another one for who tries that too often."""
-        if self.hub.failures.wait_s(str(self.request.remote_ip), time.monotonic()):
+        if self.hub.failures.wait_s(self.visitor, time.monotonic()):
             return TooManyRequestsError("Too many requests with wrong tokens come from this address.")
         return NotAuthorizedError(message)
 
     @property
     def method(self) -> str:
         return self.request.method or ""
+
+    @property
+    def visitor(self) -> str:
+        """What who is not known yet is counted by."""
+        forwarded_for = self.request.headers.get("X-Forwarded-For", "")
+        return self.hub.addresses.visitor(str(self.request.remote_ip), forwarded_for)
 
     def identify(self) -> Person | None:
         """Who sends the request, by its token; None if it is nobody's."""
@@ -206,7 +212,7 @@ class Open(Guarded):
         if not self.request.body:
             raise self.failure("Nothing is said here: name what lets you in, as docs/protocol.md has it.")
         if self.is_guess:
-            self.hub.accounts.let_try(str(self.request.remote_ip))
+            self.hub.accounts.let_try(self.visitor)
         self.bound_body()
         return None
 
@@ -220,7 +226,9 @@ class GuardedSocket(WebSocketHandler, Guarded):
 
     kind: ClassVar[str]
     """what its places, and refusals, are counted as"""
+    key_hash = b""
     _has_place = False
+    _refused = False
 
     def take_place(self) -> bool:
         """Whether there is room for one more of its kind, of this person; if not it is refused."""
@@ -250,7 +258,7 @@ class GuardedSocket(WebSocketHandler, Guarded):
 
     def check(self) -> None:
         """Close the connection if it is open and its peer is not admitted any more."""
-        if self.ws_connection is not None:
+        if self.ws_connection is not None and not self._refused:
             self.require_admission()
 
     async def get(self, *path: Any, **_: Any) -> None:
@@ -298,7 +306,10 @@ class GuardedSocket(WebSocketHandler, Guarded):
         return False
 
     def refuse(self, reason: str) -> None:
-        """Close with a reason (RFC 6455 allows 123 bytes of it), and count it."""
+        """Close with a reason (RFC 6455 allows 123 bytes of it), and count it: the first, if there are several."""
+        if self._refused:
+            return  # the peer takes its time to close as well
+        self._refused = True
         self.hub.refusals[self.kind] += 1
         self.close(1008, reason.encode()[:123].decode("utf-8", "ignore"))
 

@@ -21,6 +21,8 @@ Reason = dict[str, str]
 def health(hub: Hub, person: Person, disks: list[Reason]) -> dict[str, Any]:
     """What `GET /api/health` answers to who has a token; `disks` are the reasons of `disk_reasons`."""
     sessions = [hub.session(line["id"], person) for line in hub.sessions(person)]
+    if not person.may("admin"):  # where the hub keeps its files is not everybody's
+        disks = [{**reason, "name": ""} for reason in disks]
     reasons = [*disks, *(reason for session in sessions for reason in _session_reasons(session))]
     return {
         "state": "troubled" if reasons else "good",
@@ -55,6 +57,8 @@ def disk_reasons(places: list[Path]) -> list[Reason]:
 def _session_reasons(session: Session) -> Iterator[Reason]:
     if session.recovering or session.preparing:
         yield _reason("session", session.name, session.recovering or session.preparing)
+    if session.trouble:
+        yield _reason("session", session.name, f"{session.trouble} The hub's log says why.")
     journal = session.journal() if session.journal else None
     if journal and (journal.problem or journal.behind):
         yield _reason("journal", session.name, journal.problem or "The disk is slower than the agents; they wait.")

@@ -22,6 +22,7 @@ from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect import warm_up
 from aishark_panel.errors import ConfigError, ForbiddenError, NotFoundError
 from aishark_panel.streams.accounts import Accounts
+from aishark_panel.streams.addresses import Addresses
 from aishark_panel.streams.admission import Admission
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Agents, Link, Socket
@@ -41,10 +42,11 @@ from aishark_panel.streams.ringshares import RingShares
 from aishark_panel.streams.session import DEFAULT_RING_BYTES, Session
 from aishark_panel.streams.sharing import Sharing
 from aishark_panel.streams.store import KeptSession, RegisteredAgent, Store
+from aishark_panel.streams.tickets import Ticket, Tickets
 from aishark_panel.streams.uploads import DEFAULT_MAX_UPLOAD_BYTES, Uploads
 from aishark_panel.wire.messages import Hello
 
-__all__ = ["DEFAULT_REQUESTS_PER_S", "Hub", "Ticket"]
+__all__ = ["DEFAULT_REQUESTS_PER_S", "Hub"]
 
 log = logging.getLogger(__name__)
 
@@ -65,24 +67,11 @@ _BURST_S: Final = 2.0
 _FAILURES_PER_S: Final = 50
 """Wrong tokens from one address; each costs a signature check."""
 _MAX_FAILURES: Final = 1_000
-_TICKET_LIFE_S: Final = 60.0
 SETTLE_S: Final = 5.0
 """How long an agent that is given another session waits at most until the one before is safe."""
 _SETTLE_STEP_S: Final = 0.02
 _RATE_PERIOD_S: Final = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """Right to fetch one export once, within a minute, with no other credential (for a browser's download)."""
-
-    session: str
-    format: str
-    where: str
-    follow: bool
-    expires_s: float
-    person: Person
-    """who asked for it"""
+_STATE_PERIOD_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -114,6 +103,7 @@ class Hub:
         journal: Journal | None = None,
         provider: Provider | None = None,
         ring_shares: RingShares | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
         """`recordings` is the folder they go to, default_folder() if None, and holds at most `recordings_bytes` (None:
         what the disk has); uploads wait in a folder beside it.
@@ -121,20 +111,22 @@ class Hub:
         `journal` is where sessions are kept over restarts; None: nowhere. It is closed with the hub.
 
         Each session is watched by `rules`; `webhook` is told of their alerts. `provider` is where people may log in,
-        `ring_shares` what their sessions may take of the memory; None: as the machine allows.
+        `ring_shares` what their sessions may take of the memory; None: as the machine allows. `addresses` know whom to
+        believe where requests come from.
         """
+        self.addresses = addresses or Addresses()
         self._ring_shares = ring_shares or RingShares.of_machine(ring_bytes)
         self._ring_bytes = ring_bytes
         self._rules = rules
         self._webhook = webhook
         self._live: dict[str, _Live] = {}
-        self._tickets: dict[str, Ticket] = {}
+        self._tickets = Tickets()
         self.store = store or Store()
         self.people = People(token, self.store)
         self.accounts = Accounts(self.store, self.people)
         self.sharing = Sharing(self.store, time.time())
         self.provider = provider
-        self.admission = Admission(self.people, self.sharing, provider)
+        self.admission = Admission(self.people, self.sharing, provider, self.store)
         self.requests = RateLimit(requests_per_s, _BURST_S * requests_per_s)
         """by whoever asks"""
         self.failures = RateLimit(_FAILURES_PER_S, _MAX_FAILURES)
@@ -185,6 +177,7 @@ class Hub:
             asyncio.create_task(self._tick(), name="rates"),
             asyncio.create_task(self._tick_alerts(), name="alerts"),
             asyncio.create_task(self.admission.watch(), name="admission"),
+            asyncio.create_task(self._keep_state(), name="state"),
             asyncio.create_task(self._warm_up(), name="warm up"),
             asyncio.create_task(self._recover(), name="recover"),
         ]
@@ -295,13 +288,22 @@ class Hub:
                 live.session.mark_rate(time.monotonic())
             await asyncio.sleep(_RATE_PERIOD_S)
 
+    async def _keep_state(self) -> None:
+        """Have the disk keep what the store was told; nobody on the event loop waits for that."""
+        while True:
+            await asyncio.sleep(_STATE_PERIOD_S)
+            await asyncio.get_running_loop().run_in_executor(self.disk_pool, self.store.make_safe)
+
     async def _tick_alerts(self) -> None:
         """Let the rules know that time goes on, and hand what they found to the webhook."""
         loop = asyncio.get_running_loop()
         while True:
             for live in list(self._live.values()):
                 alerts = live.session.alerts
-                await loop.run_in_executor(self.ingest_pool, live.session.tick_alerts, time.monotonic())
+                try:
+                    await loop.run_in_executor(self.ingest_pool, live.session.tick_alerts, time.monotonic())
+                except Exception:  # one session's fault is not the others'
+                    live.session.note_trouble("Its alert rules failed.")
                 for news in alerts.take_news():
                     if self._webhook:
                         session = {"id": live.session.id, "name": live.session.name}
@@ -448,17 +450,29 @@ class Hub:
         live.session.wanted, live.session.deleted = False, True
         del self._live[session_id]
         self.agents.release(live.session)
-        self._gone.add(session_id, live.session.runs.values())
+        self._gone.add(session_id, list(live.session.runs.values()))
         await self.recorder.forget(live.session)
         await live.ingest.close()
         self._read_back(live.session)
-        for run in live.session.runs.values():
+        for run in list(live.session.runs.values()):
             run.arrived -= run.withdraw_refused()
+        self._gone.settle(session_id)
         if live.ingest.journal:
-            await asyncio.get_running_loop().run_in_executor(self.disk_pool, self._gone.save)
-            live.ingest.journal.forget()
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self.disk_pool, self._gone.save)
+            await loop.run_in_executor(self.disk_pool, live.ingest.journal.forget)
         self.store.delete_session(live.session.id)
         self.sharing.forget(live.session.id)
+
+    def end_links_of(self, name: str) -> None:
+        """A person may do less now: links that they could not make any more end."""
+        rights = self.people.rights_of(name, time.time())
+
+        def may_keep(session_id: str) -> bool:
+            live = self._live.get(session_id)
+            return "admin" in rights or ("capture" in rights and live is not None and live.session.owner == name)
+
+        self.sharing.end_links_of(name, may_keep)
 
     def upload_target(self, name: str, session_id: str | None, person: Person) -> Ingest:
         """The writer of the session an upload goes to: that of the id, or (None) a new one of that name."""
@@ -470,16 +484,11 @@ class Hub:
     ) -> str:
         """A one-use ticket for an export; NotFoundError if the session is gone."""
         self._find(session_id, person)
-        now_s = time.monotonic()
-        self._tickets = {k: t for k, t in self._tickets.items() if t.expires_s > now_s}
-        ticket = secrets.token_urlsafe(24)
-        self._tickets[ticket] = Ticket(session_id, export_format, where, follow, now_s + _TICKET_LIFE_S, person)
-        return ticket
+        return self._tickets.issue(Ticket(session_id, export_format, where, follow, person))
 
     def redeem_ticket(self, ticket: str) -> Ticket | None:
         """The ticket's right, once; None if it is unknown, used or too old."""
-        found = self._tickets.pop(ticket, None)
-        return found if found and found.expires_s > time.monotonic() else None
+        return self._tickets.redeem(ticket)
 
 
 def _book_lost(session: Session, run: AgentRun, packets: int) -> None:

@@ -191,8 +191,11 @@ class Ingest:
                     _settle(future, error)
                 del self._commands[0]
             batches, self._batches = self._batches, []
-            if batches or self.session.merge.rows:
-                self._answer(batches, await loop.run_in_executor(self._executor, self._take, batches))
+            try:
+                if batches or self.session.merge.rows:
+                    self._answer(batches, await loop.run_in_executor(self._executor, self._take, batches))
+            except Exception:  # the session's next batches must find their writer
+                self.session.note_trouble("Agents were not told what became of their batches.")
             if self.session.merge.rows and self._timer is None:  # they go on though nothing else comes
                 self._timer = loop.call_later(_RELEASE_S, self._look_again)
 
@@ -233,9 +236,12 @@ class Ingest:
                 outcome.refused[peer] = f"batch {batch.sequence} could not be ingested; see the hub's log"
                 self._reject(queued, "failed", outcome)
             run.unqueued += batch.rows if is_new else 0
-        self._release()
-        if self.journal:
-            self.journal.mark()
+        try:
+            self._release()
+            if self.journal:
+                self.journal.mark()
+        except Exception:
+            self.session.note_trouble("The journal was not told how far the packets are safe.")
         return outcome
 
     def _release(self) -> None:

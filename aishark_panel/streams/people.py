@@ -157,6 +157,16 @@ class People:
         self._revoked.add(token_id)
         return issued
 
+    def rights_of(self, name: str, now_s: float) -> frozenset[str]:
+        """What a person may do by an account or a token that is good; nothing, if neither is."""
+        if name == OWNER.name:
+            return OWNER.capabilities
+        account = self._store.account(name)
+        if name in self._disabled:
+            return frozenset()
+        tokens = [token.capabilities for token in self._store.tokens(int(now_s)) if token.person == name]
+        return frozenset(c for each in [*tokens, account.capabilities if account else ()] for c in each)
+
     def access_token(self, login: Login, account: Account, now_s: float) -> tuple[str, int]:
         """A token for the requests of a login, and when that ends (Unix time)."""
         expires_s = min(int(now_s) + ACCESS_LIFE_S, login.expires_s)

@@ -109,6 +109,7 @@ class TokenById(Guarded):
     @operation("Take a token back: what is open with it ends.", status=204)
     def delete(self, token_id: str) -> None:
         issued = self.hub.people.revoke(token_id, time.time())
+        self.hub.end_links_of(issued.person)
         self.audit("token.revoke", token_id, person=issued.person)
         self.set_status(204)
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from aishark_panel.errors import AisharkError, ConfigError, NotFoundError
 from aishark_panel.streams.diskroom import DiskRoom
 from aishark_panel.streams.manifest import Manifest, read_manifests
 from aishark_panel.streams.partfile import make_folder
-from aishark_panel.streams.people import OWNER
+from aishark_panel.streams.people import OWNER, Person
 from aishark_panel.streams.recording import Recording, RecordingOptions
 from aishark_panel.streams.session import Session
 
@@ -76,6 +77,8 @@ class Recorder:
         self._room = DiskRoom(folder, limit_bytes, self._forget_file)
         self._followed: dict[str, _Followed] = {}
         self._closing = False
+        self._starting: list[str] = []
+        """owners of the sessions of recordings that are being made"""
         self._begun_ns = 0
         """when the newest was begun; each in a millisecond of its own, as its files and manifest are named by that"""
         self.are_back = asyncio.Event()
@@ -85,7 +88,9 @@ class Recorder:
         """Bring back the recordings that the hub before had of these sessions (by id); those that ran go on."""
         loop = asyncio.get_running_loop()
         try:
-            manifests = read_manifests(self.folder, self._journal) if self._journal else []
+            manifests: list[Manifest] = []
+            if self._journal:
+                manifests = await loop.run_in_executor(self._executor, read_manifests, self.folder, self._journal)
             for manifest in manifests:
                 if session := sessions.get(manifest.session):
                     recording = await loop.run_in_executor(self._executor, self._resumed, manifest, session)
@@ -93,7 +98,7 @@ class Recorder:
                         self._follow_it(recording)
                 else:
                     with contextlib.suppress(OSError):
-                        manifest.remove(self.folder)
+                        await loop.run_in_executor(self._executor, manifest.remove, self.folder)
         finally:
             self.are_back.set()
 
@@ -116,20 +121,40 @@ class Recorder:
         for followed in self._of(session):
             followed.recording.turn_back(session.ring.end)
 
-    def start(self, session: Session, options: RecordingOptions) -> dict[str, Any]:
-        """Begin to record a session; its status. Raises ConfigError or ExpressionError."""
-        owners = [f.recording.session.owner for f in self._followed.values() if not f.ended]
+    async def start(self, session: Session, options: RecordingOptions) -> dict[str, Any]:
+        """Begin to record a session; its status. Raises ConfigError or ExpressionError, NotFoundError if the session is
+        deleted meanwhile."""
+        self._starting.append(session.owner)
+        try:
+            self._require_room(session)
+            self._begun_ns = max(time.time_ns(), self._begun_ns + 10**6)
+            make = partial(self._made, session, options, self._begun_ns)
+            recording = await asyncio.get_running_loop().run_in_executor(self._executor, make)
+        finally:
+            self._starting.remove(session.owner)
+        if session.deleted or self._closing:
+            await asyncio.get_running_loop().run_in_executor(self._executor, recording.forget)
+            raise NotFoundError("the session was deleted meanwhile")
+        self._follow_it(recording)
+        await self._forget_old(session)
+        return recording.status()
+
+    def _require_room(self, session: Session) -> None:
+        """ConfigError where another recording, which is among those that start, would be one too many."""
+        owners = [f.recording.session.owner for f in self._followed.values() if not f.ended] + self._starting[:-1]
         if len(owners) >= MAX_RUNNING:
             raise ConfigError(f"this hub makes {MAX_RUNNING} recordings at once, its most; stop one first")
         if session.owner != OWNER.name and owners.count(session.owner) >= MAX_RUNNING_EACH:
             raise ConfigError(
                 f"{session.owner} has {MAX_RUNNING_EACH} recordings, the most of one person; stop one first"
             )
+
+    def _made(self, session: Session, options: RecordingOptions, now_ns: int) -> Recording:
+        """On a thread for the disk, which may be slow, as expressions may be: a recording that has yet to begin."""
         make_folder(self.folder)
-        self._begun_ns = max(time.time_ns(), self._begun_ns + 10**6)
         recording = Recording(
             *(secrets.token_hex(6), session, options, self.folder),
-            now_ns=self._begun_ns,
+            now_ns=now_ns,
             room=self._room,
             journal=self._journal,
         )
@@ -137,9 +162,7 @@ class Recorder:
             recording.save()
         except OSError as error:
             raise ConfigError(f"The hub cannot record: {self.folder} takes nothing ({error.strerror}).") from error
-        self._follow_it(recording)
-        self._forget_old(session)
-        return recording.status()
+        return recording
 
     async def stop(self, session: Session, recording_id: str) -> dict[str, Any]:
         """End a recording once it has written what the ring holds now; its last status. Raises NotFoundError."""
@@ -151,15 +174,17 @@ class Recorder:
             await asyncio.wait([followed.task])
         return followed.recording.status()
 
-    def recordings(self, session: Session) -> list[dict[str, Any]]:
-        """The status of each recording of a session, oldest first."""
-        return [f.recording.status() for f in self._of(session)]
+    def recordings(self, session: Session, person: Person) -> list[dict[str, Any]]:
+        """The status of each recording of a session, oldest first. Where the hub keeps its files is told to those whose
+        session it is."""
+        hidden = {} if person.sees(session.owner) else {"folder": ""}
+        return [f.recording.status() | hidden for f in self._of(session)]
 
     async def forget(self, session: Session) -> None:
         """End all recordings of a session that is deleted; their files stay."""
         for followed in self._of(session):
             await self.stop(session, followed.recording.id)
-            self._forget(followed.recording)
+            await self._forget(followed.recording)
 
     async def close(self) -> None:
         """End all recordings. Those of sessions that outlive the hub go on with the next one."""
@@ -179,15 +204,16 @@ class Recorder:
     def _of(self, session: Session) -> list[_Followed]:
         return [f for f in self._followed.values() if f.recording.session is session]
 
-    def _forget_old(self, session: Session) -> None:
+    async def _forget_old(self, session: Session) -> None:
         ended = [f.recording for f in self._of(session) if f.ended]
         for recording in ended[: max(0, len(self._of(session)) - MAX_LISTED)]:
-            self._forget(recording)
+            await self._forget(recording)
 
-    def _forget(self, recording: Recording) -> None:
-        del self._followed[recording.id]
+    async def _forget(self, recording: Recording) -> None:
+        if self._followed.pop(recording.id, None) is None:
+            return  # another start, or the session's end, did it meanwhile
         recording.session.recordings.remove(recording)
-        recording.forget()
+        await asyncio.get_running_loop().run_in_executor(self._executor, recording.forget)
 
     def _forget_file(self, name: str) -> None:
         """On a thread for the disk: a file made room for newer ones."""

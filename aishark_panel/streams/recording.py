@@ -438,7 +438,7 @@ class Recording:
         self._explain(error, "The recording waits")
 
     def _explain(self, error: OSError, what: str) -> None:
-        self.reason = f"{what}: {self._folder} takes no more ({error.strerror or error}). Capture goes on."
+        self.reason = f"{what}: the disk takes no more ({error.strerror or error}). Capture goes on."
 
     def _remove_oldest(self) -> None:
         while self.options.max_files and len(self._finished) > self.options.max_files:

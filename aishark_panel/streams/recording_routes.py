@@ -17,7 +17,8 @@ class Recordings(Guarded):
 
     @operation("The recordings of a session.", answer=RecordingsAnswer)
     def get(self, session_id: str) -> None:
-        self.finish({"recordings": self.hub.recorder.recordings(self.hub.session(session_id, self.person))})
+        session = self.hub.session(session_id, self.person)
+        self.finish({"recordings": self.hub.recorder.recordings(session, self.person)})
 
     @operation(
         "Write a session's packets into files, as they arrive.",
@@ -26,8 +27,8 @@ class Recordings(Guarded):
         status=201,
         errors=(409,),
     )
-    def post(self, session_id: str, *, body: RecordingOptions) -> None:
-        status = self.hub.recorder.start(self.hub.session(session_id, self.person), body)
+    async def post(self, session_id: str, *, body: RecordingOptions) -> None:
+        status = await self.hub.recorder.start(self.hub.session(session_id, self.person), body)
         self.audit("recording.start", session_id, **msgspec.to_builtins(body))
         self.set_status(201)
         self.finish(status)

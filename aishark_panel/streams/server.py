@@ -17,6 +17,7 @@ from aishark_panel.alerts.notify import Webhook
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
+from aishark_panel.streams.addresses import Addresses
 from aishark_panel.streams.bodies import MAX_HEARD_BYTES, BodyLimit
 from aishark_panel.streams.door import HubServer
 from aishark_panel.streams.hub import DEFAULT_REQUESTS_PER_S, Hub
@@ -63,6 +64,8 @@ class HubConfig:
     """most memory of all sessions' rings, and of one person's; 0: as the machine allows"""
     oidc: Path | None = None
     """file that says at which provider people may log in (streams/oidc_config.py); None: at none"""
+    dashboards: tuple[str, ...] = ()
+    """addresses of dashboards on other hosts, which say whose logins they forward"""
     requests_per_s: float = DEFAULT_REQUESTS_PER_S
     """most requests of one key a second"""
     rules: tuple[str, ...] = ()
@@ -89,6 +92,7 @@ async def serve_hub(config: HubConfig) -> None:
     """
     tls = server_tls(config.tls_cert, config.tls_key)
     rules = load_rules(config.rules, builtin=config.builtin_rules)
+    addresses = Addresses(config.dashboards)
     webhook = Webhook(config.webhook) if config.webhook else None
     provider = Provider(load_oidc(config.oidc, os.environ)) if config.oidc else None
     if not is_loopback(config.host) and not (tls or config.insecure):
@@ -118,6 +122,7 @@ async def serve_hub(config: HubConfig) -> None:
         webhook=webhook,
         journal=Journal(config.journal, limit_bytes=config.journal_bytes) if config.journal else None,
         provider=provider,
+        addresses=addresses,
         ring_shares=RingShares.of_machine(config.ring_bytes, config.rings_bytes, config.rings_bytes_each),
     )
     hub.start()

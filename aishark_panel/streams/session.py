@@ -5,10 +5,9 @@ time; all else may be called from other threads while it runs.
 """
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.feeds import Feeds
+from aishark_panel.streams.interfaces import Interfaces, characters_of
 from aishark_panel.streams.manifest import Recorded
 from aishark_panel.streams.matches import Matches
 from aishark_panel.streams.merge import MAX_WAITING_BYTES, WINDOW_NS, Merge, Piece
@@ -30,14 +30,16 @@ from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Hello, InterfaceInfo
 from aishark_panel.wire.packets import Interface
-from aishark_panel.wire.pcapheaders import CaptureInterface, InterfaceCounters
+from aishark_panel.wire.pcapheaders import CaptureInterface
 
 __all__ = ["DEFAULT_RING_BYTES", "JournalState", "Session", "SessionState"]
 
 log = logging.getLogger(__name__)
 
 DEFAULT_RING_BYTES: Final = 512 * 2**20
-MAX_INTERFACES: Final = 4_096
+MAX_GONE_RUNS: Final = 100
+MAX_GONE_CHARACTERS: Final = 2**22
+"""Runs that are remembered after they left, and what they say of their interfaces."""
 MAX_GAPS: Final = 1_000
 """The newest are remembered."""
 _RATE_SPAN_S: Final = 2.0
@@ -82,15 +84,19 @@ class Session:
         self.holding = False
         """whether packets of live agents wait in `merge` before they go on; if not, it is empty"""
         self.failed = 0
-        """packets that could not be dissected: a defect of the hub"""
+        """packets that could not be dissected or merged: a defect of the hub"""
+        self.trouble = ""
+        """what else such a defect did, in words; '' as long as none showed"""
         self.rollups = Rollups()
         self.matches = Matches()
         self.feeds = Feeds()
         self.alerts = AlertLog(rules)
-        self.interfaces: list[Interface] = []
-        self.capture_interfaces: list[CaptureInterface] = []
-        """what capture files say of each of `interfaces`"""
+        self._interfaces = Interfaces()
+        self.interfaces: list[Interface] = self._interfaces.known
         self.runs: dict[str, AgentRun] = {}
+        """by their ids; agents come on the event loop, and those of a journal on the ingest worker: go over a copy"""
+        self.forgotten_runs = 0
+        """that left, and had to make room for newer ones"""
         self.deleted = False
         """whether it is gone from the hub; who still reads it ends"""
         self.preparing = ""
@@ -113,7 +119,6 @@ class Session:
         self.first_ts = 0
         self.last_ts = 0
         """packet time of the first and of the newest packet, ns; 0 before the first"""
-        self._interfaces_lock = threading.Lock()
         self._rate_marks: deque[tuple[float, int, int]] = deque(maxlen=64)
 
     @property
@@ -131,7 +136,7 @@ class Session:
         return self.ring.dissector.conversations
 
     def attach(self, hello: Hello) -> AgentRun:
-        """Register an agent's run, or find it again after a reconnection; ProtocolError beyond MAX_INTERFACES."""
+        """Register an agent's run, or find it again after a reconnection; ProtocolError beyond `interfaces`' bounds."""
         run = self.runs.setdefault(hello.run, AgentRun(hello))
         run.is_new_life |= hello.down_until_ns != run.hello.down_until_ns
         run.hello = hello
@@ -152,7 +157,7 @@ class Session:
             return Gap(what="agent", agent=hello.agent, start_ns=hello.down_since_ns, end_ns=hello.down_until_ns)
         what: Literal["agent", "connection"] = "connection"
         if not left_ns:
-            before = [r for r in self.runs.values() if r.left_ns and r.hello.agent == run.hello.agent]
+            before = [r for r in list(self.runs.values()) if r.left_ns and r.hello.agent == run.hello.agent]
             left_ns, what = max((r.left_ns for r in before), default=0), "agent"
             for other in before:
                 other.left_ns = 0
@@ -162,56 +167,31 @@ class Session:
 
     def set_interfaces(self, run: AgentRun, interfaces: tuple[InterfaceInfo, ...]) -> None:
         """The agent's interfaces changed; frames that follow refer to the new list."""
-        run.iface_codes, run.link_types = self.register_interfaces(run.hello, interfaces)
+        run.iface_codes, run.link_types = self._interfaces.register(run.hello, interfaces)
         run.interfaces = interfaces
 
     def register_interfaces(
         self, hello: Hello, infos: tuple[InterfaceInfo, ...]
     ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
         """Codes and link types of an agent's interfaces; those not seen before get a code."""
-        codes = np.zeros(len(infos), np.uint16)
-        with self._interfaces_lock:
-            for i, info in enumerate(infos):
-                interface = Interface(hello.agent, info.name, info.link_type)
-                if interface not in self.interfaces:
-                    if len(self.interfaces) >= MAX_INTERFACES:
-                        raise ProtocolError(f"a session has at most {MAX_INTERFACES} interfaces")
-                    self.capture_interfaces.append(
-                        CaptureInterface(
-                            link_type=info.link_type,
-                            name=f"{hello.agent}/{info.name}",
-                            snaplen=info.snaplen,
-                            filter=info.filter,
-                            os=hello.os,
-                        )
-                    )
-                    self.interfaces.append(interface)
-                codes[i] = self.interfaces.index(interface)
-        return codes, np.array([i.link_type for i in infos], np.int32)
+        return self._interfaces.register(hello, infos)
 
     def described_interfaces(self) -> list[CaptureInterface]:
-        """What capture files say of each of `interfaces`, with what kernels have counted there so far.
+        """What capture files say of each of `interfaces`."""
+        return self._interfaces.described(list(self.runs.values()))
 
-        An agent tells the sums over its interfaces, so those of an agent with several stay without counters.
-        """
-        described = list(self.capture_interfaces)
-        for run in list(self.runs.values()):
-            if "kernel_dropped" in run.counters and len(run.iface_codes) == 1:
-                code = int(run.iface_codes[0])
-                before = described[code].counters or InterfaceCounters(accepted=0, dropped_by_system=0)
-                counters = InterfaceCounters(
-                    accepted=(before.accepted or 0) + run.counters.get("matched", 0),
-                    dropped_by_system=(before.dropped_by_system or 0) + run.counters["kernel_dropped"],
-                )
-                described[code] = replace(described[code], counters=counters)
-        return described
-
-    def _forget_old_runs(self, keep: int = 100) -> None:
-        gone = [key for key, run in self.runs.items() if not run.connected]
-        gone.sort(key=lambda key: self.runs[key].left_ns)  # those that ended first: who is away may come back
-        for key in gone[: max(0, len(gone) - keep)]:
-            del self.runs[key]
-            self.merge.forget(key)
+    def _forget_old_runs(self) -> None:
+        gone = [run for run in list(self.runs.values()) if not run.connected]
+        gone.sort(key=lambda run: run.left_ns)  # those that ended first: who is away may come back
+        characters = [characters_of(run.hello, run.interfaces) for run in gone]
+        most = sum(characters)
+        for count, (run, its) in enumerate(zip(gone, characters, strict=True)):
+            if len(gone) - count <= MAX_GONE_RUNS and most <= MAX_GONE_CHARACTERS:
+                break
+            most -= its
+            self.forgotten_runs += 1
+            del self.runs[run.hello.run]
+            self.merge.forget(run.hello.run)
 
     def ingest(
         self,
@@ -239,11 +219,30 @@ class Session:
             raise ProtocolError("a batch names an interface that was not declared")
         self._take(run, piece, self._roll_up, arrived_ns)
 
+    def note_trouble(self, what: str) -> None:
+        """In the handler of an exception that nobody expected: say what it did, and why once in the log."""
+        if self.trouble != what:
+            self.trouble = what
+            log.exception("session %s: %s", self.name, what)
+
     def release(self, now_ns: int) -> int | None:
         """Let packets go on that have waited for those of other agents for long enough; returns up to which key they
         went, None if nothing changed."""
         if not self.holding:
             return None
+        try:
+            return self._release(now_ns)
+        except Exception:
+            self._lose_waiting()
+            return _END_OF_TIME
+
+    def _lose_waiting(self) -> None:
+        """In the handler of an exception: what waits cannot be merged."""
+        self.note_trouble("Packets of several agents could not be merged; those that waited are lost.")
+        self.failed += self.merge.rows
+        self.merge.clear()
+
+    def _release(self, now_ns: int) -> int | None:
         self.holding = self._is_merging
         until_ns = now_ns - WINDOW_NS
         if not self.holding or self.merge.is_ahead_of(now_ns):  # nobody waits for a clock that was set back
@@ -285,9 +284,7 @@ class Session:
         try:
             pieces = self.merge.take(until_ns)
         except Exception:
-            log.exception("packets of session %s cannot be merged; those that waited are lost", self.name)
-            self.failed += self.merge.rows
-            self.merge.clear()
+            self._lose_waiting()
             return
         for piece in pieces:
             end = self.ring.end
@@ -295,7 +292,7 @@ class Session:
                 self._store(piece, see)
             except Exception:
                 # What is in it was checked as it came in; whose it is cannot be told any more.
-                log.exception("packets of session %s failed", self.name)
+                self.note_trouble("Packets could not be dissected; they are lost.")
                 self.failed += len(piece.content) - (self.ring.end - end)
 
     def _store(self, piece: Piece, see: Callable[[BlockView], None]) -> None:
@@ -378,12 +375,13 @@ class Session:
             return "stopped"
         if self.preparing and not self.packets:
             return "waiting"
-        active = [r for r in self.runs.values() if r.connected and not r.ended]
+        runs = list(self.runs.values())
+        active = [r for r in runs if r.connected and not r.ended]
         if any(r.capturing or not r.reason for r in active):
             return "capturing"
         if active:
             return "waiting"
-        return "ended" if self.runs and all(r.ended for r in self.runs.values()) else "waiting"
+        return "ended" if runs and all(r.ended for r in runs) else "waiting"
 
     @property
     def reason(self) -> str:
@@ -459,6 +457,7 @@ class Session:
             "cleared": self.ring.cleared,
             "conversations": len(self.conversations),
             "conversations_forgotten": self.conversations.forgotten,
+            "forgotten_agents": self.forgotten_runs,
             "late": self.merge.late,
             "late_in_rollup": int(self.rollups.late[0]),
             "lost": self.lost,

@@ -7,7 +7,7 @@ comes by one is a *guest*.
 
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from aishark_panel.errors import ConfigError
@@ -77,6 +77,12 @@ class Sharing:
         """A link is good no longer; NotFoundError if the session has none of that id."""
         self._store.delete_link(session_id, link_id)
         self._links.pop(link_id, None)
+
+    def end_links_of(self, maker: str, may_keep: Callable[[str], bool]) -> None:
+        """The links that somebody made are good no longer, but those to sessions (by id) that they may keep."""
+        for link, _ in list(self._links.values()):
+            if link.person == maker and not may_keep(link.session):
+                self.take_back(link.session, link.id)
 
     def forget(self, session_id: str) -> None:
         """A session was deleted (as the store knows already)."""

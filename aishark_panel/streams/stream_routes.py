@@ -12,11 +12,11 @@ from aishark_panel.errors import AisharkError, NotAuthorizedError
 from aishark_panel.streams.answers import AlertsAnswer, LedgerAnswer, SessionsAnswer, StatsAnswer
 from aishark_panel.streams.exports import FORMATS, export_chunks
 from aishark_panel.streams.guard import Guarded, Route
-from aishark_panel.streams.hub import Ticket
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.operation import Query, operation
 from aishark_panel.streams.people import Person
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.tickets import Ticket
 
 __all__ = ["ROUTES"]
 

@@ -51,14 +51,16 @@ class SubscriberSocket(GuardedSocket):
             return
         try:
             self.looks_at = session = self.hub.session(session_id, self.person)
-            if session.feeds.stats()["open"] >= MAX_SUBSCRIBERS:
+            if session.feeds.seats >= MAX_SUBSCRIBERS:
                 raise TooManyRequestsError(f"a session has at most {MAX_SUBSCRIBERS} subscribers; try again later")
             wanted = Wanted.parse(query.where, query.columns, query.format)
             whence = Whence.parse(query.start, query.end, query.slow)
         except AisharkError as error:
             self.refuse(str(error))
             return
+        session.feeds.seats += 1
         self._task = asyncio.create_task(self._serve(session, wanted, whence), name="subscription")
+        self._task.add_done_callback(lambda _: _leave_seat(session))
 
     async def _serve(self, session: Session, wanted: Wanted, whence: Whence) -> None:
         try:
@@ -95,6 +97,10 @@ class SubscriberSocket(GuardedSocket):
         self.leave_place()
         if self._task:
             self._task.cancel()
+
+
+def _leave_seat(session: Session) -> None:
+    session.feeds.seats -= 1
 
 
 ROUTES: Final[tuple[Route, ...]] = ((r"/api/stream/([0-9a-f]+)/ws", SubscriberSocket),)

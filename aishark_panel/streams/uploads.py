@@ -154,20 +154,25 @@ class Uploads:
                 f"{owner} has uploads of {theirs:,} bytes on their way; with {request.name} these would be more than "
                 f"{BYTES_EACH * self._max_bytes:,}, the most of one person."
             )
-        make_folder(self.folder)
         promised = sum(u.request.size - u.offset for u in under_way)
-        free = max(0, shutil.disk_usage(self.folder).free - promised - KEEP_FREE_BYTES)
-        if request.size > free:
-            raise ConfigError(f"{request.name} has {request.size:,} bytes; the hub's disk has {free:,} left for it.")
         upload_id = secrets.token_hex(12)
-        try:
-            part = PartFile(self.folder / upload_id)
-        except OSError as error:
-            raise ConfigError(f"The hub cannot write to {self.folder}: {error.strerror}.") from error
+        loop = asyncio.get_running_loop()
+        part = await loop.run_in_executor(self._executor, self._open_part, upload_id, request, promised)
         upload = Upload(upload_id, request, owner, target, part, time.monotonic())
         self._uploads[upload_id] = upload
         self._parse_if_whole(upload)
         return upload
+
+    def _open_part(self, upload_id: str, request: UploadRequest, promised: int) -> PartFile:
+        """On a thread for the disk: the file that takes an upload, where there is room beside what is promised."""
+        make_folder(self.folder)
+        free = max(0, shutil.disk_usage(self.folder).free - promised - KEEP_FREE_BYTES)
+        if request.size > free:
+            raise ConfigError(f"{request.name} has {request.size:,} bytes; the hub's disk has {free:,} left for it.")
+        try:
+            return PartFile(self.folder / upload_id)
+        except OSError as error:
+            raise ConfigError(f"The hub cannot write to {self.folder}: {error.strerror}.") from error
 
     def find(self, upload_id: str, person: Person) -> Upload:
         """The upload of that id. NotFoundError if there is none that this person sees."""
@@ -200,7 +205,7 @@ class Uploads:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._executor, _keep, upload.part, chunk, digest)
             except OSError as error:
-                self._fail(upload, f"The hub could not keep {upload.request.name}: {error.strerror}.")
+                await self._fail(upload, f"The hub could not keep {upload.request.name}: {error.strerror}.")
                 raise ConfigError(upload.reason) from error
             upload.offset += len(chunk)
             upload.touched_s = time.monotonic()
@@ -213,7 +218,7 @@ class Uploads:
             if upload.task:
                 await asyncio.wait([upload.task])  # it ends with the batch it is at
             if upload.state == "receiving":
-                self._fail(upload, "It was given up.")
+                await self._fail(upload, "It was given up.")
             self._uploads.pop(upload.id, None)
 
     async def close(self) -> None:
@@ -250,12 +255,12 @@ class Uploads:
         try:
             await self._ingest(upload)
         except AisharkError as error:
-            self._fail(upload, str(error))
+            await self._fail(upload, str(error))
         except Exception:
             log.exception("upload %s failed", upload.request.name)
-            self._fail(upload, f"{upload.request.name} could not be read; the hub's log says why.")
+            await self._fail(upload, f"{upload.request.name} could not be read; the hub's log says why.")
         else:
-            upload.part.discard()
+            await self._discard(upload)
             upload.bytes_read, upload.state = upload.request.size, "done"
 
     async def _ingest(self, upload: Upload) -> None:
@@ -276,9 +281,12 @@ class Uploads:
             await ingest_file(file, frames, ingest, self._executor, progress)
             upload.warning = file.warning or ""
 
-    def _fail(self, upload: Upload, reason: str) -> None:
+    async def _fail(self, upload: Upload, reason: str) -> None:
         upload.state, upload.reason = "failed", reason
-        upload.part.discard()
+        await self._discard(upload)
+
+    async def _discard(self, upload: Upload) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, upload.part.discard)
 
 
 def _keep(part: PartFile, chunk: bytes | bytearray, digest: bytes | None) -> None:

@@ -82,7 +82,7 @@ Factor = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
 Time = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """ns since 1970 UTC"""
 Span = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
-Counters = Annotated[dict[str, Count], msgspec.Meta(max_length=100)]
+Counters = Annotated[dict[Annotated[str, msgspec.Meta(max_length=100)], Count], msgspec.Meta(max_length=100)]
 
 
 class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +121,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     payload: PayloadPolicy = "full"
     max_packets_per_second: Count = 0
     """what goes beyond it is not sent; 0: no limit"""
-    counters: dict[str, int] = {}
+    counters: Counters = {}
     """as in a heartbeat; `delivered` tells a hub that does not know this run what an earlier one had taken of it"""
     down_since_ns: Time = 0
     down_until_ns: Time = 0

@@ -265,6 +265,7 @@ def test_a_name_is_registered_once_and_is_a_name(hub: EmbeddedHub) -> None:
 
 
 def test_who_did_what_is_written_down(hub: EmbeddedHub) -> None:
+    register(hub, "first of all")
     agent_id, _ = register(hub, "watched")
     session = session_of(hub, "live")
     ask(hub, lambda c: c.stop(session))

@@ -209,3 +209,26 @@ def test_made_up_traffic_waits_for_a_hub_that_is_not_ready_and_real_packets_do_n
     link, _ = desk.attach(source="live", run="cd" * 16)
     link.session.preparing = "Getting ready."
     assert desk.agents.starts_at_once(link)
+
+
+def test_an_agent_whose_spool_was_copied_is_not_taken_for_the_first(desk: Desk) -> None:
+    first, second = (desk.store.register(name)[0] for name in ("first", "second"))
+    said = Said()
+    link = desk.agents.attach(hello(), said, first, OWNER.name)
+    for connected in (True, False):
+        link.run.connected = connected
+        with pytest.raises(ConflictError, match="this run is agent first's"):
+            desk.agents.attach(hello(), Said(), second, OWNER.name)
+    assert said.dismissed is None
+    assert desk.agents.attach(hello(), Said(), first, OWNER.name).run is link.run
+    desk.agents.delete(first.id, OWNER)
+    assert desk.agents.attach(hello(), Said(), second, OWNER.name).run is link.run  # it got another key
+
+
+def test_an_agent_that_gets_a_key_goes_on_with_its_run(desk: Desk) -> None:
+    before, _ = desk.attach()
+    registered = desk.store.register("edge")[0]
+    with pytest.raises(ConflictError, match="copied"):
+        desk.agents.attach(hello(), Said(), registered, OWNER.name)
+    before.run.connected = False
+    assert desk.agents.attach(hello(), Said(), registered, OWNER.name).run is before.run

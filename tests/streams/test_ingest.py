@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.streams.health import _session_reasons
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.ledger import ledger
@@ -372,5 +373,41 @@ def test_a_batch_that_is_refused_and_then_taken_is_counted_once(
         assert (hub["packets"], hub["parts"]) == (300, {"ingested": 300, "rejected_failed": 0, "in_hub_queue": 0})
         assert desk.run.rejected_batches == 0
         assert identities(ledger(desk.session)) == []
+
+    with_ingest(tmp_path, test)
+
+
+@pytest.mark.parametrize("step", ["release", "mark", "answer"])
+def test_a_defect_behind_the_batches_does_not_end_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise ArithmeticError
+
+    async def test(desk: Desk) -> None:
+        journal = desk.ingest.journal
+        assert journal
+        desk.session.holding = True
+        match step:
+            case "release":
+                monkeypatch.setattr(Session, "_is_merging", property(fail))
+            case "mark":
+                monkeypatch.setattr(journal, "mark", fail)
+            case _:
+                monkeypatch.setattr(desk.agent, "acknowledge", fail)
+        desk.put(1)
+        await desk.all_taken(1)
+        desk.put(2)
+        await desk.all_taken(2)
+        monkeypatch.undo()
+        desk.put(3)
+        await desk.agent.until(lambda: desk.run.durable == 3)
+        book = ledger(desk.session)
+        assert identities(book) == []
+        assert is_drained(book)
+        assert book["ring"]["parts"]["failed"] == (200 if step == "release" else 0)
+        (reason,) = [r for r in _session_reasons(desk.session) if r["part"] == "session"]
+        assert reason["message"].endswith("The hub's log says why.")
+        assert [record.name for record in caplog.records if record.exc_info].count("aishark_panel.streams.session") == 1
 
     with_ingest(tmp_path, test)

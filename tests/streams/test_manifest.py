@@ -91,7 +91,7 @@ def test_recordings_of_the_same_moment_have_a_manifest_each(tmp_path: Path, monk
             recorder = Recorder(tmp_path, pool, journal="j")
             for number in range(3):
                 session = Session(f"{number}" * 12, "live", ring_bytes=MIN_LIMIT_BYTES)
-                recorder.start(session, RecordingOptions())
+                await recorder.start(session, RecordingOptions())
             await recorder.close()
 
     asyncio.run(run())

@@ -147,7 +147,7 @@ def test_a_folder_that_is_gone_makes_it_wait_until_it_is_back(session: Session, 
     session.ingest(run, frames(10), 1, {})
     recording.advance(session.ring.end, 100.0)
     assert (recording.state, recording.written, recording.failed) == ("waiting", 0, 0)
-    assert "gone takes no more (No such file or directory)" in recording.reason
+    assert "the disk takes no more (No such file or directory)" in recording.reason
     folder.mkdir()
     recording.tidy(101.0)
     assert recording.state == "waiting"

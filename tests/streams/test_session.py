@@ -10,7 +10,7 @@ from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import InterfaceInfo
+from aishark_panel.wire.messages import Hello, InterfaceInfo
 from tests.arrow import read_stream
 from tests.segments import ACK, SYN, Segment, frames_of
 from tests.traffic import frames, hello, tcp_frame, udp_frame
@@ -235,3 +235,58 @@ def test_rows_that_their_own_batch_pushes_out_are_counted_when_they_were(session
     assert dict(zip(counts.bin.tolist(), counts.packets.tolist(), strict=True)) == {
         second + i: 1_000 for i in range(22)
     }
+
+
+def _with_filters(run: int, *filters: str) -> Hello:
+    interfaces = tuple(InterfaceInfo(name="eth0", link_type=1, filter=text) for text in filters)
+    return msgspec.structs.replace(hello(agent=f"agent {run}", run=f"{run:032x}"), interfaces=interfaces)
+
+
+def test_agents_cannot_fill_the_memory_with_what_they_say_of_interfaces(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aishark_panel.streams.interfaces.MAX_CHARACTERS", 20_000)
+    for number in range(2):
+        session.attach(_with_filters(number, "x" * 8_000))
+    with pytest.raises(ProtocolError, match="20,000 characters"):
+        session.attach(_with_filters(2, "x" * 8_000))
+    assert session.attach(_with_filters(1, "x" * 8_000)).iface_codes.tolist() == [1]
+
+
+@pytest.mark.parametrize(("most", "left"), [(100, 3), (7, 1)])
+def test_runs_that_left_make_room_for_newer_ones_and_are_counted(
+    session: Session, monkeypatch: pytest.MonkeyPatch, most: int, left: int
+) -> None:
+    monkeypatch.setattr("aishark_panel.streams.session.MAX_GONE_RUNS", 3)
+    monkeypatch.setattr("aishark_panel.streams.session.MAX_GONE_CHARACTERS", most)
+    for number in range(6):
+        session.attach(msgspec.structs.replace(hello("if", run=f"{number:032x}"), agent="abc")).connected = False
+    session.attach(hello("if", run=f"{9:032x}"))
+    assert [int(key, 16) for key in session.runs] == [*range(6 - left, 6), 9]
+    assert session.stats()["forgotten_agents"] == 6 - left
+
+
+def test_runs_may_come_while_others_ask_how_the_session_is(session: Session) -> None:
+    """A session is read back on the ingest worker meanwhile."""
+
+    class Passing(AgentRun):
+        @property
+        def connected(self) -> bool:
+            session.runs[f"another {len(session.runs)}"] = AgentRun(hello())
+            return False
+
+        @connected.setter
+        def connected(self, _: bool) -> None: ...
+
+        @property
+        def left_ns(self) -> int:
+            return int(self.connected)
+
+        @left_ns.setter
+        def left_ns(self, _: int) -> None: ...
+
+    session.runs[hello().run] = Passing(hello())
+    session.runs["other"] = AgentRun(hello())
+    assert session.state in ("capturing", "waiting")
+    assert session.end_of_gap(AgentRun(hello()), 1, since_ns=0) is None
+    session.attach(hello(run="cd" * 16))

@@ -80,13 +80,13 @@ def test_uploads(tmp_path: Path) -> None:
 def test_recordings(tmp_path: Path) -> None:
     async def story(hub: Hub) -> None:
         session = hub.create_session("1", "ann")
-        first = hub.recorder.start(session, RecordingOptions())
-        hub.recorder.start(session, RecordingOptions())
+        first = await hub.recorder.start(session, RecordingOptions())
+        await hub.recorder.start(session, RecordingOptions())
         with pytest.raises(ConfigError, match="the most of one person"):
-            hub.recorder.start(session, RecordingOptions())
+            await hub.recorder.start(session, RecordingOptions())
         for owner in ("bob", "", "", ""):
-            hub.recorder.start(hub.create_session("1", owner), RecordingOptions())
+            await hub.recorder.start(hub.create_session("1", owner), RecordingOptions())
         await hub.recorder.stop(session, first["id"])
-        hub.recorder.start(session, RecordingOptions())
+        await hub.recorder.start(session, RecordingOptions())
 
     on_a_hub(tmp_path, story)

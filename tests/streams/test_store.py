@@ -1,6 +1,7 @@
 """The hub's state: what is kept over restarts, what never is, and what nobody can change."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.streams.store import Order, Store, default_state_dir
-from aishark_panel.streams.store.database import FILE_NAME
+from aishark_panel.streams.store.database import FILE_NAME, hash_of
 from aishark_panel.streams.store.schema import MIGRATIONS
 from aishark_panel.wire.messages import CaptureSettings
 
@@ -137,3 +138,46 @@ def test_the_state_is_where_the_user_keeps_states(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert default_state_dir() == Path("/home/me/.local/state/aishark")
+
+
+def test_no_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    """They are made on the hub's event loop; a thread for the disk makes them safe."""
+    store = Store(tmp_path)
+    store.make_safe()
+    for number in range(2_000):  # far more than SQLite would leave to itself
+        store.record("token", "session.start", f"{number} {'x' * 3_000}")
+    database = (tmp_path / FILE_NAME).stat().st_size
+    assert (tmp_path / f"{FILE_NAME}-wal").stat().st_size > 4_000_000
+    with ThreadPoolExecutor(1) as disk:
+        disk.submit(store.make_safe).result()
+    assert (tmp_path / FILE_NAME).stat().st_size > database + 4_000_000
+    synchronous = store._connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+    assert synchronous == 1  # NORMAL: a checkpoint syncs, a commit does not
+    store.close()
+    again = Store(tmp_path)
+    assert len(again.audit(1_000)) == 1_000
+    again.close()
+
+
+def test_a_store_in_memory_has_nothing_to_make_safe() -> None:
+    store = Store()
+    store.make_safe()
+    store.close()
+
+
+def test_which_keys_are_good_is_asked_for_many_at_once() -> None:
+    store = Store()
+    (first, first_key), (second, second_key) = store.register("a"), store.register("b")
+    next_key = store.replace_key(first.id)
+    hashes = {hash_of(key): key for key in (first_key, second_key, next_key, "forged")}
+
+    def good() -> set[str]:
+        return {hashes[found] for found in store.good_keys(hashes)}
+
+    assert good() == {first_key, second_key, next_key}
+    store.key_used(first.id, next_key)
+    assert good() == {second_key, next_key}
+    store.revoke(second.id)
+    assert good() == {next_key}
+    assert store.good_keys([]) == set()
+    store.close()

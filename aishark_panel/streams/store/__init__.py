@@ -40,7 +40,8 @@ def default_state_dir() -> Path:
 class Store(AccountRecords, AgentRecords, SessionRecords, ProfileRecords, TokenRecords, AuditRecords):
     """All of it, in a folder, made if need be; without a folder, in memory. ConfigError if it cannot be used.
 
-    All calls take a millisecond or less and belong to the thread that made the store (the hub's event loop).
+    All calls but `make_safe` take a millisecond or less and belong to the thread that made the store (the hub's event
+    loop).
     """
 
     def __init__(self, folder: Path | None = None) -> None:

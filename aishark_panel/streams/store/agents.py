@@ -6,10 +6,11 @@ one, or for KEY_GRACE_S.
 
 import secrets
 import time
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import Row, delete, insert, or_, select, union, update
 from sqlalchemy.exc import IntegrityError
 
 from aishark_panel.errors import ConfigError, NotFoundError
@@ -87,6 +88,14 @@ class AgentRecords(Database):
         of_key = or_(_agents.next_key_hash == hashed, (_agents.key_hash == hashed) & still_good)
         row = self.execute(select(*_COLUMNS).where(of_key, _agents.revoked_ns.is_(None))).first()
         return _agent(row) if row else None
+
+    def good_keys(self, hashes: Collection[bytes]) -> set[bytes]:
+        """Those of some keys, by their hashes, that agents hold now."""
+        still_good = or_(_agents.key_until_ns.is_(None), _agents.key_until_ns > time.time_ns())
+        not_revoked = _agents.revoked_ns.is_(None)
+        newest = select(_agents.next_key_hash).where(_agents.next_key_hash.in_(hashes), not_revoked)
+        older = select(_agents.key_hash).where(_agents.key_hash.in_(hashes), still_good, not_revoked)
+        return set(self.execute(union(newest, older)).scalars()) if hashes else set()
 
     def replace_key(self, agent_id: str) -> str:
         """A new key for an agent, told this once; NotFoundError if there is no such agent.

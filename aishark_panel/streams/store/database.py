@@ -1,12 +1,16 @@
 """The database itself: one SQLite file in WAL mode, brought to the newest schema, and transactions on it.
 
 It has one connection, which belongs to the thread that opened it (the hub's event loop): a call takes a millisecond or
-less there, which no database behind a network could promise.
+less there, which no database behind a network could promise. For that its commits wait for no disk: they are in the
+write-ahead log, where the death of the process does not reach them. `make_safe`, on a thread for the disk, has them
+survive the death of the machine too.
 """
 
+import contextlib
 import hashlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +38,10 @@ class Database:
             if folder is not None:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _close_to_others(folder / FILE_NAME)
-            self._connection = _connect(folder / FILE_NAME if folder else None)
+            self._file = folder / FILE_NAME if folder else None
+            self._connection = _connect(self._file)
+            self._saver: sqlite3.Connection | None = None
+            self._saving = threading.Lock()
         except (OSError, DBAPIError) as error:
             raise ConfigError(
                 f"The hub cannot keep its state in {folder}: {_words(error)}. Choose a folder with --state."
@@ -49,8 +56,20 @@ class Database:
 
     def close(self) -> None:
         """Close the database; every change is in it already."""
+        with self._saving:
+            if self._saver:
+                self._saver.close()
         self._connection.close()
         self._connection.engine.dispose()
+
+    def make_safe(self) -> None:
+        """Have the disk keep what was written so far. From any thread, and may take its time."""
+        if self._file is None:
+            return
+        with self._saving, contextlib.suppress(sqlite3.Error):  # the next time, or `close`, does it
+            if self._saver is None:
+                self._saver = sqlite3.connect(self._file, timeout=0, check_same_thread=False)
+            self._saver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _migrate(self) -> None:
         with self.transaction():
@@ -102,6 +121,8 @@ def _connect(file: Path | None) -> Connection:
     connection = engine.connect()
     try:
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
+        connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
     except BaseException:
         connection.close()
         engine.dispose()

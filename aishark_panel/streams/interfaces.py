@@ -1,0 +1,93 @@
+"""The interfaces of a session: packets say by a code where they were captured, and capture files describe each.
+
+Agents name them, so what is kept of them is bounded. Agents come on the event loop, and those of a journal on the
+ingest worker; codes are given once and stay.
+"""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from aishark_panel.errors import ProtocolError
+from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.wire.messages import Hello, InterfaceInfo
+from aishark_panel.wire.packets import Interface
+from aishark_panel.wire.pcapheaders import CaptureInterface, InterfaceCounters
+
+__all__ = ["MAX_INTERFACES", "Interfaces", "characters_of"]
+
+MAX_INTERFACES: Final = 4_096
+MAX_CHARACTERS: Final = 2**21
+"""Of all that agents say of a session's interfaces."""
+
+
+class Interfaces:
+    """All interfaces that a session has seen, by their codes."""
+
+    def __init__(self) -> None:
+        self.known: list[Interface] = []
+        self._described: list[CaptureInterface] = []
+        """what capture files say of each"""
+        self._codes: dict[Interface, int] = {}
+        self._characters = 0
+        self._lock = threading.Lock()
+
+    def register(
+        self, hello: Hello, infos: tuple[InterfaceInfo, ...]
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
+        """Codes and link types of an agent's interfaces; those not seen before get a code. ProtocolError when there are
+        too many, or too much is said of them."""
+        codes = np.zeros(len(infos), np.uint16)
+        with self._lock:
+            for i, info in enumerate(infos):
+                interface = Interface(hello.agent, info.name, info.link_type)
+                code = self._codes.get(interface)
+                codes[i] = self._add(interface, hello, info) if code is None else code
+        return codes, np.array([i.link_type for i in infos], np.int32)
+
+    def _add(self, interface: Interface, hello: Hello, info: InterfaceInfo) -> int:
+        code, characters = len(self.known), self._characters + characters_of(hello, (info,))
+        if code >= MAX_INTERFACES or characters > MAX_CHARACTERS:
+            raise ProtocolError(
+                f"a session has at most {MAX_INTERFACES:,} interfaces, and {MAX_CHARACTERS:,} characters for their "
+                "names and filters"
+            )
+        self._characters = characters
+        self._described.append(
+            CaptureInterface(
+                link_type=info.link_type,
+                name=f"{hello.agent}/{info.name}",
+                snaplen=info.snaplen,
+                filter=info.filter,
+                os=hello.os,
+            )
+        )
+        self.known.append(interface)
+        self._codes[interface] = code
+        return code
+
+    def described(self, runs: Iterable[AgentRun]) -> list[CaptureInterface]:
+        """What capture files say of each, with what kernels have counted there so far.
+
+        An agent tells the sums over its interfaces, so those of an agent with several stay without counters.
+        """
+        described = list(self._described)
+        for run in runs:
+            if "kernel_dropped" in run.counters and len(run.iface_codes) == 1:
+                code = int(run.iface_codes[0])
+                before = described[code].counters or InterfaceCounters(accepted=0, dropped_by_system=0)
+                counters = InterfaceCounters(
+                    accepted=(before.accepted or 0) + run.counters.get("matched", 0),
+                    dropped_by_system=(before.dropped_by_system or 0) + run.counters["kernel_dropped"],
+                )
+                described[code] = replace(described[code], counters=counters)
+        return described
+
+
+def characters_of(hello: Hello, infos: Iterable[InterfaceInfo]) -> int:
+    """Characters that are kept of an agent's interfaces, about."""
+    return sum(len(hello.agent) + len(hello.os) + 2 * len(info.name) + len(info.filter) for info in infos)
