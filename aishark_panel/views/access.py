@@ -2,6 +2,7 @@
 
 import functools
 import os
+import secrets
 import ssl
 import sys
 import threading
@@ -10,7 +11,7 @@ from typing import Final
 from aishark_panel.client import embedded_hub
 from aishark_panel.transport import trusted
 
-__all__ = ["LOGIN_COOKIE", "TOKEN_COOKIE", "hub_tls", "hub_url"]
+__all__ = ["LOGIN_COOKIE", "TOKEN_COOKIE", "hub_tls", "hub_url", "is_start_token"]
 
 TOKEN_COOKIE: Final = "aishark_token"
 LOGIN_COOKIE: Final = "aishark_login"
@@ -32,6 +33,14 @@ def hub_url() -> str:
         _announced.set()
         sys.stderr.write(f"\n  aishark's start token: {hub.token}\n\n")
     return hub.url
+
+
+def is_start_token(token: str) -> bool:
+    """Whether it is the one that whoever started this server knows: of AISHARK_TOKEN, or of this process's own hub.
+
+    A stranger does not know it, so an address with it is none that a stranger made to log somebody in as themselves."""
+    own = os.environ.get("AISHARK_TOKEN", "") if os.environ.get("AISHARK_HUB") else embedded_hub().token
+    return bool(own) and secrets.compare_digest(token.encode("utf-8", "surrogatepass"), own.encode())
 
 
 @functools.cache

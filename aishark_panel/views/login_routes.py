@@ -1,10 +1,12 @@
 """Routes of logging in and out: by a token in the address, by name and password, at a provider.
 
 A token in an address ends up in histories and logs: /login takes it once and leaves it in a cookie that scripts cannot
-read. Names and passwords go on to the hub, and so does what a provider sent a browser back with; nothing is decided
-here, and no key is held.
+read. Anybody may have made such an address, to have somebody else work under their name without knowing: so unless it
+is the start token, or our own login card came here with it, a person is asked first. Names and passwords go on to the
+hub, and so does what a provider sent a browser back with; nothing is decided here, and no key is held.
 """
 
+import contextlib
 import secrets
 from html import escape
 from typing import Annotated, Any, Final
@@ -13,7 +15,7 @@ import msgspec
 from tornado.httpclient import HTTPResponse
 from tornado.web import HTTPError, RequestHandler
 
-from aishark_panel.views.access import TOKEN_COOKIE
+from aishark_panel.views.access import TOKEN_COOKIE, is_start_token
 from aishark_panel.views.visitor import Guarded, Login, Visitor, ask_hub
 
 __all__ = ["LOGIN_ROUTES"]
@@ -21,6 +23,10 @@ __all__ = ["LOGIN_ROUTES"]
 _STATE_COOKIE: Final = "aishark_state"
 _AWAY_S: Final = 600
 _MAX_BODY_BYTES: Final = 16_384
+_PAGE: Final = (
+    '<!doctype html><meta name="color-scheme" content="light dark"><title>aishark</title>'
+    '<body style="font: 15px system-ui; display: grid; place-content: center; min-height: 90vh; gap: 12px">'
+)
 Word = Annotated[str, msgspec.Meta(max_length=4_000)]
 
 
@@ -29,19 +35,51 @@ class _Credentials(msgspec.Struct, frozen=True):
     password: Word
 
 
+class _Me(msgspec.Struct, frozen=True):
+    name: str
+
+
 class LoginByToken(Guarded):
-    """`GET /login?token=...`: keep an accepted token in a cookie and go to the page, so that it leaves the address."""
+    """`GET /login?token=...`: keep an accepted token in a cookie and go to the page, so that it leaves the address.
+
+    `POST /login`, with the token in a form: the same, after a person said yes.
+    """
 
     async def prepare(self) -> None:
         self.request.uri = self.request.path  # what the server's log calls this request: without the token
         await super().prepare()
 
     def offered_token(self) -> str:
-        return self.get_query_argument("token", "")
+        ask = self.get_body_argument if self.request.method == "POST" else self.get_query_argument
+        return ask("token", "")
 
     async def get(self) -> None:
+        if not is_start_token(self.token) and self.request.headers.get("Sec-Fetch-Site") != "same-origin":
+            await self._ask()
+            return
+        self._enter()
+
+    async def post(self) -> None:
+        if not self.request.headers.get("Origin"):  # browsers send it; `prepare` saw that it is ours
+            raise HTTPError(403, reason="Forbidden: this request does not say which page it comes from")
+        self._enter()
+
+    def _enter(self) -> None:
         self.keep(self.token)
         self.redirect("./")
+
+    async def _ask(self) -> None:
+        answer = await ask_hub(self.hub, "GET", "/api/me", self.token)
+        name = msgspec.json.decode(answer.body, type=_Me).name if answer.code == 200 else ""
+        who = escape(name) or "the owner of the hub"
+        # With no referrer at all browsers would not say in the form's request that it comes from here.
+        self.set_header("Referrer-Policy", "same-origin")
+        self.set_header("X-Frame-Options", "DENY")
+        self.finish(
+            f"{_PAGE}<p>This address lets you in as <b>{who}</b>. What you do then is done in that name.</p>"
+            f'<form method="post" action="login"><input type="hidden" name="token" value="{escape(self.token)}">'
+            f'<button>Go on as {who}</button> <a href="./">Do not</a></form>'
+        )
 
 
 class LoginByName(Visitor):
@@ -55,7 +93,7 @@ class LoginByName(Visitor):
         except (msgspec.DecodeError, UnicodeError) as error:
             raise HTTPError(400, reason="A name and a password are asked for") from error
         body = {"name": wanted.name, "password": wanted.password}
-        answer = await ask_hub(self.hub, "POST", "/api/login", body=body)
+        answer = await ask_hub(self.hub, "POST", "/api/login", body=body, visitor=self.address)
         if answer.code != 200:
             self.set_status(answer.code)
             self.finish({"error": _reason(answer)})
@@ -78,7 +116,8 @@ class LogOut(Visitor):
     async def post(self) -> None:
         token = await self.renewed() or self.get_cookie(TOKEN_COOKIE) or ""
         if token:
-            await ask_hub(self.hub, "DELETE", "/api/login", token)
+            with contextlib.suppress(HTTPError):  # who leaves this browser leaves it, whether the hub is there or not
+                await ask_hub(self.hub, "DELETE", "/api/login", token)
         self.keep("")
         self.set_status(204)
 
@@ -88,7 +127,7 @@ class LoginAtProvider(Visitor):
 
     async def get(self) -> None:
         back = f"{self.request.protocol}://{self.request.host}{self.request.path}/back"
-        answer = await ask_hub(self.hub, "POST", "/api/oidc/start", body={"redirect_uri": back})
+        answer = await ask_hub(self.hub, "POST", "/api/oidc/start", body={"redirect_uri": back}, visitor=self.address)
         if answer.code != 200:
             _say(self, answer.code, _reason(answer))
             return
@@ -116,7 +155,7 @@ class BackFromProvider(Visitor):
             _say(self, 401, self.get_query_argument("error_description", "") or error)
             return
         body = {"state": state, "code": self.get_query_argument("code", "")}
-        answer = await ask_hub(self.hub, "POST", "/api/oidc/finish", body=body)
+        answer = await ask_hub(self.hub, "POST", "/api/oidc/finish", body=body, visitor=self.address)
         if answer.code != 200:
             _say(self, answer.code, _reason(answer))
             return
@@ -137,11 +176,7 @@ def _reason(answer: HTTPResponse) -> str:
 def _say(handler: RequestHandler, status: int, text: str) -> None:
     """A page of one sentence, and the way to try again."""
     handler.set_status(status)
-    handler.finish(
-        '<!doctype html><meta name="color-scheme" content="light dark"><title>aishark</title>'
-        '<body style="font: 15px system-ui; display: grid; place-content: center; min-height: 90vh; gap: 12px">'
-        f'<p>{escape(text)}</p><p><a href="../../">Try again</a></p>'
-    )
+    handler.finish(f'{_PAGE}<p>{escape(text)}</p><p><a href="../../">Try again</a></p>')
 
 
 LOGIN_ROUTES: Final[list[tuple[str, type[RequestHandler], dict[str, Any]]]] = [

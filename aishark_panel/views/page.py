@@ -1,8 +1,8 @@
 """One browser tab: who is there, and then the dashboard.
 
 Nothing is read from the hub, and no view is made, until the hub has accepted the visitor's token. It comes from a
-cookie (views/login_routes.py), from `?token=` in the address, or from the login card. The hub is the one AISHARK_HUB
-names, else one that this process starts for itself.
+cookie (views/login_routes.py), from `?token=` in the address if it is the start token, or from the login card. The hub
+is the one AISHARK_HUB names, else one that this process starts for itself.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import panel as pn
 
 from aishark_panel.client import HubClient
 from aishark_panel.errors import AisharkError, NotAuthorizedError
-from aishark_panel.views.access import LOGIN_COOKIE, TOKEN_COOKIE, hub_url
+from aishark_panel.views.access import LOGIN_COOKIE, TOKEN_COOKIE, hub_url, is_start_token
 from aishark_panel.views.agents import Agents
 from aishark_panel.views.alerts import Alerts
 from aishark_panel.views.bandwidth import Bandwidth
@@ -141,7 +141,9 @@ class Page:
 
 def _token_of_visitor() -> str:
     from_address = pn.state.session_args.get("token", [b""])[0].decode("utf-8", "replace")
-    return from_address or _cookies_of_visitor().get(TOKEN_COOKIE, "")
+    # Another's token in an address would have a visitor work in that name without knowing (views/login_routes.py).
+    trusted = from_address if from_address and is_start_token(from_address) else ""
+    return trusted or _cookies_of_visitor().get(TOKEN_COOKIE, "")
 
 
 def _cookies_of_visitor() -> dict[str, str]:

@@ -34,13 +34,17 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def ask_hub(
-    hub: str, method: str, path: str, token: str = "", body: Mapping[str, Any] | None = None
+    hub: str, method: str, path: str, token: str = "", body: Mapping[str, Any] | None = None, visitor: str = ""
 ) -> HTTPResponse:
-    """The hub's answer, whatever its status. HTTPError 502 if there is none."""
+    """The hub's answer, whatever its status; HTTPError 502 if there is none. `visitor` is the address of whom it is
+    asked for: the hub counts what is tried from there."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if visitor:
+        headers["X-Forwarded-For"] = visitor
     request = HTTPRequest(
         f"{hub}{path}",
         method=method,
-        headers={"Authorization": f"Bearer {token}"} if token else {},
+        headers=headers,
         body=None if body is None else msgspec.json.encode(body),
         allow_nonstandard_methods=True,
         connect_timeout=_CONNECT_S,
@@ -82,6 +86,11 @@ class Visitor(RequestHandler):
         except (OSError, AisharkError) as error:
             raise HTTPError(502, reason="The hub cannot be reached") from error
 
+    @property
+    def address(self) -> str:
+        """Where the visitor's browser is."""
+        return str(self.request.remote_ip)
+
     def keep(self, token: str, refresh_token: str = "") -> None:
         """Have the browser keep what lets it in."""
         for name, value in ((TOKEN_COOKIE, token), (LOGIN_COOKIE, refresh_token)):
@@ -119,10 +128,10 @@ class Guarded(Visitor):
         if not self.token:
             raise HTTPError(401, reason="Unauthorized: open the page with its start token first")
         # The cheapest question only an accepted token gets an answer to.
-        answer = await ask_hub(self.hub, "GET", "/api/stream", self.token)
+        answer = await ask_hub(self.hub, "GET", "/api/stream", self.token, visitor=self.address)
         if answer.code == 401 and (token := await self.renewed()):
             self.token = token
-            answer = await ask_hub(self.hub, "GET", "/api/stream", self.token)
+            answer = await ask_hub(self.hub, "GET", "/api/stream", self.token, visitor=self.address)
         match answer.code:
             case 200:
                 return

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
@@ -65,6 +66,21 @@ class HubUploads(RequestHandler):
     get = post = patch = delete = answer
 
 
+class HubMe(RequestHandler):
+    """Somebody with a name that no hub would allow."""
+
+    def get(self) -> None:
+        self.finish({"name": "ann <b>"})
+
+
+class HubLogin(RequestHandler):
+    """Lets nobody in, and says whose login that was."""
+
+    def post(self) -> None:
+        self.set_status(401)
+        self.finish({"error": {"message": f"of {self.request.headers.get('X-Forwarded-For')}"}})
+
+
 class HubRefresh(RequestHandler):
     """Fails once, as a hub does that is being started."""
 
@@ -87,6 +103,7 @@ async def page_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Get]:
     page_socket, page_port = bind_unused_port()
     uploads = [(r"/api/uploads", HubUploads), (r"/api/uploads/([^/]+)", HubUploads)]
     others = [(r"/api/export/(.*)", HubExport), (r"/api/login/refresh", HubRefresh)]
+    others += [(r"/api/me", HubMe), (r"/api/login", HubLogin)]
     hub = HTTPServer(Application([(r"/api/stream", HubStream), *others, *uploads]))
     page = HTTPServer(Application(list(ROUTES)))
     hub.add_socket(hub_socket)
@@ -142,6 +159,7 @@ def test_what_the_hub_refuses_is_passed_on(
 
 
 def test_login_moves_the_token_from_the_address_to_a_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AISHARK_TOKEN", TOKEN)
     response = fetch(monkeypatch, f"/login?token={TOKEN}")
     assert (response.code, response.headers["Location"]) == (302, "./")
     cookie = response.headers["Set-Cookie"]
@@ -149,6 +167,50 @@ def test_login_moves_the_token_from_the_address_to_a_cookie(monkeypatch: pytest.
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
     assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("site", ["none", "cross-site", "same-site", ""])
+def test_nobody_is_logged_in_by_anothers_address_unasked(monkeypatch: pytest.MonkeyPatch, site: str) -> None:
+    """The token may be a stranger's own: what the visitor uploads then would be the stranger's."""
+    monkeypatch.setenv("AISHARK_TOKEN", "of the one who started this")
+    response = fetch(monkeypatch, f"/login?token={TOKEN}", headers={"Sec-Fetch-Site": site} if site else {})
+    assert response.code == 200
+    assert "Set-Cookie" not in response.headers
+    assert "Go on as ann &lt;b&gt;" in response.body.decode()
+    assert response.headers["X-Frame-Options"] == "DENY"
+
+
+def test_who_says_yes_or_came_by_our_own_card_is_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with page_server(monkeypatch) as get:
+            card = await get(f"/login?token={TOKEN}", headers={"Sec-Fetch-Site": "same-origin"})
+            ours = f"http://{urlsplit(card.effective_url).netloc}"
+            form = {"method": "POST", "body": f"token={TOKEN}"}
+            for response in (card, await get("/login", **form, headers={"Origin": ours})):
+                assert (response.code, response.headers["Location"]) == (302, "./")
+                assert response.headers["Set-Cookie"].startswith(f"{TOKEN_COOKIE}={TOKEN};")
+            for headers in ({}, {"Origin": "null"}, {"Origin": "http://elsewhere.example"}):
+                refused = await get("/login", **form, headers=headers)
+                assert (refused.code, refused.headers.get("Set-Cookie")) == (403, None)
+
+    wait(run())
+
+
+def test_who_logs_out_is_out_whether_the_hub_is_there_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with page_server(monkeypatch) as get:
+            monkeypatch.setenv("AISHARK_HUB", "http://127.0.0.1:1")
+            response = await get("/logout", method="POST", body="", headers=COOKIE)
+            assert response.code == 204
+            assert response.headers["Set-Cookie"].startswith(f'{TOKEN_COOKIE}="";')
+
+    wait(run())
+
+
+def test_the_hub_is_told_whose_login_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps({"name": "ann", "password": "wrong"})
+    response = fetch(monkeypatch, "/login/name", method="POST", body=body)
+    assert json.loads(response.body) == {"error": "of 127.0.0.1"}
 
 
 @pytest.mark.parametrize("token", [TOKEN, "wrong-token"])
