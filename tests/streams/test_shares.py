@@ -9,12 +9,13 @@ import pytest
 from aishark_panel.errors import ConfigError
 from aishark_panel.streams.hub import Hub
 from aishark_panel.streams.ingest import Ingest
-from aishark_panel.streams.people import Person
+from aishark_panel.streams.people import OWNER, Person
 from aishark_panel.streams.recording import RecordingOptions
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.uploads import UploadRequest
 
 ANN = Person(name="ann", capabilities=frozenset(("view", "capture")))
+BOB = Person(name="bob", capabilities=frozenset(("view",)))
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +82,8 @@ def test_recordings(tmp_path: Path) -> None:
     async def story(hub: Hub) -> None:
         session = hub.create_session("1", "ann")
         first = await hub.recorder.start(session, RecordingOptions())
+        folders = [hub.recorder.recordings(session, person)[0]["folder"] for person in (ANN, OWNER, BOB)]
+        assert folders == [str(hub.recorder.folder)] * 2 + [""]  # BOB may only look
         await hub.recorder.start(session, RecordingOptions())
         with pytest.raises(ConfigError, match="the most of one person"):
             await hub.recorder.start(session, RecordingOptions())
