@@ -258,7 +258,7 @@ class GuardedSocket(WebSocketHandler, Guarded):
 
     def check(self) -> None:
         """Close the connection if it is open and its peer is not admitted any more."""
-        if self.ws_connection is not None and not self._refused:
+        if self.ws_connection is not None:
             self.require_admission()
 
     async def get(self, *path: Any, **_: Any) -> None:

@@ -69,8 +69,22 @@ def test_subscribers_are_counted_before_anything_is_waited_for(tmp_path: Path, m
     asyncio.run(asyncio.wait_for(story(), 30))
 
 
+def test_a_socket_that_goes_on_talking_is_refused_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with served(tmp_path) as (hub, url):
+            session = hub.create_session("1", "")
+            socket = await dial(f"{url}/api/stream/{session.id}/ws", "token")
+            for _ in range(3):
+                await socket.write_message("a word too many")
+            await until_closed(socket)
+            assert socket.close_reason == "a subscription takes no messages"
+            assert hub.refusals == {"subscriber": 1}
+
+    asyncio.run(asyncio.wait_for(story(), 30))
+
+
 @pytest.mark.parametrize("path", ["/api/clients/ws", "/api/agents/ws"])
-def test_a_socket_that_takes_its_time_to_close_is_refused_once(tmp_path: Path, path: str) -> None:
+def test_what_is_open_ends_with_its_token(tmp_path: Path, path: str) -> None:
     async def story() -> None:
         async with served(tmp_path) as (hub, url):
             issued, token = hub.people.issue("ann", CAPABILITIES, time.time(), 60)
@@ -78,8 +92,8 @@ def test_a_socket_that_takes_its_time_to_close_is_refused_once(tmp_path: Path, p
             hub.people.revoke(issued.id, time.time())
             for _ in range(3):  # a few seconds in which the peer does not answer
                 hub.admission.check()
-            assert hub.refusals.total() == 1
             await until_closed(socket)
+            assert hub.refusals.total() == 1
             assert socket.close_reason == "the token has expired or was revoked"
 
     asyncio.run(asyncio.wait_for(story(), 30))
