@@ -91,6 +91,11 @@ class Merge:
         """Key of a source's newest packet; before all times if it sent none."""
         return self._newest.get(source, _NEVER)
 
+    def newest_waiting(self, but: str = "") -> int:
+        """Key of the newest packet that waits, but for the newest batch of `but`; before all times if none does."""
+        lasts = [parts if source != but else list(parts)[:-1] for source, parts in self._parts.items()]
+        return max((int(parts[-1].keys[-1]) for parts in lasts if parts), default=_NEVER)
+
     def is_ahead_of(self, now_ns: int) -> bool:
         """Whether packets came in at times that are yet to come: then the clock was set back."""
         return max(list(self._newest.values()), default=_NEVER) > now_ns

@@ -66,6 +66,8 @@ class Recovery:
         self.gap: Gap | None = None
         """the time without a hub, if anything was being captured"""
         self._runs: dict[str, _Run] = {}
+        self._passed_ns = -(2**63)
+        """packets with keys up to there took turns with some whose segment is gone; their numbers are not known"""
         self._at_first_head = False
         """whether what was read last are the first totals, and the runs they count"""
         self._paths = self._segments(folder)
@@ -169,6 +171,7 @@ class Recovery:
         elif record.kind == Kind.CLEAR and (mark := decode_note(record, ClearMark)):
             self._take_mark(mark)
         elif record.kind == Kind.MERGE and (merged := decode_note(record, MergeNote)):
+            self._session.pass_over(min(merged.until_ns, self._passed_ns))
             self._session.release_again(merged.until_ns, holding=merged.holding)
         elif record.kind == Kind.GAP and (gap := decode_note(record, Gap)):
             self._session.gaps.append(gap)
@@ -180,6 +183,7 @@ class Recovery:
             session.bytes, session.first_ts = totals.bytes, totals.first_ts
             session.lost_in_hub_crash = totals.lost
             session.holding = totals.holding
+            self._passed_ns = totals.waiting_until_ns
             self._at_first_head = True
 
     def _take_mark(self, mark: ClearMark) -> None:

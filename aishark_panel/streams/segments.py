@@ -87,6 +87,9 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     first_ts: int
     holding: bool = False
     """whether batches that follow wait to be merged"""
+    waiting_until_ns: int = -(2**63)
+    """key (streams/merge.py) of the newest packet of segments before that waits to be merged; before all times if none
+    does"""
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):

@@ -261,6 +261,13 @@ class Session:
         self._go_on(until_ns, self._roll_up)
         self.holding = holding
 
+    def pass_over(self, until_ns: int) -> None:
+        """Of a session that is read back: packets with keys up to there are gone, like those that they took turns with;
+        those that follow have the numbers that they had."""
+        if self.merge.rows and self.ring.first == self.ring.end:
+            rows = sum(len(piece.content) for piece in self.merge.take(until_ns))
+            self.ring.begin_after(self.ring.end - 1 + rows, self.ring.cleared)
+
     @property
     def _is_merging(self) -> bool:
         return sum(run.is_feeding for run in list(self.runs.values())) > 1

@@ -77,7 +77,8 @@ class SessionJournal:
         has to come `again`."""
         run.unjournalled += batch.rows
         self._counters.setdefault(run.hello.run, {})
-        written = self._write_if_next(run, batch, now_ns)
+        in_hand = run.hello.run if batch.rows else ""
+        written = self._write_if_next(run, batch, now_ns, in_hand)
         self._bytes, self._counters[run.hello.run] = self._session.bytes, batch.counters
         return written
 
@@ -85,10 +86,13 @@ class SessionJournal:
         """A batch that the session has came again: write it down if that is still to be done. As `batch`."""
         return batch.sequence <= run.journalled or self._write_if_next(run, batch, now_ns)
 
-    def _write_if_next(self, run: AgentRun, batch: Batch, now_ns: int) -> bool:
+    def _write_if_next(self, run: AgentRun, batch: Batch, now_ns: int, in_hand: str = "") -> bool:
+        """`in_hand` is the run's id if the batch may still wait to be merged."""
         if batch.sequence != run.journalled + 1 or (self._log.problem and self._journal.is_full):
             return False
-        entries = self._segment_head() if self._segment_bytes == 0 or self._segment_bytes >= SEGMENT_BYTES else []
+        entries = (
+            self._segment_head(in_hand) if self._segment_bytes == 0 or self._segment_bytes >= SEGMENT_BYTES else []
+        )
         known = self._told.get(run.hello.run)
         if known is None or known[0] is not run.hello or known[1:] != (run.interfaces, run.merge_offset_ns):
             entries.append(self._run_entry(run))
@@ -147,7 +151,7 @@ class SessionJournal:
     def _head_if_none(self) -> list[Entry]:
         return [] if self._segment_bytes else self._segment_head()
 
-    def _segment_head(self) -> list[Entry]:
+    def _segment_head(self, in_hand: str = "") -> list[Entry]:
         """Begin a segment: what came before it, and the runs there are."""
         session = self._session
         runs = list(session.runs.values())
@@ -158,6 +162,7 @@ class SessionJournal:
             lost=session.lost_in_hub_crash,
             first_ts=session.first_ts,
             holding=self._holding,
+            waiting_until_ns=session.merge.newest_waiting(but=in_hand),
         )
         self._segment_bytes = 0
         self._told.clear()

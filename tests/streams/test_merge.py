@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch, Hello
 from tests.ledgers import identities
-from tests.streams.journals import kept
+from tests.streams.journals import kept, paths
 from tests.traffic import START_NS, hello, udp_frame
 
 MS = 1_000_000
@@ -312,3 +313,37 @@ def test_a_restart_changes_no_number(tmp_path_factory: pytest.TempPathFactory, c
         before.session.release(now + 10**12) if before.session.merge.rows else None
         assert after.session.packets == before.session.packets
         assert not after.session.merge.rows
+
+
+def numbered(session: Session) -> dict[int, int]:
+    """Payload numbers of the packets in the ring, by their own."""
+    return dict(enumerate(order(session), session.ring.first))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_packets_keep_their_numbers_though_segments_went_with_some_they_took_turns_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    for module in ("journal", "sessionjournal"):
+        monkeypatch.setattr(f"aishark_panel.streams.{module}.SEGMENT_BYTES", 4_000)
+    chance, now = random.Random(seed), START_NS
+    with kept(tmp_path) as before:
+        for agent in AGENTS[:2]:
+            before.session.attach(agent)
+        for number in range(120):
+            now += chance.randrange(20) * MS
+            who = number % 2
+            times = sorted(now - chance.randrange(1, 100) * MS for _ in range(4))
+            packed = Batch.pack(number // 2 + 1, made(times, list(range(4 * number, 4 * number + 4))), "none", {})
+            before.take(Batch.unpack(packed), AGENTS[who], now)
+        before.release(now + 10**12)
+        known = numbered(before.session)
+    assert len(paths(tmp_path)) > 8
+    for _ in range(4):
+        paths(tmp_path)[0].unlink()
+        with kept(tmp_path) as after:
+            found = numbered(after.session)
+            assert found
+            assert found.items() <= known.items()
+            assert max(found) == max(known)
+            assert identities(ledger(after.session)) == []
