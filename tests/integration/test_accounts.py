@@ -240,8 +240,9 @@ def test_guests_take_no_more_places_than_one_person(hub: EmbeddedHub, anns: tupl
         await sockets[-1].write_message("a word too many")
         while await sockets[-1].read_message() is not None:
             pass
-        for socket in sockets[:-2]:
+        for socket in sockets:
             socket.close()
+        for socket in sockets[:-2]:
             while await socket.read_message() is not None:  # until the hub has said goodbye, too
                 pass
         return [reason, sockets[-1].close_reason]
