@@ -37,7 +37,7 @@ _MISSED: Final = "Missed-Packets"
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
-Where = Annotated[str, msgspec.Meta(max_length=10_000)]
+Where = Annotated[str, msgspec.Meta(max_length=4_000)]
 """of packets that match this expression"""
 
 

@@ -21,14 +21,17 @@ from aishark_panel.views.bandwidth import Bandwidth
 from aishark_panel.views.base import View, run
 from aishark_panel.views.chosen import is_chosen
 from aishark_panel.views.conversations import Conversations
+from aishark_panel.views.endpoints import Endpoints, TopTalkers
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.filter_bar import FilterBar
 from aishark_panel.views.header import Header
+from aishark_panel.views.hierarchy import Hierarchy
 from aishark_panel.views.login import Login
 from aishark_panel.views.packet_detail import PacketDetail
 from aishark_panel.views.packet_list import PacketList
 from aishark_panel.views.protocols import Protocols
 from aishark_panel.views.tabs import Tabs
+from aishark_panel.views.tcp_health import TcpHealth
 from aishark_panel.views.theme import VARIABLES, style
 from aishark_panel.views.timeline import Timeline
 from aishark_panel.views.visitor import provider_of
@@ -61,6 +64,8 @@ class Dashboard:
         tabs: dict[str, list[View]] = {
             "Packets": [packets, detail],
             "Conversations": [Conversations(feed, on_filter=filter_bar.add)],
+            "Endpoints": [Endpoints(feed, on_filter=filter_bar.add)],
+            "Protocols": [Hierarchy(feed, on_filter=filter_bar.add), TcpHealth(feed)],
             "Alerts": [Alerts(feed, on_filter=filter_bar.add)],
             "Agents": [Agents(feed)],
         }
@@ -68,8 +73,9 @@ class Dashboard:
             Header(feed, on_pause=packets.paint),
             filter_bar,
             Timeline(feed, on_filter=filter_bar.add),
-            Bandwidth(feed),
+            Bandwidth(feed, on_filter=filter_bar.add),
             Protocols(feed, on_choose=filter_bar.add),
+            TopTalkers(feed, on_filter=filter_bar.add),
             Tabs(feed, tabs),
             *(view for views in tabs.values() for view in views),
         ]
@@ -121,6 +127,8 @@ class Page:
         await feed.pull()
         self._dashboard = Dashboard(feed)
         for view in self._dashboard.views:
+            if view.in_sight:
+                await view.pull()
             view.paint()
         self.root[:] = [self._dashboard.root]
         run(feed, self._dashboard.views)

@@ -33,4 +33,5 @@ def test_there_is_an_end_to_what_is_remembered() -> None:
     for k in range(2 * MAX_LOSSES):
         edge.counters = {"kernel_dropped": k}
         losses.look([edge], 10 * k * S)
+        losses.look([edge], (10 * k + 5) * S)
     assert len(list(losses)) == MAX_LOSSES
