@@ -89,6 +89,11 @@ def conversations(session: Session, limit: int, where: str, sort: str) -> Answer
     """The `limit` first conversations by one of CONVERSATION_SORTS."""
     if sort not in CONVERSATION_SORTS:
         raise ConfigError(f"conversations are not sorted by {sort!r:.50}, only by {', '.join(CONVERSATION_SORTS)}")
+    key = ("conversations", limit, where, sort)
+    return session.summaries.once(session, key, lambda: _conversation_table(session, limit, where, sort))
+
+
+def _conversation_table(session: Session, limit: int, where: str, sort: str) -> Answer:
     if not where.strip() and sort == "bytes":
         top, info = session.conversations.top(limit), {"total": len(session.conversations), "complete": True}
     else:
@@ -128,6 +133,11 @@ def endpoints(session: Session, limit: int, where: str, sort: str) -> Answer:
     """The `limit` first addresses of the conversations by one of ENDPOINT_SORTS."""
     if sort not in ENDPOINT_SORTS:
         raise ConfigError(f"endpoints are not sorted by {sort!r:.50}, only by {', '.join(ENDPOINT_SORTS)}")
+    key = ("endpoints", limit, where, sort)
+    return session.summaries.once(session, key, lambda: _endpoint_table(session, limit, where, sort))
+
+
+def _endpoint_table(session: Session, limit: int, where: str, sort: str) -> Answer:
     rows, info = _conversations(session, where)
     ends = ends_of(rows)
     talks, packets_sent, sent, packets_received, received = ends.counts.T

@@ -32,6 +32,9 @@ MAX_GROUPS: Final = 256
 _MAX_HOSTS: Final = 64
 _HOSTS_LEFT: Final = 32
 """... that stay when room is made"""
+_ROOM_EVERY: Final = 8
+_ROOM_ROWS: Final = 1_000_000
+"""Room is made once packets have become an eighth more, or so many: it costs some ms."""
 _FIRST_GROUPS: Final = 8
 _NOT_COUNTED: Final = 65_535
 _SLOTS: Final = 256
@@ -59,13 +62,17 @@ class GroupedBins(Counter):
         self._codes = [-1]  # of each group; group 0 is 'other'
         self._place = np.zeros(_NOT_COUNTED + 1, np.int64)  # group of each code; 0: has none yet
         self._hosts = _Hosts() if by == "host" else None
+        self._counted = self._uncounted = 0  # packets: of all time, and since room was made last
 
     def count(self, packets: Packets, rows: Rows, interfaces: Sequence[Interface]) -> None:
         """Take some rows of a block, in their order."""
         columns = packets.columns
         if self._hosts:
-            if self._hosts.is_full:
+            if self._hosts.is_full and self._uncounted >= min(self._counted // _ROOM_EVERY, _ROOM_ROWS):
                 self._make_room(self._hosts)
+                self._uncounted = 0
+            self._counted += len(rows)
+            self._uncounted += len(rows)
             groups = self._hosts.codes(packets, rows)
             self._widen(self._hosts.count + 1)
         else:

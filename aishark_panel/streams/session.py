@@ -367,6 +367,13 @@ class Session:
             self._rate_marks.popleft()
 
     @property
+    def moment(self) -> tuple[float, int]:
+        """Something that changes a few times a second while packets come: what was found out at the same moment need
+        not be found out again for somebody else."""
+        end = self.ring.end
+        return (self._rate_marks[-1][0], self.ring.cleared) if self._rate_marks else (0.0, end)
+
+    @property
     def rates(self) -> tuple[float, float]:
         """Packets/s and bits/s taken over the last two seconds of wall time."""
         if len(self._rate_marks) < 2:

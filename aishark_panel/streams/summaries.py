@@ -64,6 +64,7 @@ class Counter(ABC):
 
 
 C = TypeVar("C", bound=Counter)
+T = TypeVar("T")
 
 
 class Summary(Generic[C]):
@@ -119,6 +120,7 @@ class Summaries:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Any, ...], Summary[Any]] = OrderedDict()
+        self._answers: OrderedDict[tuple[Any, ...], tuple[object, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, session: "Session", make: Callable[..., C], *parameters: Any, where: str = "") -> Summary[C]:
@@ -136,7 +138,23 @@ class Summaries:
                 self._kept.move_to_end(key)
             return found
 
+    def once(self, session: "Session", key: tuple[Any, ...], work: Callable[[], T]) -> T:
+        """What `work` answers; who asks with the same key at the same moment (`Session.moment`) gets the same."""
+        moment = session.moment
+        known = self._answers.get(key)
+        if known is not None and known[0] == moment:
+            answer: T = known[1]
+            return answer
+        answer = work()
+        with self._lock:
+            self._answers[key] = moment, answer
+            self._answers.move_to_end(key)
+            while len(self._answers) > _MAX_SUMMARIES:
+                self._answers.popitem(last=False)
+        return answer
+
     def clear(self) -> None:
         """Forget all summaries; the ring was cleared."""
         with self._lock:
             self._kept.clear()
+            self._answers.clear()
