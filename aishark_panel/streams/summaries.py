@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from aishark_panel.streams.matches import MatchSet, rows_of
 from aishark_panel.wire.packets import Interface, Packets
@@ -64,7 +65,7 @@ class Counter(ABC):
 
 
 C = TypeVar("C", bound=Counter)
-T = TypeVar("T")
+Table = tuple[dict[str, Any], pa.RecordBatch]
 
 
 class Summary(Generic[C]):
@@ -120,7 +121,7 @@ class Summaries:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Any, ...], Summary[Any]] = OrderedDict()
-        self._answers: OrderedDict[tuple[Any, ...], tuple[object, Any]] = OrderedDict()
+        self._answers: OrderedDict[tuple[Any, ...], tuple[object, Table]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, session: "Session", make: Callable[..., C], *parameters: Any, where: str = "") -> Summary[C]:
@@ -138,14 +139,16 @@ class Summaries:
                 self._kept.move_to_end(key)
             return found
 
-    def once(self, session: "Session", key: tuple[Any, ...], work: Callable[[], T]) -> T:
-        """What `work` answers; who asks with the same key at the same moment (`Session.moment`) gets the same."""
+    def once(self, session: "Session", key: tuple[Any, ...], work: Callable[[], Table]) -> Table:
+        """What `work` answers; who asks with the same key at the same moment (`Session.moment`) gets the same, once
+        all packets were looked at."""
         moment = session.moment
         known = self._answers.get(key)
         if known is not None and known[0] == moment:
-            answer: T = known[1]
-            return answer
+            return known[1]
         answer = work()
+        if not answer[0]["complete"]:
+            return answer
         with self._lock:
             self._answers[key] = moment, answer
             self._answers.move_to_end(key)

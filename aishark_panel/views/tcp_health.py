@@ -22,7 +22,7 @@ _ROLES: Final = ("attempt", "accepted", "refused", "repeated attempt", "retransm
 _LINES: Final = {
     "attempt": ("attempts", "#3d84f5"),
     "refused": ("refused", "#e5484d"),
-    "repeated attempt": ("unanswered, tried again", "#dd9f17"),
+    "repeated attempt": ("unanswered", "#dd9f17"),
 }
 
 

@@ -34,7 +34,7 @@ _FINE: Final = "none"
 
 class Timeline(View):
     """Packets per bar, and a pin where an alert fired. `source`: x (start of the bar, ms), right (its end), packets,
-    problems (of them), kinds (in words); `pins`: the fields of Pins; `brush`: the range.
+    problems (of them; bad: the same, or NaN), kinds (in words); `pins`: the fields of Pins; `brush`: the range.
 
     `on_filter` gets a display filter for the packets of a pin that was clicked.
     """
@@ -46,9 +46,10 @@ class Timeline(View):
         self.source = ColumnDataSource(_no_bars())
         self.figure = fig = chart(ticks=2, height=80)
         self._bands = BandLayer(fig)
-        looks: dict[str, Any] = {"source": self.source, "line_color": None, "nonselection_fill_alpha": 1.0}
-        bars = fig.quad(left="x", right="right", top="packets", bottom="problems", color="#3d84f5", **looks)
-        bad = fig.quad(left="x", right="right", top="problems", bottom=0, color="#e5484d", **looks)
+        looks: dict[str, Any] = {"source": self.source, "left": "x", "right": "right", "nonselection_alpha": 1.0}
+        bars = fig.quad(top="packets", bottom="problems", fill_color="#3d84f5", line_color=None, **looks)
+        # Two among a thousand would not be a pixel high: the outline is.
+        bad = fig.quad(top="bad", bottom=0, fill_color="#e5484d", line_color="#e5484d", line_width=2, **looks)
         hover = HoverTool(
             tooltips=[
                 ("UTC", "@x{%F %H:%M:%S.%3N}"),
@@ -119,6 +120,7 @@ class Timeline(View):
             "right": left + span.bar_ms * 0.9,
             "packets": packets[used].astype(np.float32),
             "problems": problems[used].astype(np.float32),
+            "bad": np.where(problems > 0, problems, np.nan)[used].astype(np.float32),
             "kinds": [_kinds(names, counts[:, k]) if problems[k] else "" for k in used],
         }
         self._bands.show(bands(span, feed.gaps, feed.losses))
@@ -223,7 +225,7 @@ class Timeline(View):
 
 
 def _no_bars() -> dict[str, Any]:
-    return {**{name: np.zeros(0) for name in ("x", "right", "packets", "problems")}, "kinds": []}
+    return {**{name: np.zeros(0) for name in ("x", "right", "packets", "problems", "bad")}, "kinds": []}
 
 
 def _kinds(names: list[str], counts: Any) -> str:

@@ -287,3 +287,20 @@ def test_what_does_not_exist_is_refused(lab: Lab, method: str, params: dict[str,
 def test_a_wrong_expression_is_refused(lab: Lab, method: str) -> None:
     with pytest.raises(ExpressionError):
         lab.ask(method, where="tcp and")
+
+
+def test_a_partial_table_is_not_the_answer_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregates, "SUMMARY_ROWS", 8_000)
+    lab = Lab()
+    for piece in lab.pieces:
+        lab.take(piece)
+    lab.session.mark_rate(1.0)
+    totals = []
+    while not (found := lab.ask("endpoints", where="tcp"))[0]["complete"]:
+        totals.append(found[0]["total"])
+    assert totals
+    assert found[0]["total"] > totals[0]
+    lab.take(Frames.from_list(own_frames(), [START_NS] * len(own_frames())))
+    assert lab.ask("endpoints", where="tcp")[0] == found[0]  # the same moment
+    lab.session.mark_rate(1.25)
+    assert lab.ask("endpoints", where="tcp")[0]["scanned_to"] > found[0]["scanned_to"]

@@ -108,7 +108,7 @@ def test_the_timeline_keeps_the_window_around_the_range_and_the_brush_moves_it(h
         timeline.brush.left = START_NS / 1e6 + 5_000
         timeline.paint()  # a tick in between does not take it back
         timeline.brush.right = START_NS / 1e6 + 8_000
-        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))  # type: ignore[arg-type]
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
         assert feed.range == (START_NS + 5 * SECOND_NS, START_NS + 8 * SECOND_NS)
 
     wait(drag())
