@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.jit import kernel
+from aishark_panel.streams.addresshash import address_hash
 from aishark_panel.streams.rollups import PROBLEM_OF, PROBLEMS, BinCounts, TimeBins
 from aishark_panel.streams.summaries import Counter, Rows
 from aishark_panel.wire.layers import Layer, TcpProblem
@@ -171,7 +172,7 @@ class _Hosts:
         self.count = len(kept)
         self._slots.fill(0)
         for code in range(1, self.count + 1):
-            slot = _hash(*self._keys[code, :2]) % _SLOTS
+            slot = address_hash(*self._keys[code, :2]) % _SLOTS
             while self._slots[slot]:
                 slot = (slot + 1) % _SLOTS
             self._slots[slot] = code
@@ -182,12 +183,6 @@ class _Hosts:
 
 
 @kernel
-def _hash(high, low):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    mixed = (high * np.uint64(0x9E3779B97F4A7C15)) ^ (low * np.uint64(0xC2B2AE3D27D4EB4F))
-    return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(0x7FFFFFFF))
-
-
-@kernel
 def _hosts(layers, src_ip, rows, codes, keys, slots, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for k in range(len(rows)):
         i = rows[k]
@@ -195,7 +190,7 @@ def _hosts(layers, src_ip, rows, codes, keys, slots, count):  # type: ignore[no-
             continue
         high, low = src_ip[i, 0], src_ip[i, 1]
         v6 = np.uint64(1) if layers[i] & _IPV6 else np.uint64(0)
-        slot = _hash(high, low) % len(slots)
+        slot = address_hash(high, low) % len(slots)
         while True:
             code = slots[slot]
             if code == 0:

@@ -13,14 +13,14 @@ import msgspec
 import pyarrow as pa
 from tornado.web import HTTPError
 
-from aishark_panel.streams.answers import (
+from aishark_panel.streams.aggregate_answers import (
     ConversationsAnswer,
     EndpointsAnswer,
     HierarchyAnswer,
-    PacketAnswer,
     RollupAnswer,
     TcpHealthAnswer,
 )
+from aishark_panel.streams.answers import PacketAnswer
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.negotiation import choose
 from aishark_panel.streams.operation import JSON, Query, operation

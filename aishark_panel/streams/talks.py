@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from aishark_panel.dissect.conversations import ConversationRows, Conversations
 from aishark_panel.jit import kernel
+from aishark_panel.streams.addresshash import address_hash
 from aishark_panel.streams.summaries import Counter, Rows
 from aishark_panel.wire.layers import Layer, TcpProblem
 from aishark_panel.wire.packets import Interface, Packets
@@ -205,13 +206,12 @@ def _count(columns, rows, talks, slots, count):  # type: ignore[no-untyped-def] 
 
 @kernel
 def _ends(addr_a, addr_b, is_v6, packets, volume, first_ts, last_ts, address, v6, counts, times, slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    mask = np.uint64(len(slots) - 1)
+    mask = np.int64(len(slots) - 1)
     count: Any = 0
     for k in range(len(addr_a)):
         for side in range(2):
             high, low = (addr_a[k, 0], addr_a[k, 1]) if side == 0 else (addr_b[k, 0], addr_b[k, 1])
-            mixed = (high * np.uint64(0x9E3779B97F4A7C15)) ^ (low * np.uint64(0xC2B2AE3D27D4EB4F))
-            slot = (mixed ^ (mixed >> np.uint64(32))) & mask
+            slot = address_hash(high, low) & mask
             while True:
                 end: Any = np.int64(slots[slot]) - 1
                 if end < 0:
@@ -223,7 +223,7 @@ def _ends(addr_a, addr_b, is_v6, packets, volume, first_ts, last_ts, address, v6
                     break
                 if address[end, 0] == high and address[end, 1] == low and v6[end] == is_v6[k]:
                     break
-                slot = (slot + np.uint64(1)) & mask
+                slot = (slot + 1) & mask
             counts[end, 0] += 1
             counts[end, 1] += packets[k, side]
             counts[end, 2] += volume[k, side]

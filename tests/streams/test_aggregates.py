@@ -18,6 +18,7 @@ from scapy.packet import Raw
 from aishark_panel.agent.synthetic import make_trace
 from aishark_panel.errors import ConfigError, ExpressionError
 from aishark_panel.streams import aggregates, groupings
+from aishark_panel.streams.addresshash import address_hash
 from aishark_panel.streams.groupings import GROUPINGS, GroupedBins
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.session import Session
@@ -304,3 +305,9 @@ def test_a_partial_table_is_not_the_answer_for_others(monkeypatch: pytest.Monkey
     assert lab.ask("endpoints", where="tcp")[0] == found[0]  # the same moment
     lab.session.mark_rate(1.25)
     assert lab.ask("endpoints", where="tcp")[0]["scanned_to"] > found[0]["scanned_to"]
+
+
+@pytest.mark.parametrize("shift", [0, 8, 32, 56])
+def test_neighbours_have_different_hashes(shift: int) -> None:
+    hashes = {int(address_hash(np.uint64(0), np.uint64(k << shift))) & 1_023 for k in range(250)}
+    assert len(hashes) > 200
