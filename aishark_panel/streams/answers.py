@@ -19,8 +19,6 @@ __all__ = [
     "AgentAnswer",
     "AgentsAnswer",
     "AlertsAnswer",
-    "ConversationsAnswer",
-    "EndpointsAnswer",
     "ErrorAnswer",
     "HealthAnswer",
     "HealthReason",
@@ -31,7 +29,6 @@ __all__ = [
     "ProfilesAnswer",
     "RecordingAnswer",
     "RecordingsAnswer",
-    "RollupAnswer",
     "SessionsAnswer",
     "StatsAnswer",
     "TrialAnswer",
@@ -265,6 +262,15 @@ class RecordingStage(Stage):
     reason: str
 
 
+class Loss(Answer):
+    """Packets that an agent lost, and when this was noticed, ns since 1970 UTC."""
+
+    agent: str
+    packets: int
+    start_ns: int
+    end_ns: int
+
+
 class LedgerAnswer(Answer):
     """Where every packet of a session is."""
 
@@ -273,79 +279,7 @@ class LedgerAnswer(Answer):
     recordings: list[RecordingStage]
     late: int
     gaps: list[Gap]
-
-
-class RollupBin(Answer):
-    """Packets of a protocol in a bin; `bin` counts from 1970 UTC, in units of the resolution."""
-
-    bin: int
-    protocol: str
-    packets: int
-    bytes: int
-
-
-class RollupAnswer(Answer):
-    """Traffic by time and protocol."""
-
-    resolution_ms: int
-    bins: list[RollupBin]
-
-
-class Conversation(Answer):
-    """Two ends; `ab` is from a, who sent the first packet seen, to b. Times in ns."""
-
-    conversation_id: int
-    addr_a: str
-    addr_b: str
-    port_a: int
-    port_b: int
-    protocol: str
-    packets_ab: int
-    packets_ba: int
-    bytes_ab: int
-    bytes_ba: int
-    first_ts: int
-    last_ts: int
-    handshake_rtt_ns: int | None
-    rtt_ab_ns: int | None
-    rtt_ba_ns: int | None
-    retransmissions_ab: int
-    retransmissions_ba: int
-    out_of_order_ab: int
-    out_of_order_ba: int
-    lost_segments_ab: int
-    lost_segments_ba: int
-    duplicate_acks_ab: int
-    duplicate_acks_ba: int
-    zero_windows_ab: int
-    zero_windows_ba: int
-
-
-class ConversationsAnswer(Answer):
-    """Conversations with most bytes, and how many there are in all."""
-
-    total: int
-    conversations: list[Conversation]
-
-
-class Endpoint(Answer):
-    """An address, and what it sent and received in the conversations that are known. Times in ns."""
-
-    address: str
-    conversations: int
-    packets_sent: int
-    packets_received: int
-    bytes_sent: int
-    bytes_received: int
-    first_ts: int
-    last_ts: int
-
-
-class EndpointsAnswer(Answer):
-    """Addresses with most bytes, and how many there are in all."""
-
-    total: int
-    endpoints: list[Endpoint]
+    losses: list[Loss]
 
 
 class PacketAnswer(Answer):

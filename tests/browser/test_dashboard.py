@@ -170,6 +170,30 @@ def test_a_display_filter_narrows_the_list(page: Page) -> None:
     expect(protocols.filter(has_text=re.compile("^(?!DNS|MDNS|LLMNR).+"))).to_have_count(0)
 
 
+def test_a_time_is_chosen_moved_and_left_and_the_window_goes_back(page: Page) -> None:
+    chip = page.locator(".filter-bar .range")
+    box = page.locator(".timeline .bk-Figure").bounding_box()
+    assert box is not None
+    left, width, down = box["x"], box["width"], box["y"] + box["height"] / 2
+    for start, end in ((0.5, 0.7), (0.6, 0.45)):
+        before = chip.inner_text() if chip.is_visible() else ""
+        page.mouse.move(left + start * width, down)
+        page.mouse.down()
+        page.mouse.move(left + end * width, down, steps=4)
+        page.mouse.up()
+        expect(chip).to_be_visible()
+        expect(chip).not_to_have_text(before)
+        expect(page.locator(".protocols .heading")).to_contain_text("time chosen")
+    page.mouse.dblclick(left + 0.15 * width, down)
+    expect(chip).to_be_hidden()
+    page.get_by_role("button", name="Go back in time").click()
+    page.get_by_role("button", name="Show what happens now").click()
+    expect(page.get_by_role("button", name="Show what happens now")).to_have_count(0)
+    page.get_by_label("Counted by").select_option("host")
+    expect(page.locator(".bandwidth .unit")).to_contain_text("by host")
+    page.get_by_label("Counted by").select_option("protocol")
+
+
 def test_a_wrong_filter_is_explained_where_it_is_wrong(page: Page) -> None:
     apply_filter(page, "src_prt == 80")
     expect(page.locator(".filter-bar .problem")).to_contain_text("src_port")

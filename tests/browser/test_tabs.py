@@ -84,6 +84,22 @@ def test_conversations_are_sorted_by_a_click_and_filter_by_another(page: Page) -
     expect(page.locator(".filter-bar .status")).to_contain_text("of")
 
 
+def test_endpoints_and_the_hierarchy_follow_the_filter(page: Page) -> None:
+    show(page, "Protocols")
+    layers = page.locator(".hierarchy .row .layer")
+    expect(layers.first).to_have_text("Ethernet")
+    expect(page.locator(".tcp-health dd").first).to_have_text(re.compile(r"[\d.]+ ms"))
+    page.locator(".hierarchy .row", has_text="DNS").first.click()
+    expect(filter_box(page)).to_have_value(re.compile("protocol == .DNS."))
+    expect(layers.filter(has_text="TLS")).to_have_count(0)
+    show(page, "Endpoints")
+    addresses = page.locator(".endpoints .row:not(.head)")
+    expect(addresses.first).to_be_visible()
+    expect(page.locator(".talkers .row").first).to_be_visible()
+    addresses.first.click(modifiers=["Alt"])
+    expect(filter_box(page)).to_have_value(re.compile(r"not .*ip\.addr =="))
+
+
 def test_an_alert_is_listed_pinned_and_selects_its_packets(page: Page) -> None:
     show(page, "Alerts")
     alert = page.locator(".alerts .alert").first
