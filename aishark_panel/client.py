@@ -83,8 +83,16 @@ class HubClient(Transport):
 
     async def rollup(self, session: str, resolution_ms: int, since: int = 0) -> pa.RecordBatch:
         """Packets and bytes by bin and protocol, bins >= `since`: bin, protocol, packets, bytes."""
-        _, body = await self._ask("rollup", session=session, resolution_ms=resolution_ms, since=since)
-        return _batch(body)
+        return (await self.traffic(session, resolution_ms, since))[0]
+
+    async def traffic(
+        self, session: str, resolution_ms: int, since: int = 0, where: str = "", by: str = "protocol"
+    ) -> tuple[pa.RecordBatch, dict[str, Any]]:
+        """Packets and bytes by bin and group (protocol, agent, interface, host, problem, tcp) of what `where` selects,
+        bins >= `since`: bin, the group, packets, bytes; and how far the hub has looked: complete, first_ts."""
+        params = {"resolution_ms": resolution_ms, "since": since, "where": where, "by": by}
+        result, body = await self._ask("rollup", session=session, **params)
+        return _batch(body), result
 
     async def rows(
         self, session: str, first: int, count: int, where: str = "", columns: Sequence[str] | None = None
@@ -163,10 +171,35 @@ class HubClient(Transport):
         result, body = await self._ask("packet", session=session, number=number)
         return {**result, "frame": bytes(body)}
 
-    async def conversations(self, session: str, limit: int = 20) -> pa.RecordBatch:
-        """The conversations with most bytes, most first."""
-        _, body = await self._ask("conversations", session=session, limit=limit)
-        return _batch(body)
+    async def conversations(
+        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes"
+    ) -> pa.RecordBatch:
+        """The conversations with most bytes (or packets, problems ...) of what `where` selects, most first."""
+        return (await self.talks(session, limit, where, sort))[0]
+
+    async def talks(
+        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes"
+    ) -> tuple[pa.RecordBatch, dict[str, Any]]:
+        """As `conversations`, with how many there are in all (total) and whether the hub has looked at all packets."""
+        result, body = await self._ask("conversations", session=session, limit=limit, where=where, sort=sort)
+        return _batch(body), result
+
+    async def endpoints(
+        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes"
+    ) -> tuple[pa.RecordBatch, dict[str, Any]]:
+        """The addresses with most bytes (or packets, bytes_sent ...) of what `where` selects, as `talks`."""
+        result, body = await self._ask("endpoints", session=session, limit=limit, where=where, sort=sort)
+        return _batch(body), result
+
+    async def hierarchy(self, session: str, where: str = "") -> dict[str, Any]:
+        """The layers that packets are made of, as lines of a tree: layers (depth, name, packets, bytes), complete."""
+        result, _ = await self._ask("hierarchy", session=session, where=where)
+        return result
+
+    async def tcp_health(self, session: str, where: str = "", since_ns: int = 0) -> dict[str, Any]:
+        """How long TCP handshakes took of conversations since then: handshakes, rtt_p50_ns, rtt_p95_ns, complete."""
+        result, _ = await self._ask("tcp_health", session=session, where=where, since_ns=since_ns)
+        return result
 
     async def values(
         self, session: str, columns: Sequence[str], where: str = "", text: str = "", limit: int = 20

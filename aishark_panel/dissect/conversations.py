@@ -156,6 +156,19 @@ class Conversations:
         order = np.argsort(counters["bytes_ab"] + counters["bytes_ba"], kind="stable")[::-1][:limit]
         return _rows(table, order)
 
+    def find(self, ids: npt.NDArray[np.uint64]) -> ConversationRows:
+        """The conversations of these ids, one row each; what is not remembered has another id there."""
+        table = self._table
+        return _rows(table, _places(table.slots, table.counters["id"], ids))
+
+    def handshakes(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of conversations whose TCP handshake was seen: id, time of the first packet, round trip; both in ns."""
+        table, count = self._table, self._count
+        took_ns = table.handshakes[:count, 1].copy()
+        seen = np.flatnonzero(took_ns)
+        counters = table.counters[_LINES * seen]
+        return counters["id"], counters["first_ts"], took_ns[seen]
+
     def clear(self) -> None:
         """Forget all conversations."""
         self._count = 0
@@ -237,6 +250,22 @@ def _index(ids, count, slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, 
         while slots[slot] >= 0:
             slot = (slot + np.uint64(1)) & mask
         slots[slot] = row
+
+
+@kernel
+def _places(slots, counter_ids, ids):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Rows of ids; 0 for those that are not there."""
+    mask = np.uint64(len(slots) - 1)
+    places = np.zeros(len(ids), np.int64)
+    for k in range(len(ids)):
+        slot = ids[k] & mask
+        while slots[slot] >= 0:
+            row = np.int64(slots[slot])
+            if counter_ids[_LINES * row] == ids[k]:
+                places[k] = row
+                break
+            slot = (slot + np.uint64(1)) & mask
+    return places
 
 
 @lean_kernel

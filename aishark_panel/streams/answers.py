@@ -24,6 +24,7 @@ __all__ = [
     "ErrorAnswer",
     "HealthAnswer",
     "HealthReason",
+    "HierarchyAnswer",
     "InterfacesAnswer",
     "KeyAnswer",
     "LedgerAnswer",
@@ -34,6 +35,7 @@ __all__ = [
     "RollupAnswer",
     "SessionsAnswer",
     "StatsAnswer",
+    "TcpHealthAnswer",
     "TrialAnswer",
 ]
 
@@ -264,6 +266,15 @@ class RecordingStage(Stage):
     reason: str
 
 
+class Loss(Answer):
+    """Packets that an agent lost, and when this was noticed, ns since 1970 UTC."""
+
+    agent: str
+    packets: int
+    start_ns: int
+    end_ns: int
+
+
 class LedgerAnswer(Answer):
     """Where every packet of a session is."""
 
@@ -272,21 +283,32 @@ class LedgerAnswer(Answer):
     recordings: list[RecordingStage]
     late: int
     gaps: list[Gap]
+    losses: list[Loss]
 
 
 class RollupBin(Answer):
-    """Packets of a protocol in a bin; `bin` counts from 1970 UTC, in units of the resolution."""
+    """Packets of a group in a bin; `bin` counts from 1970 UTC, in units of the resolution. The group's field has the
+    name of what is counted by."""
 
     bin: int
-    protocol: str
     packets: int
     bytes: int
+    protocol: str = ""
+    agent: str = ""
+    interface: str = ""
+    host: str = ""
+    problem: str = ""
+    tcp: str = ""
 
 
 class RollupAnswer(Answer):
-    """Traffic by time and protocol."""
+    """Traffic by time and group."""
 
     resolution_ms: int
+    complete: bool
+    """whether all packets that are kept were looked at; if not, ask again"""
+    first_ts: int
+    """time of the first packet that was counted, ns; 0: none was"""
     bins: list[RollupBin]
 
 
@@ -324,6 +346,8 @@ class ConversationsAnswer(Answer):
     """Conversations with most bytes, and how many there are in all."""
 
     total: int
+    complete: bool
+    """whether all packets that are kept were looked at; if not, ask again"""
     conversations: list[Conversation]
 
 
@@ -344,7 +368,40 @@ class EndpointsAnswer(Answer):
     """Addresses with most bytes, and how many there are in all."""
 
     total: int
+    complete: bool
+    """whether all packets that are kept were looked at; if not, ask again"""
     endpoints: list[Endpoint]
+
+
+class LayerLine(Answer):
+    """A layer inside those above it; `depth` 0 is the link."""
+
+    depth: int
+    name: str
+    packets: int
+    bytes: int
+
+
+class HierarchyAnswer(Answer):
+    """The layers that packets are made of, as lines of a tree."""
+
+    layers: list[LayerLine]
+    complete: bool
+    """whether all packets that are kept were looked at; if not, ask again"""
+    first_ts: int
+    """time of the first packet that was counted, ns; 0: none was"""
+    scanned_to: int
+    ring_end: int
+
+
+class TcpHealthAnswer(Answer):
+    """How long TCP handshakes took, from the SYN to the acknowledgement that ends them, ns; null: none was seen."""
+
+    handshakes: int
+    rtt_p50_ns: int | None
+    rtt_p95_ns: int | None
+    complete: bool
+    """whether all packets that are kept were looked at; if not, ask again"""
 
 
 class PacketAnswer(Answer):

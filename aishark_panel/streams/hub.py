@@ -293,6 +293,7 @@ class Hub:
         while True:
             for live in self._live.values():
                 live.session.mark_rate(time.monotonic())
+                live.session.losses.look(list(live.session.runs.values()), time.time_ns())
             await asyncio.sleep(_RATE_PERIOD_S)
 
     async def _tick_alerts(self) -> None:

@@ -39,6 +39,7 @@ def ledger(session: Session) -> dict[str, Any]:
         "late": session.merge.late,
         "recordings": [_recording_ledger(recording, ring.end) for recording in list(session.recordings)],
         "gaps": [msgspec.to_builtins(gap) for gap in list(session.gaps)] + _open_gaps(session),
+        "losses": list(session.losses),
     }
 
 

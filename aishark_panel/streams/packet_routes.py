@@ -6,14 +6,21 @@ The clients' socket asks the same functions (streams/queries.py); here their tab
 import asyncio
 import base64
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 import msgspec
 import pyarrow as pa
 from tornado.web import HTTPError
 
-from aishark_panel.streams.answers import ConversationsAnswer, EndpointsAnswer, PacketAnswer, RollupAnswer
+from aishark_panel.streams.answers import (
+    ConversationsAnswer,
+    EndpointsAnswer,
+    HierarchyAnswer,
+    PacketAnswer,
+    RollupAnswer,
+    TcpHealthAnswer,
+)
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.negotiation import choose
 from aishark_panel.streams.operation import JSON, Query, operation
@@ -28,6 +35,10 @@ _CURSOR: Final = "Next-Cursor"
 _MISSED: Final = "Missed-Packets"
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+Where = Annotated[str, msgspec.Meta(max_length=4_000)]
+"""of packets that match this expression"""
 
 
 class PacketsQuery(Query):
@@ -52,13 +63,38 @@ class RollupQuery(Query):
     """100, 1000 or 60000"""
     since: Number = 0
     """first bin; the newest is still growing, so ask again from it"""
+    where: Where = ""
+    by: Literal["protocol", "agent", "interface", "host", "problem", "tcp"] = "protocol"
 
 
-class TopQuery(Query):
-    """How many."""
+class WhereQuery(Query):
+    """Of which packets."""
+
+    where: Where = ""
+    """of packets that match this expression"""
+
+
+class ConversationsQuery(WhereQuery):
+    """How many, and of what."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 20
-    """those with most bytes"""
+    sort: Literal["bytes", "packets", "bytes_ab", "bytes_ba", "start", "last", "duration", "rtt", "problems"] = "bytes"
+    """those with most of it"""
+
+
+class EndpointsQuery(WhereQuery):
+    """How many, and of what."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 20
+    sort: Literal["bytes", "packets", "bytes_sent", "bytes_received", "conversations", "last"] = "bytes"
+    """those with most of it"""
+
+
+class TcpHealthQuery(WhereQuery):
+    """Of which conversations."""
+
+    since_ns: Number = 0
+    """those that began then or later, ns since 1970 UTC"""
 
 
 class Querying(Guarded):
@@ -144,27 +180,57 @@ class OnePacket(Querying):
 class Rollups(Querying):
     """`/api/stream/:id/rollups`"""
 
-    @operation("Traffic by time and protocol.", query=RollupQuery, answer=RollupAnswer, media=(_ARROW,), errors=(406,))
+    @operation("Traffic by time and group.", query=RollupQuery, answer=RollupAnswer, media=(_ARROW,), errors=(406,))
     async def get(self, session_id: str, *, query: RollupQuery) -> None:
-        await self.finish_table("bins", session_id, "rollup", resolution_ms=query.resolution_ms, since=query.since)
+        await self.finish_table("bins", session_id, "rollup", **_asked(query))
 
 
 class Conversations(Querying):
     """`/api/stream/:id/conversations`"""
 
     @operation(
-        "Conversations with most bytes.", query=TopQuery, answer=ConversationsAnswer, media=(_ARROW,), errors=(406,)
+        "Conversations with most bytes, or most of something else.",
+        query=ConversationsQuery,
+        answer=ConversationsAnswer,
+        media=(_ARROW,),
+        errors=(406,),
     )
-    async def get(self, session_id: str, *, query: TopQuery) -> None:
-        await self.finish_table("conversations", session_id, "conversations", limit=query.limit)
+    async def get(self, session_id: str, *, query: ConversationsQuery) -> None:
+        await self.finish_table("conversations", session_id, "conversations", **_asked(query))
 
 
 class Endpoints(Querying):
     """`/api/stream/:id/endpoints`"""
 
-    @operation("Addresses with most bytes.", query=TopQuery, answer=EndpointsAnswer, media=(_ARROW,), errors=(406,))
-    async def get(self, session_id: str, *, query: TopQuery) -> None:
-        await self.finish_table("endpoints", session_id, "endpoints", limit=query.limit)
+    @operation(
+        "Addresses with most bytes, or most of something else.",
+        query=EndpointsQuery,
+        answer=EndpointsAnswer,
+        media=(_ARROW,),
+        errors=(406,),
+    )
+    async def get(self, session_id: str, *, query: EndpointsQuery) -> None:
+        await self.finish_table("endpoints", session_id, "endpoints", **_asked(query))
+
+
+class Hierarchy(Querying):
+    """`/api/stream/:id/hierarchy`"""
+
+    @operation("The layers that packets are made of.", query=WhereQuery, answer=HierarchyAnswer)
+    async def get(self, session_id: str, *, query: WhereQuery) -> None:
+        self.finish((await self.ask(session_id, "hierarchy", **_asked(query)))[0])
+
+
+class TcpHealth(Querying):
+    """`/api/stream/:id/tcp-health`"""
+
+    @operation("How long TCP handshakes took.", query=TcpHealthQuery, answer=TcpHealthAnswer)
+    async def get(self, session_id: str, *, query: TcpHealthQuery) -> None:
+        self.finish((await self.ask(session_id, "tcp_health", **_asked(query)))[0])
+
+
+def _asked(query: Query) -> dict[str, Any]:
+    return {name: getattr(query, name) for name in query.__struct_fields__}
 
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -173,4 +239,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/stream/([0-9a-f]+)/rollups", Rollups),
     (r"/api/stream/([0-9a-f]+)/conversations", Conversations),
     (r"/api/stream/([0-9a-f]+)/endpoints", Endpoints),
+    (r"/api/stream/([0-9a-f]+)/hierarchy", Hierarchy),
+    (r"/api/stream/([0-9a-f]+)/tcp-health", TcpHealth),
 )

@@ -16,14 +16,13 @@ from aishark_panel.dissect.info import info_text
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.query import compile_expression
 from aishark_panel.query.columns import choose_columns
+from aishark_panel.streams import aggregates
 from aishark_panel.streams.fingerprints import conversation_hello
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.matches import rows_of
-from aishark_panel.streams.rollups import RESOLUTIONS_MS
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.values import common_values
-from aishark_panel.wire.packets import ARROW_NAMES, Packets, address_text
-from aishark_panel.wire.protocols import PROTOCOLS
+from aishark_panel.wire.packets import ARROW_NAMES, Packets
 
 __all__ = ["MAX_ROWS", "METHODS", "QueryMethod"]
 
@@ -48,20 +47,10 @@ def _ledger(session: Session, params: dict[str, Any]) -> Answer:
 
 
 def _rollup(session: Session, params: dict[str, Any]) -> Answer:
-    resolution_ms = _integer(params, "resolution_ms", 1_000)
-    if resolution_ms not in RESOLUTIONS_MS:
-        raise ConfigError(f"resolution_ms is {resolution_ms}; kept are {', '.join(map(str, RESOLUTIONS_MS))}")
-    counts = session.rollups.since(resolution_ms, _integer(params, "since", 0))
-    batch = pa.RecordBatch.from_arrays(
-        [
-            pa.array(counts.bin),
-            pa.DictionaryArray.from_arrays(pa.array(counts.protocol.astype(np.int32)), pa.array(PROTOCOLS)),
-            pa.array(counts.packets),
-            pa.array(counts.bytes),
-        ],
-        names=["bin", "protocol", "packets", "bytes"],
-    )
-    return {"resolution_ms": resolution_ms}, _stream([batch])
+    resolution_ms, since = _integer(params, "resolution_ms", 1_000), _integer(params, "since", 0)
+    by = _text(params, "by") or "protocol"
+    info, batch = aggregates.rollup(session, resolution_ms, since, _text(params, "where"), by)
+    return info, _stream([batch])
 
 
 def _rows(session: Session, params: dict[str, Any]) -> Answer:
@@ -155,78 +144,23 @@ def _json_value(scalar: pa.Scalar) -> Any:
 
 
 def _conversations(session: Session, params: dict[str, Any]) -> Answer:
-    top = session.conversations.top(_limit(params))
-    batch = pa.RecordBatch.from_pydict(
-        {
-            "conversation_id": top.id,
-            "addr_a": _addresses(top.addr_a, top.v6),
-            "addr_b": _addresses(top.addr_b, top.v6),
-            "port_a": top.port_a,
-            "port_b": top.port_b,
-            "protocol": [PROTOCOLS[p] for p in top.protocol],
-            "packets_ab": top.packets[:, 0],
-            "packets_ba": top.packets[:, 1],
-            "bytes_ab": top.bytes[:, 0],
-            "bytes_ba": top.bytes[:, 1],
-            "first_ts": top.first_ts,
-            "last_ts": top.last_ts,
-            "handshake_rtt_ns": _known(top.handshake_rtt_ns),
-            "rtt_ab_ns": _known(top.rtt_ns[:, 0]),
-            "rtt_ba_ns": _known(top.rtt_ns[:, 1]),
-            **_by_direction("retransmissions", top.retransmissions),
-            **_by_direction("out_of_order", top.out_of_order),
-            **_by_direction("lost_segments", top.lost_segments),
-            **_by_direction("duplicate_acks", top.duplicate_acks),
-            **_by_direction("zero_windows", top.zero_windows),
-        }
-    )
-    return {"total": len(session.conversations)}, _stream([batch])
+    sort = _text(params, "sort") or "bytes"
+    info, batch = aggregates.conversations(session, _limit(params), _text(params, "where"), sort)
+    return info, _stream([batch])
 
 
 def _endpoints(session: Session, params: dict[str, Any]) -> Answer:
-    """Addresses of the conversations that are known, those with most bytes first."""
-    rows = session.conversations.rows()
-    ends = np.concatenate([rows.addr_a, rows.addr_b])
-    v6 = np.concatenate([rows.v6, rows.v6])
-    order = np.lexsort((ends[:, 0], ends[:, 1], v6))
-    ends, v6 = ends[order], v6[order]
-    is_new = np.ones(len(order), bool)
-    is_new[1:] = (ends[1:] != ends[:-1]).any(axis=1) | (v6[1:] != v6[:-1])
-    starts = np.flatnonzero(is_new)
-
-    def total(of_a: npt.NDArray[Any], of_b: npt.NDArray[Any], add: np.ufunc = np.add) -> npt.NDArray[Any]:
-        values = np.concatenate([of_a, of_b])[order]
-        return add.reduceat(values, starts) if len(starts) else values
-
-    sent = total(rows.bytes[:, 0], rows.bytes[:, 1])
-    received = total(rows.bytes[:, 1], rows.bytes[:, 0])
-    top = np.argsort(sent + received, kind="stable")[::-1][: _limit(params)]
-    one_each = np.ones(len(rows.id), np.int64)
-    batch = pa.RecordBatch.from_pydict(
-        {
-            "address": _addresses(ends[starts[top]], v6[starts[top]]),
-            "conversations": total(one_each, one_each)[top],
-            "packets_sent": total(rows.packets[:, 0], rows.packets[:, 1])[top],
-            "packets_received": total(rows.packets[:, 1], rows.packets[:, 0])[top],
-            "bytes_sent": sent[top],
-            "bytes_received": received[top],
-            "first_ts": total(rows.first_ts, rows.first_ts, np.minimum)[top],
-            "last_ts": total(rows.last_ts, rows.last_ts, np.maximum)[top],
-        }
-    )
-    return {"total": len(starts)}, _stream([batch])
+    sort = _text(params, "sort") or "bytes"
+    info, batch = aggregates.endpoints(session, _limit(params), _text(params, "where"), sort)
+    return info, _stream([batch])
 
 
-def _known(values: npt.NDArray[np.int64]) -> pa.Array:
-    return pa.array(values, mask=values == 0)
+def _hierarchy(session: Session, params: dict[str, Any]) -> Answer:
+    return aggregates.hierarchy(session, _text(params, "where")), b""
 
 
-def _by_direction(name: str, counts: npt.NDArray[np.uint32]) -> dict[str, npt.NDArray[np.uint32]]:
-    return {f"{name}_ab": counts[:, 0], f"{name}_ba": counts[:, 1]}
-
-
-def _addresses(values: npt.NDArray[np.uint64], v6: npt.NDArray[np.bool_]) -> list[str]:
-    return [address_text(row.tobytes(), v6=bool(is_v6)) for row, is_v6 in zip(values, v6, strict=True)]
+def _tcp_health(session: Session, params: dict[str, Any]) -> Answer:
+    return aggregates.tcp_health(session, _text(params, "where"), _integer(params, "since_ns", 0)), b""
 
 
 def _alerts(session: Session, params: dict[str, Any]) -> Answer:
@@ -249,6 +183,8 @@ METHODS: Final[dict[str, QueryMethod]] = {
     "packet": _packet,
     "conversations": _conversations,
     "endpoints": _endpoints,
+    "hierarchy": _hierarchy,
+    "tcp_health": _tcp_health,
     "alerts": _alerts,
     "values": _values,
 }

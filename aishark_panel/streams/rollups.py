@@ -1,4 +1,4 @@
-"""Rollups: packets and bytes by protocol in bins of 100 ms, 1 s and 1 min of packet time.
+"""Rollups: packets and bytes by protocol in bins of 100 ms, 1 s and 1 min of packet time, and those with a TCP problem.
 
 Each resolution is a ring of bins: bin b (start b * resolution) lives in slot b mod n until a newer bin needs the slot.
 A packet older than its slot's bin is counted as late and left out. Reads are by cursor: "bins since b".
@@ -10,13 +10,32 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.jit import kernel
+from aishark_panel.wire.layers import TcpProblem
 from aishark_panel.wire.protocols import PROTOCOLS
 
-__all__ = ["RESOLUTIONS_MS", "BinCounts", "Rollups"]
+__all__ = ["PROBLEMS", "PROBLEM_OF", "RESOLUTIONS_MS", "BinCounts", "Rollups", "TimeBins"]
 
-RESOLUTIONS_MS: Final = (100, 1_000, 60_000)
-_BINS: Final = (3_000, 3_600, 1_440)
-"""Bins kept of each resolution: 5 minutes, 1 hour, 1 day."""
+_BINS: Final = {100: 3_000, 1_000: 3_700, 60_000: 1_440}
+"""Bins kept of each resolution: 5 minutes, a little more than 1 hour, 1 day."""
+RESOLUTIONS_MS: Final = tuple(_BINS)
+
+PROBLEMS: Final = ("none", "retransmission", "lost segment", "out of order", "duplicate ack", "zero window")
+"""What a packet's TCP segment may have been; of several, the first counts. Keep-alives and the like are none."""
+_PROBLEM_BITS: Final = (
+    TcpProblem.RETRANSMISSION,
+    TcpProblem.LOST_SEGMENT | TcpProblem.ACK_LOST_SEGMENT,
+    TcpProblem.OUT_OF_ORDER,
+    TcpProblem.DUPLICATE_ACK,
+    TcpProblem.ZERO_WINDOW,
+)
+
+
+def _problem_of(bits: int) -> int:
+    return next((k for k, problem in enumerate(_PROBLEM_BITS, 1) if bits & problem), 0)
+
+
+PROBLEM_OF: Final = np.array([_problem_of(bits) for bits in range(2 * max(TcpProblem))], np.uint16)
+"""Index into PROBLEMS of each value of `tcp_problem`."""
 
 
 class BinCounts(NamedTuple):
@@ -24,50 +43,130 @@ class BinCounts(NamedTuple):
 
     bin: npt.NDArray[np.int64]
     """start of the bin in units of the resolution, since 1970 UTC"""
-    protocol: npt.NDArray[np.int64]
-    """index into PROTOCOLS"""
+    group: npt.NDArray[np.int64]
+    """what was counted apart: of `Rollups.since` an index into PROTOCOLS"""
     packets: npt.NDArray[np.int64]
     bytes: npt.NDArray[np.int64]
     """bytes on the wire (orig_len)"""
+
+
+class TimeBins:
+    """The ring of bins of one resolution, with counts of `groups` groups."""
+
+    def __init__(self, resolution_ms: int, groups: int) -> None:
+        self._resolution_ns = resolution_ms * 1_000_000
+        self._bins = np.full(_BINS[resolution_ms], -1, np.int64)
+        self._counts = np.zeros((len(self._bins), groups, 2), np.int64)
+        self.late = np.zeros(1, np.int64)
+        """packets too old for the ring"""
+
+    @property
+    def groups(self) -> int:
+        """How many groups there is room for."""
+        return self._counts.shape[1]
+
+    def widen(self, groups: int) -> None:
+        """Make room for more groups."""
+        counts = np.zeros((len(self._bins), groups, 2), np.int64)
+        counts[:, : self.groups] = self._counts
+        self._counts = counts
+
+    def regroup(self, place: npt.NDArray[np.int64]) -> None:
+        """What was counted for group g goes to group place[g]."""
+        counts = np.zeros_like(self._counts)
+        for group, target in enumerate(place):
+            counts[:, target] += self._counts[:, group]
+        self._counts = counts
+
+    def totals(self) -> npt.NDArray[np.int64]:
+        """Bytes of each group in all bins."""
+        volume: npt.NDArray[np.int64] = self._counts[self._bins >= 0, :, 1].sum(axis=0)
+        return volume
+
+    def add(self, ts: npt.NDArray[np.int64], group: npt.NDArray[np.uint16], orig_len: npt.NDArray[np.uint32]) -> None:
+        """Count packets: time in ns, group, length on the wire; (n,) each."""
+        _add(ts, group, orig_len, self._resolution_ns, self._bins, self._counts, self.late)
+
+    def since(self, first_bin: int) -> BinCounts:
+        """Counts of the bins >= first_bin still kept."""
+        bins, counts = self._bins, self._counts
+        slots = np.flatnonzero(bins >= max(first_bin, 0))
+        slots = slots[np.argsort(bins[slots], kind="stable")]
+        which, group = np.nonzero(counts[slots, :, 0])
+        found: npt.NDArray[Any] = counts[slots[which], group]
+        return BinCounts(bins[slots[which]], group, found[:, 0], found[:, 1])
+
+    def clear(self) -> None:
+        """Forget all counts."""
+        self._bins.fill(-1)
+        self._counts.fill(0)
 
 
 class Rollups:
     """Running counts of one session at the three resolutions."""
 
     def __init__(self) -> None:
-        self._bins = [np.full(n, -1, np.int64) for n in _BINS]
-        self._counts = [np.zeros((n, len(PROTOCOLS), 2), np.int64) for n in _BINS]
-        self.late = np.zeros(len(_BINS), np.int64)
-        """packets too old for their resolution's ring"""
+        self._protocols = [TimeBins(resolution_ms, len(PROTOCOLS)) for resolution_ms in RESOLUTIONS_MS]
+        self._problems = [TimeBins(resolution_ms, len(PROBLEMS)) for resolution_ms in RESOLUTIONS_MS]
+
+    @property
+    def late(self) -> npt.NDArray[np.int64]:
+        """Packets too old for each resolution's ring."""
+        return np.concatenate([bins.late for bins in self._protocols])
 
     def add(
-        self, ts: npt.NDArray[np.int64], protocol: npt.NDArray[np.uint16], orig_len: npt.NDArray[np.uint32]
+        self,
+        ts: npt.NDArray[np.int64],
+        protocol: npt.NDArray[np.uint16],
+        orig_len: npt.NDArray[np.uint32],
+        tcp_problem: npt.NDArray[np.uint16] | None = None,
     ) -> None:
-        """Count packets: time in ns, protocol code, length on the wire; (n,) each."""
-        for k, resolution_ms in enumerate(RESOLUTIONS_MS):
-            _add(
-                ts, protocol, orig_len, resolution_ms * 1_000_000, self._bins[k], self._counts[k], self.late[k : k + 1]
-            )
+        """Count packets: time in ns, protocol code, length on the wire, TcpProblem bits; (n,) each."""
+        for bins in self._protocols:
+            bins.add(ts, protocol, orig_len)
+        if tcp_problem is None:
+            return
+        rows = np.flatnonzero(tcp_problem)  # few
+        if len(rows):
+            problem = PROBLEM_OF[tcp_problem[rows]]
+            for bins in self._problems:
+                bins.add(ts[rows], problem, orig_len[rows])
 
     def since(self, resolution_ms: int, first_bin: int) -> BinCounts:
         """Counts of the bins >= first_bin still kept; ValueError for a resolution that is not kept."""
+        return self._protocols[RESOLUTIONS_MS.index(resolution_ms)].since(first_bin)
+
+    def problems_since(self, resolution_ms: int, first_bin: int) -> BinCounts:
+        """As `since`, with indices into PROBLEMS."""
         k = RESOLUTIONS_MS.index(resolution_ms)
-        bins, counts = self._bins[k], self._counts[k]
-        slots = np.flatnonzero(bins >= max(first_bin, 0))
-        slots = slots[np.argsort(bins[slots], kind="stable")]
-        which, protocol = np.nonzero(counts[slots, :, 0])
-        found: npt.NDArray[Any] = counts[slots[which], protocol]
-        return BinCounts(bins[slots[which]], protocol, found[:, 0], found[:, 1])
+        # Read before the totals: what comes between the two is counted as without a problem, for now.
+        found = self._problems[k].since(first_bin)
+        found = BinCounts(*(column[found.group > 0] for column in found))
+        total = self._protocols[k].since(first_bin)
+        bins, where = np.unique(np.concatenate([total.bin, found.bin]), return_inverse=True)
+        whole = where[: len(total.bin)]
+        part = where[len(total.bin) :]
+        none = [
+            np.bincount(whole, of_all, len(bins)) - np.bincount(part, of_problem, len(bins))
+            for of_all, of_problem in ((total.packets, found.packets), (total.bytes, found.bytes))
+        ]
+        kept = none[0] > 0
+        order = np.argsort(np.concatenate([bins[kept], found.bin]), kind="stable")
+        return BinCounts(
+            np.concatenate([bins[kept], found.bin])[order],
+            np.concatenate([np.zeros(kept.sum(), np.int64), found.group])[order],
+            np.concatenate([none[0][kept].astype(np.int64), found.packets])[order],
+            np.concatenate([none[1][kept].astype(np.int64), found.bytes])[order],
+        )
 
     def clear(self) -> None:
         """Forget all counts."""
-        for bins, counts in zip(self._bins, self._counts, strict=True):
-            bins.fill(-1)
-            counts.fill(0)
+        for bins in (*self._protocols, *self._problems):
+            bins.clear()
 
 
 @kernel
-def _add(ts, protocol, orig_len, resolution_ns, bins, counts, late):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _add(ts, group, orig_len, resolution_ns, bins, counts, late):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     n = len(bins)
     current = np.int64(-1)
     slot = np.int64(0)
@@ -86,5 +185,5 @@ def _add(ts, protocol, orig_len, resolution_ns, bins, counts, late):  # type: ig
                 bins[slot] = b
                 counts[slot] = 0
             current = b
-        counts[slot, protocol[i], 0] += 1
-        counts[slot, protocol[i], 1] += orig_len[i]
+        counts[slot, group[i], 0] += 1
+        counts[slot, group[i], 1] += orig_len[i]

@@ -20,12 +20,14 @@ from aishark_panel.dissect.conversations import Conversations
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.feeds import Feeds
+from aishark_panel.streams.losses import Losses, lost_by
 from aishark_panel.streams.manifest import Recorded
 from aishark_panel.streams.matches import Matches
 from aishark_panel.streams.merge import MAX_WAITING_BYTES, WINDOW_NS, Merge, Piece
 from aishark_panel.streams.ring import BlockView, Ring
 from aishark_panel.streams.rollups import Rollups
 from aishark_panel.streams.segments import Gap
+from aishark_panel.streams.summaries import Summaries
 from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Hello, InterfaceInfo
@@ -85,6 +87,7 @@ class Session:
         """packets that could not be dissected: a defect of the hub"""
         self.rollups = Rollups()
         self.matches = Matches()
+        self.summaries = Summaries()
         self.feeds = Feeds()
         self.alerts = AlertLog(rules)
         self.interfaces: list[Interface] = []
@@ -105,6 +108,7 @@ class Session:
         """packets that an earlier hub had taken, and that went with it"""
         self.gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
         """times in which nothing was heard, oldest first"""
+        self.losses = Losses()
         self.wanted = True
         """whether the user wants packets (start and stop)"""
         self.packets = 0
@@ -315,7 +319,8 @@ class Session:
     def _roll_up(self, view: BlockView) -> None:
         packets, start, stop = view
         columns = packets.columns
-        self.rollups.add(columns.ts[start:stop], columns.protocol[start:stop], columns.orig_len[start:stop])
+        rows = slice(start, stop)
+        self.rollups.add(columns.ts[rows], columns.protocol[rows], columns.orig_len[rows], columns.tcp_problem[rows])
 
     def count_cleared(self, run: AgentRun, packets: int) -> None:
         """Into an empty session: a run had brought so many packets more, which were cleared."""
@@ -336,6 +341,7 @@ class Session:
         self.ring.clear()
         self.rollups.clear()
         self.matches.clear()
+        self.summaries.clear()
         self.first_ts = self.last_ts = 0
 
     def tick_alerts(self, now_s: float) -> None:
@@ -359,6 +365,13 @@ class Session:
         self._rate_marks.append((now_s, self.packets, self.bytes))
         while len(self._rate_marks) > 2 and now_s - self._rate_marks[0][0] > _RATE_SPAN_S:
             self._rate_marks.popleft()
+
+    @property
+    def moment(self) -> tuple[float, int]:
+        """Something that changes a few times a second while packets come: what was found out at the same moment need
+        not be found out again for somebody else."""
+        end = self.ring.end
+        return (self._rate_marks[-1][0], self.ring.cleared) if self._rate_marks else (0.0, end)
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -420,12 +433,7 @@ class Session:
     @property
     def lost(self) -> int:
         """Packets that were lost: by kernels, by full outboxes, with an agent or a hub that died."""
-        return self.lost_in_hub_crash + sum(
-            count
-            for run in list(self.runs.values())
-            for name, count in run.counters.items()
-            if name in ("kernel_dropped", "lost_in_agent_crash") or name.startswith("dropped_")
-        )
+        return self.lost_in_hub_crash + sum(lost_by(run) for run in list(self.runs.values()))
 
     @property
     def left_out(self) -> int:

@@ -73,6 +73,10 @@ class View(Viewer):
     def paint(self) -> None:
         """Show what the feed and this view hold. Called under the document's lock."""
 
+    def repaint(self) -> None:
+        """Paint as soon as the document's lock is free: for who hears a message of the browser, and has no lock."""
+        pn.state.execute(self.paint, schedule=True)
+
     async def refresh(self) -> None:
         """Pull the feed and what this view adds to it, and paint."""
         await self.feed.pull()

@@ -9,11 +9,26 @@ from aishark_panel.errors import AisharkError
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.theme import FAMILIES, family_of, script
+from aishark_panel.views.words import why_nothing
 
 __all__ = ["MAX_CONVERSATIONS", "Conversations"]
 
 MAX_CONVERSATIONS: Final = 200
 """Most conversations in the table."""
+
+_SORTS: Final = {
+    "packets": "packets",
+    "bytes": "bytes",
+    "bytes_ab": "bytes_ab",
+    "bytes_ba": "bytes_ba",
+    "start_ms": "start",
+    "duration_ms": "duration",
+    "rtt_ms": "rtt",
+    "retransmissions": "problems",
+    "problems": "problems",
+}
+"""The hub's words for the table's columns."""
+_PROBLEMS: Final = ("retransmissions", "out_of_order", "lost_segments", "duplicate_acks", "zero_windows")
 
 Add = Callable[[str, bool], Awaitable[None]]
 
@@ -32,7 +47,9 @@ class Conversations(View):
         super().__init__(feed)
         self._on_filter = on_filter
         self._rows: list[dict[str, Any]] = []
-        self._rows_of = ""  # the session they belong to
+        self._rows_of: tuple[str, str, int] | None = None  # session, question and epoch they belong to
+        self._info: dict[str, Any] = {}
+        self._sort = "bytes"
         self._problem = ""
         self.root = ConversationsElement(
             self._receive, "conversations.css", css_classes=["conversations"], sizing_mode="stretch_both", margin=0
@@ -40,29 +57,26 @@ class Conversations(View):
 
     async def pull(self) -> None:
         feed = self.feed
-        if not feed.session or (feed.paused and self._rows_of == feed.session):
+        asked = (feed.session, feed.query, feed.epoch)
+        if not feed.session or (feed.paused and self._rows_of == asked and self._info.get("complete")):
             return
-        session = feed.session
         try:
-            batch = await feed.client.conversations(session, MAX_CONVERSATIONS)
+            batch, info = await feed.client.talks(feed.session, MAX_CONVERSATIONS, feed.query, self._sort)
         except AisharkError as error:
             self._problem = str(error)
         else:
-            self._rows, self._rows_of, self._problem = _rows(batch), session, ""
-
-    def _empty(self) -> str:
-        """Why there is no row."""
-        why = self._problem or self.feed.problem or ("" if self.feed.session else self.feed.stats.get("reason"))
-        return why or "No conversation has been seen yet."
+            self._rows, self._info, self._rows_of, self._problem = _rows(batch), info, asked, ""
 
     def paint(self) -> None:
-        rows = self._rows if self._rows_of == self.feed.session else []
+        rows = self._rows if self._rows_of and self._rows_of[0] == self.feed.session else []
         self.root.draw(
             rows=rows,
-            total=self.feed.stats.get("conversations", 0),
+            sort=self._sort,
+            total=self._info.get("total", 0),
             forgotten=self.feed.stats.get("conversations_forgotten", 0),
-            filtered=bool(self.feed.where),
-            empty="" if rows else self._empty(),
+            scope="of what matches" if self.feed.query else "",
+            complete=self._info.get("complete", True),
+            empty="" if rows else self._problem or why_nothing(self.feed, "conversation"),
         )
 
     async def _receive(self, message: Any) -> None:
@@ -70,6 +84,10 @@ class Conversations(View):
             case {"filter": str(conversation), "exclude": bool(exclude)} if self._on_filter:
                 if conversation in (row["id"] for row in self._rows):
                     await self._on_filter(f"conversation_id == {conversation}", exclude)
+            case {"sort": str(column)} if column in _SORTS:
+                self._sort = _SORTS[column]
+                await self.pull()
+                self.paint()
 
 
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -90,6 +108,12 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
             "duration_ms": (each["last_ts"] - each["first_ts"]) // 1_000_000,
             "rtt_ms": _milliseconds(each["handshake_rtt_ns"]),
             "retransmissions": each["retransmissions_ab"] + each["retransmissions_ba"],
+            "problems": sum(each[f"{name}_{way}"] for name in _PROBLEMS for way in ("ab", "ba")),
+            "kinds": ", ".join(
+                f"{each[f'{name}_ab'] + each[f'{name}_ba']:,} {name.replace('_', ' ')}"
+                for name in _PROBLEMS
+                if each[f"{name}_ab"] + each[f"{name}_ba"]
+            ),
         }
         for each in batch.to_pylist()
     ]

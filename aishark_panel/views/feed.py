@@ -1,11 +1,13 @@
 """What one page knows of one session: statistics, rollups, alerts, the display filter and which packets it leaves.
 
 A page pulls: each tick `Feed.pull` asks the hub what is new since the cursor it holds, once, however many views draw
-it. The views then paint from here; only the packet list and the detail ask the hub for more, for what is in sight.
+it. The views then paint from here. Traffic by time is asked for by the views in sight that draw it (`traffic`), once a
+tick; only the packet list and the detail ask the hub for more, for what is in sight.
 A page that is paused goes on reading the statistics and leaves everything else as it was.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +18,45 @@ import pyarrow as pa
 
 from aishark_panel.client import HubClient
 from aishark_panel.errors import AisharkError, HubUnreachableError, NotFoundError
-from aishark_panel.views.columns import WINDOWS, Bins, Span, plan
+from aishark_panel.views.columns import WINDOWS, Bins, Span, plan, zoom
 
 __all__ = ["Extent", "Feed"]
 
 _AUTO: Final = "auto"
 _NO_SESSION: Final = "No session is yours to look at yet. Start an agent, or open a capture file."
+_LEDGER_TICKS: Final = 5
+_MAX_SERIES: Final = 8
 _MAX_ALERTS: Final = 500
 """Most alerts a page holds, the newest."""
+
+
+@dataclass(slots=True)
+class _Series:
+    """Traffic by one grouping, as far as it was asked for."""
+
+    where: str
+    bins: Bins
+    first: int
+    """bins before this one were never asked for, or forgotten"""
+    complete: bool = False
+    first_ts: int = 0
+    fresh: tuple[int, Span] | None = None
+    """tick and span of the last question"""
+
+    @property
+    def span(self) -> Span | None:
+        return self.fresh[1] if self.fresh else None
+
+    def covers(self, span: Span) -> bool:
+        return span.resolution_ms == self.bins.resolution_ms and span.first >= self.first
+
+    def take(self, batch: pa.RecordBatch, info: dict[str, Any], span: Span, fresh: tuple[int, Span]) -> None:
+        if not self.complete:  # what grows now may be older than what is known
+            merged = Bins.empty(span.resolution_ms).merge(batch)
+        else:
+            merged = self.bins.merge(batch, keep_from=span.first)
+        self.bins, self.first = merged, span.first
+        self.complete, self.first_ts, self.fresh = info["complete"], info["first_ts"], fresh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +102,19 @@ class Feed:
 
     def _forget(self) -> None:
         self.stats: dict[str, Any] = {}
-        self.bins = Bins.empty(0)
-        self._bins_from = 0  # bins before this one were never asked for, or forgotten
+        self._series: dict[tuple[str, bool], _Series] = {}
         self.span: Span | None = None
+        """the time that charts show: the range, else the window"""
+        self.around: Span | None = None
+        """the window, in which the timeline draws the range"""
+        self.until: int | None = None
+        """where the window ends, ns since 1970; None: now"""
+        self._held_ns = 0  # where it ends while the page is paused
+        self.gaps: list[dict[str, Any]] = []
+        """times in which nothing was heard of an agent (docs/protocol.md)"""
+        self.losses: list[dict[str, Any]] = []
+        """times in which packets were lost"""
+        self._ticks = 0
         self.extent = Extent()
         self._last_ts = (0, 0.0)
         self._forget_alerts()
@@ -100,6 +143,11 @@ class Feed:
     def choose_window(self, window: str) -> None:
         """Show that window from the next pull on; '' for the one that follows from what the session is."""
         self.window_choice = window or _AUTO
+
+    @property
+    def rewound(self) -> bool:
+        """Whether the charts show the past while packets go on to come."""
+        return self.until is not None
 
     @property
     def live(self) -> bool:
@@ -134,6 +182,45 @@ class Feed:
                 self.range, self.extent = chosen, Extent()
                 self.epoch += 1
         await self.pull()
+
+    async def rewind(self, until: int | None) -> None:
+        """Let the window end at that time, ns since 1970, or now (None)."""
+        async with self._pulling:
+            first, last = self.stats.get("first_ts", 0), self._now_ns()
+            self.until = None if until is None or until >= last else max(until, first + 1)
+            self._plan()
+        await self.pull()
+
+    async def traffic(self, by: str, *, around: bool = False) -> Bins:
+        """Traffic by group over `span`, of what the page shows; with `around` over the window, whatever range was
+        chosen in it. It is asked for once a tick; a view that draws it calls this in its `pull`."""
+        span, where = (self.around, self.where) if around else (self.span, self.query)
+        if span is None:
+            return Bins.empty(0)
+        series = self._series.pop((by, around), None)
+        if series is None or series.where != where or not series.covers(span):
+            series = _Series(where, Bins.empty(span.resolution_ms), span.first)
+        self._series[by, around] = series  # the one asked for last comes last
+        while len(self._series) > _MAX_SERIES:
+            del self._series[next(iter(self._series))]
+        fresh = (self._ticks, span)
+        if series.fresh != fresh and not (self.paused and series.complete and series.span == span):
+            since = max(series.bins.cursor, span.first) if series.complete else span.first
+            with contextlib.suppress(AisharkError):  # `pull` tells what stands in the way
+                answer = await self.client.traffic(self.session, span.resolution_ms, since, where, by)
+                series.take(*answer, span, fresh)
+        return series.bins
+
+    def known(self, by: str, *, around: bool = False) -> "tuple[Bins, bool, int]":
+        """What `traffic` brought last, for `paint`: the bins, whether the hub had looked at all packets, and the time
+        of the first packet that was counted, ns."""
+        series = self._series.get((by, around))
+        return (series.bins, series.complete, series.first_ts) if series else (Bins.empty(0), True, 0)
+
+    def known_from_ms(self, first_ts: int) -> float:
+        """When a count begins that `known` told the first packet of: 0 if it is of all packets there were."""
+        whole = bool(self.query) or first_ts <= self.stats.get("first_ts", 0)
+        return 0 if whole else first_ts / 1e6
 
     async def create(self, name: str) -> None:
         """Make a new session and show it."""
@@ -190,26 +277,30 @@ class Feed:
     async def _pull_session(self) -> None:
         before, self.stats = self.stats, await self.client.stats(self.session)
         if self.stats["cleared"] != before.get("cleared", self.stats["cleared"]):
-            self.bins, self.span = Bins.empty(0), None
+            self._series, self.span, self.around, self.until = {}, None, None, None
             self._forget_alerts()
             self.epoch += 1
+        self._plan()
         if self.paused:
             return
-        await self._pull_rollup()
+        self._ticks += 1
+        if self._ticks % _LEDGER_TICKS == 1:
+            book = await self.client.ledger(self.session)
+            self.gaps, self.losses = book["gaps"], book.get("losses", [])
         await self._pull_extent()
         await self._pull_alerts()
 
-    async def _pull_rollup(self) -> None:
-        if not self.stats["first_ts"]:
+    def _plan(self) -> None:
+        """Which time the charts show now."""
+        if not self.stats.get("first_ts"):
             return
-        now_ns = self._now_ns()
-        self.span = span = plan(self.window, self.stats["first_ts"], now_ns, growing=self.live)
-        if span.resolution_ms != self.bins.resolution_ms or span.first < self._bins_from:
-            self.bins = Bins.empty(span.resolution_ms)
-        since = max(self.bins.cursor, span.first)
-        batch: pa.RecordBatch = await self.client.rollup(self.session, span.resolution_ms, since)
-        self.bins = self.bins.merge(batch, keep_from=span.first)
-        self._bins_from = span.first
+        if not self.paused or not self._held_ns:
+            self._held_ns = self._now_ns()
+        now_ns = self._held_ns
+        growing = self.live and not self.rewound
+        first_ts = self.stats["first_ts"]
+        self.around = plan(self.window, first_ts, self.until or now_ns, growing=growing, now_ts=now_ns)
+        self.span = zoom(*self.range) if self.range else self.around
 
     async def _pull_extent(self) -> None:
         if self.query:

@@ -6,18 +6,22 @@ from typing import Any, Final
 import panel as pn
 from bokeh.models import (
     BasicTicker,
+    ColumnDataSource,
     CustomJSTickFormatter,
     DatetimeTicker,
     DatetimeTickFormatter,
+    HoverTool,
     InlineStyleSheet,
     Range1d,
 )
 from bokeh.plotting import figure
 
-from aishark_panel.views.base import Element
+from aishark_panel.views.bands import Bands
+from aishark_panel.views.base import Element, Receive
+from aishark_panel.views.columns import nice_ceiling
 from aishark_panel.views.theme import FIGURE_CSS, script
 
-__all__ = ["Heading", "chart", "pane", "quantity"]
+__all__ = ["BandLayer", "Ceiling", "Heading", "chart", "pane", "quantity"]
 
 _SI_TICKS: Final = """
 const prefixes = ["", " k", " M", " G", " T"]
@@ -72,21 +76,67 @@ def pane(fig: figure) -> pn.pane.Bokeh:
     return pn.pane.Bokeh(fig, sizing_mode="stretch_both", margin=0)
 
 
+class BandLayer:
+    """Bands behind what a figure shows, with a hover that says why."""
+
+    def __init__(self, fig: figure) -> None:
+        self.source = ColumnDataSource(Bands.none().columns())
+        fig.extra_y_ranges = {**fig.extra_y_ranges, "bands": Range1d(start=0, end=1)}
+        quads = fig.quad(
+            left="left", right="right", bottom=0, top=1, source=self.source, color="colour", alpha=0.22,
+            line_color=None, y_range_name="bands", level="underlay",
+        )  # fmt: skip
+        fig.add_tools(HoverTool(renderers=[quads], tooltips="@text", show_arrow=False, point_policy="follow_mouse"))
+
+    def show(self, bands: Bands) -> None:
+        """Draw these; nothing is sent where nothing changed."""
+        columns = bands.columns()
+        if columns != self.source.data:
+            self.source.data = columns
+
+
+class Ceiling:
+    """Where a y axis ends: it grows at once, and shrinks only after the data was lower for a while."""
+
+    PATIENCE: Final = 8
+    """paints"""
+
+    def __init__(self) -> None:
+        self.end = 0.0
+        self._lower = 0
+
+    def follow(self, value: float) -> float:
+        """The end for data up to `value`."""
+        wanted = nice_ceiling(value)
+        self._lower = self._lower + 1 if wanted < self.end else 0
+        if wanted > self.end or self._lower > self.PATIENCE:
+            self.end, self._lower = wanted, 0
+        return self.end
+
+    def reset(self) -> None:
+        """The data is of something else now."""
+        self.end = 0.0
+
+
 class HeadingElement(Element):
     _esm = script("heading.js")
 
 
 class Heading:
-    """A chart's heading: what it is, its unit, and one number of now."""
+    """A chart's heading: what it is, its unit, one number of now, and what can be chosen.
 
-    def __init__(self, title: str) -> None:
+    `receive` hears {name: value} of choices, {"do": name} of actions, {"key": name, "exclude": bool} of the legend.
+    """
+
+    def __init__(self, title: str, receive: Receive | None = None) -> None:
         self._title = title
-        self.root = HeadingElement(_nothing, "heading.css", sizing_mode="stretch_width", margin=0)
+        self.root = HeadingElement(receive or _nothing, "heading.css", sizing_mode="stretch_width", margin=0)
         self.show("")
 
-    def show(self, unit: str, value: str = "") -> None:
-        """Set unit and number."""
-        self.root.draw(title=self._title, unit=unit, value=value)
+    def show(self, unit: str, value: str = "", **more: Any) -> None:
+        """Set unit and number. More: choices (name, label, options, chosen), actions (name, text, title), legend
+        (name, colour, title)."""
+        self.root.draw(title=self._title, unit=unit, value=value, **more)
 
 
 async def _nothing(_message: Any) -> None:

@@ -23,9 +23,11 @@ from aishark_panel.views.bandwidth import Bandwidth
 from aishark_panel.views.base import View, run
 from aishark_panel.views.chosen import is_chosen
 from aishark_panel.views.conversations import Conversations
+from aishark_panel.views.endpoints import Endpoints, TopTalkers
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.filter_bar import FilterBar
 from aishark_panel.views.header import Header
+from aishark_panel.views.hierarchy import Hierarchy
 from aishark_panel.views.keys import Keys
 from aishark_panel.views.kiosk import Kiosk
 from aishark_panel.views.link import read_link
@@ -34,6 +36,7 @@ from aishark_panel.views.packet_detail import PacketDetail
 from aishark_panel.views.packet_list import PacketList
 from aishark_panel.views.protocols import Protocols
 from aishark_panel.views.tabs import Tabs
+from aishark_panel.views.tcp_health import TcpHealth
 from aishark_panel.views.theme import CHOSEN, VARIABLES, style
 from aishark_panel.views.timeline import Timeline
 from aishark_panel.views.visitor import provider_of
@@ -66,6 +69,8 @@ class Dashboard:
         tabs: dict[str, list[View]] = {
             "Packets": [packets, detail],
             "Conversations": [Conversations(feed, on_filter=filter_bar.add)],
+            "Endpoints": [Endpoints(feed, on_filter=filter_bar.add)],
+            "Protocols": [Hierarchy(feed, on_filter=filter_bar.add), TcpHealth(feed)],
             "Alerts": [Alerts(feed, on_filter=filter_bar.add)],
             "Agents": [Agents(feed)],
         }
@@ -75,8 +80,9 @@ class Dashboard:
             self.header,
             filter_bar,
             Timeline(feed, on_filter=filter_bar.add),
-            Bandwidth(feed),
+            Bandwidth(feed, on_filter=filter_bar.add),
             Protocols(feed, on_choose=filter_bar.add),
+            TopTalkers(feed, on_filter=filter_bar.add),
             self.tabs,
             *(view for views in tabs.values() for view in views),
         ]
@@ -141,6 +147,8 @@ class Page:
             roots = [dashboard.root, address.root, keys.root]
             self._views = [*dashboard.views, address, keys]
         for view in self._views:
+            if view.in_sight:
+                await view.pull()
             view.paint()
         self.root[:] = roots
         run(feed, self._views)

@@ -1,4 +1,4 @@
-// Donut and list of protocol shares. state: {window, slices: [{name, family, packets, bytes, share, members}]}
+// Donut and list of protocol shares. state: {window, complete, empty, slices: [{name, family, packets, bytes, share, members}]}
 
 const SVG = "http://www.w3.org/2000/svg";
 const RADIUS = 38;
@@ -13,9 +13,10 @@ export function render({ model }) {
   const middle = h("div", { class: "middle" }, h("b"), h("span", { class: "muted" }));
   const list = h("ol", { class: "list" });
   const window_ = h("span", { class: "muted" });
+  const why = h("p", { class: "why muted" });
   const root = h("section", { class: "root", "aria-label": "Protocols" },
     h("div", { class: "heading" }, h("b", {}, "Protocols"), window_),
-    h("div", { class: "body" }, h("div", { class: "donut" }, ring, middle), list));
+    h("div", { class: "body" }, h("div", { class: "donut" }, ring, middle), list, why));
 
   const choose = (slice, event) => {
     if (slice.members === 1) model.send_msg({ protocol: slice.name, exclude: event.altKey });
@@ -51,8 +52,11 @@ export function render({ model }) {
 
   function paint() {
     const slices = model.state.slices ?? [];
-    put(window_, !slices.length ? "" : model.state.window === "all"
-      ? "share of bytes, whole capture" : `share of bytes, last ${model.state.window}`);
+    const { window: shown, complete = true, empty = "" } = model.state;
+    put(window_, !slices.length ? "" : `share of bytes, ${shown === "all" ? "whole capture" : shown === "range" ? "time chosen"
+      : shown}${complete ? "" : "; still counting"}`);
+    put(why, empty);
+    why.hidden = !empty;
     let packets = 0;
     let at = 0;
     let ofFamily = {};

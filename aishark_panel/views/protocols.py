@@ -7,6 +7,7 @@ from aishark_panel.views.base import Element, View
 from aishark_panel.views.columns import shares
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.theme import script
+from aishark_panel.views.words import why_nothing
 
 __all__ = ["Protocols"]
 
@@ -29,9 +30,13 @@ class Protocols(View):
             self._receive, "protocols.css", css_classes=["protocols"], sizing_mode="stretch_both", margin=0
         )
 
+    async def pull(self) -> None:
+        await self.feed.traffic("protocol")
+
     def paint(self) -> None:
         span = self.feed.span
-        found = shares(self.feed.bins, span) if span else []
+        bins, complete, _ = self.feed.known("protocol")
+        found = shares(bins, span) if span else []
         volume = sum(s.bytes for s in found) or 1
         self.root.draw(
             slices=[
@@ -45,7 +50,9 @@ class Protocols(View):
                 }
                 for s in found
             ],
-            window=self.feed.window,
+            window="range" if self.feed.range else self.feed.window,
+            complete=complete,
+            empty="" if found else why_nothing(self.feed, "packet"),
         )
 
     async def _receive(self, message: Any) -> None:

@@ -47,7 +47,7 @@ class Tabs(View):
             raise NotFoundError(f"There is no tab {name!r:.40}; there are {', '.join(self._pages)}.")
         for view in self._pages[name]:
             await view.pull()
-            view.paint()
+            view.repaint()
         self.chosen = name
         self._place()
         self.paint()

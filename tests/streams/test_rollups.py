@@ -29,7 +29,7 @@ def test_counts_are_those_of_a_plain_count(rows: list[tuple[int, int, int]], cut
                 expected_packets[ts_ms // resolution_ms, protocol] += 1
                 expected_bytes[ts_ms // resolution_ms, protocol] += length
         found = rollups.since(resolution_ms, since)
-        keys = list(zip(found.bin.tolist(), found.protocol.tolist(), strict=True))
+        keys = list(zip(found.bin.tolist(), found.group.tolist(), strict=True))
         assert dict(zip(keys, found.packets.tolist(), strict=True)) == dict(expected_packets)
         assert dict(zip(keys, found.bytes.tolist(), strict=True)) == dict(expected_bytes)
         assert keys == sorted(keys)

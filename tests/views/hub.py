@@ -63,6 +63,8 @@ class MemoryHub:
         self.connected = True
         self.reason = ""
         self.asked: list[str] = []
+        self.traffic_asked: list[tuple[str, str, int]] = []
+        """by, where and since of each question for traffic"""
         self.tickets: list[tuple[str, str, bool]] = []
         self._sequence = 0
         self.run = self.session.attach(
@@ -123,6 +125,31 @@ class MemoryHub:
     async def rollup(self, session: str, resolution_ms: int, since: int = 0) -> pa.RecordBatch:
         return (await self._batch("rollup", resolution_ms=resolution_ms, since=since))[0]
 
+    async def traffic(
+        self, session: str, resolution_ms: int, since: int = 0, where: str = "", by: str = "protocol"
+    ) -> tuple[pa.RecordBatch, dict[str, Any]]:
+        self.traffic_asked.append((by, where, since))
+        return await self._batch("rollup", resolution_ms=resolution_ms, since=since, where=where, by=by)
+
+    async def talks(
+        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes"
+    ) -> tuple[pa.RecordBatch, dict[str, Any]]:
+        return await self._batch("conversations", limit=limit, where=where, sort=sort)
+
+    async def endpoints(
+        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes"
+    ) -> tuple[pa.RecordBatch, dict[str, Any]]:
+        return await self._batch("endpoints", limit=limit, where=where, sort=sort)
+
+    async def hierarchy(self, session: str, where: str = "") -> dict[str, Any]:
+        return dict(self._ask("hierarchy", where=where)[0])
+
+    async def tcp_health(self, session: str, where: str = "", since_ns: int = 0) -> dict[str, Any]:
+        return dict(self._ask("tcp_health", where=where, since_ns=since_ns)[0])
+
+    async def ledger(self, session: str) -> dict[str, Any]:
+        return dict(self._ask("ledger")[0])
+
     async def rows(
         self, session: str, first: int, count: int, where: str = "", columns: Sequence[str] | None = None
     ) -> tuple[pa.RecordBatch, dict[str, Any]]:
@@ -141,9 +168,6 @@ class MemoryHub:
     ) -> list[tuple[str, int]]:
         params: dict[str, object] = {"columns": list(columns), "where": where, "text": text, "limit": limit}
         return [tuple(pair) for pair in self._ask("values", **params)[0]["values"]]
-
-    async def ledger(self, session: str) -> dict[str, Any]:
-        return dict(self._ask("ledger")[0])
 
     async def alerts(self, session: str, since: int = 0) -> dict[str, Any]:
         return dict(self._ask("alerts", since=since)[0])

@@ -58,11 +58,67 @@ def test_a_wrong_filter_leaves_the_one_in_use(hub: MemoryHub, feed: Feed) -> Non
 def test_only_new_bins_are_asked_for(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp"] * 5)
     wait(feed.pull())
-    before = feed.bins
+    before = wait(feed.traffic("protocol"))
     hub.add(["tcp"] * 2, START_NS + 5 * SECOND_NS)
     wait(feed.pull())
-    assert feed.bins.packets.sum() == 7
-    assert len(feed.bins.bin) == len(before.bin) + 2
+    bins = wait(feed.traffic("protocol"))
+    assert bins.packets.sum() == 7
+    assert len(bins.bin) == len(before.bin) + 2
+    assert [since for _, _, since in hub.traffic_asked][1:] == [before.cursor]
+
+
+def test_what_several_views_draw_is_asked_for_once_a_tick(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"] * 5)
+    for tick in range(1, 4):
+        wait(feed.pull())
+        for _ in range(3):
+            wait(feed.traffic("protocol"))
+        assert len(hub.traffic_asked) == tick
+
+
+def test_traffic_follows_filter_and_range(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns", "tcp", "dns", "arp", "tcp"])
+    wait(feed.filter("tcp or dns"))
+    wait(feed.choose_range((START_NS + SECOND_NS, START_NS + 4 * SECOND_NS)))
+    assert wait(feed.traffic("protocol")).packets.sum() == 3
+    assert wait(feed.traffic("protocol", around=True)).packets.sum() == 5
+    assert feed.span is not None
+    assert feed.around is not None
+    assert (feed.span.start_ms, feed.span.end_ms) == (START_NS // 10**6 + 1_000, START_NS // 10**6 + 4_000)
+    assert feed.around.start_ms <= START_NS // 10**6
+    hub.add(["tcp"], START_NS + 3 * SECOND_NS)
+    wait(feed.pull())
+    assert wait(feed.traffic("protocol")).packets.sum() == 4
+
+
+def test_the_window_moves_back_while_packets_come(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"] * 200)
+    wait(feed.pull())
+    wait(feed.rewind(START_NS + 100 * SECOND_NS))
+    assert feed.rewound
+    assert feed.span is not None
+    span = feed.span
+    assert span.end_ms == (START_NS + 100 * SECOND_NS) // 10**6 + span.bar_ms
+    shown = wait(feed.traffic("protocol"))
+    hub.add(["tcp"] * 50, START_NS + 200 * SECOND_NS)
+    wait(feed.pull())
+    assert (feed.span, wait(feed.traffic("protocol")).packets.sum() >= shown.packets.sum()) == (span, True)
+    wait(feed.rewind(START_NS + 10**6 * SECOND_NS))
+    assert not feed.rewound
+    assert feed.span.end_ms >= (START_NS + 240 * SECOND_NS) // 10**6
+
+
+def test_a_paused_page_can_look_back(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"] * 200)
+    wait(feed.pull())
+    feed.paused = True
+    span = feed.span
+    hub.add(["tcp"] * 50, START_NS + 200 * SECOND_NS)
+    wait(feed.pull())
+    assert feed.span == span
+    wait(feed.rewind(START_NS + 100 * SECOND_NS))
+    assert feed.span != span
+    assert wait(feed.traffic("protocol")).packets.sum() > 0
 
 
 def test_a_pause_stops_the_page_but_not_the_counters(hub: MemoryHub, feed: Feed) -> None:

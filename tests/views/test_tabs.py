@@ -10,10 +10,13 @@ from aishark_panel.streams.hub import DEFAULT_SESSION as DEFAULT_SESSION_OF_THE_
 from aishark_panel.views.agents import Agents
 from aishark_panel.views.alerts import Alerts
 from aishark_panel.views.conversations import Conversations
+from aishark_panel.views.endpoints import Endpoints
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.header import DEFAULT_SESSION, Header
+from aishark_panel.views.hierarchy import Hierarchy
 from aishark_panel.views.page import Dashboard
 from aishark_panel.views.tabs import Tabs
+from aishark_panel.views.tcp_health import TcpHealth
 from aishark_panel.views.timeline import Timeline
 from tests.views.hub import SECOND_NS, START_NS, MemoryHub, wait
 
@@ -53,10 +56,11 @@ def test_only_the_chosen_tab_is_in_sight(hub: MemoryHub, feed: Feed) -> None:
     dashboard = Dashboard(feed)
     tabs = next(view for view in dashboard.views if isinstance(view, Tabs))
     hidden = {type(view).__name__ for view in dashboard.views if not view.in_sight}
-    assert hidden == {"Conversations", "Alerts", "Agents"}
+    assert hidden == {"Conversations", "Endpoints", "Hierarchy", "TcpHealth", "Alerts", "Agents"}
     wait(tabs.root._handle_msg({"tab": "Alerts"}))
     hidden = {type(view).__name__ for view in dashboard.views if not view.in_sight}
-    assert hidden == {"PacketList", "PacketDetail", "Conversations", "Agents"}
+    others = {"Conversations", "Endpoints", "Hierarchy", "TcpHealth", "Agents"}
+    assert hidden == {"PacketList", "PacketDetail", *others}
     wait(tabs.root._handle_msg({"tab": "No such tab"}))
     assert tabs.chosen == "Alerts"
 
@@ -258,3 +262,72 @@ def test_a_tab_is_up_to_date_when_it_comes_into_sight(hub: MemoryHub, feed: Feed
     wait(tabs.choose(tab))
     state = next(view for view in dashboard.views if type(view).__name__ == tab).root.state  # type: ignore[attr-defined]
     assert state.get("rows") or state.get("alerts") or state.get("agents")
+
+
+def test_endpoints_follow_the_filter_and_filter(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "tcp", "dns", "arp"])
+    heard: list[tuple[str, bool]] = []
+
+    async def hear(condition: str, exclude: bool) -> None:
+        heard.append((condition, exclude))
+
+    view = Endpoints(feed, hear)
+    wait(view.refresh())
+    assert [row["address"] for row in view.root.state["rows"]] == ["10.0.0.1", "10.0.0.2", "10.0.0.53"]
+    wait(view.root._handle_msg({"sort": "bytes_received"}))
+    assert view.root.state["rows"][0]["address"] == "10.0.0.2"
+    wait(feed.filter("dns"))
+    wait(view.refresh())
+    assert {row["address"] for row in view.root.state["rows"]} == {"10.0.0.1", "10.0.0.53"}
+    wait(view.root._handle_msg({"filter": "10.0.0.53", "exclude": True}))
+    wait(view.root._handle_msg({"filter": "no such address", "exclude": True}))
+    assert heard == [("ip.addr == 10.0.0.53", True)]
+    wait(feed.filter("src_port == 1"))
+    wait(view.refresh())
+    assert "matches the display filter" in view.root.state["empty"]
+
+
+def test_the_hierarchy_is_a_tree_that_filters(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "tcp", "dns", "arp"])
+    heard: list[str] = []
+
+    async def hear(condition: str, exclude: bool) -> None:
+        await feed.filter(condition)
+        heard.append(condition)
+
+    view = Hierarchy(feed, hear)
+    wait(view.refresh())
+    lines = [(line["depth"], line["name"], line["packets"]) for line in view.root.state["lines"]]
+    assert lines == [
+        (0, "Ethernet", 4), (1, "IPv4", 3), (2, "TCP", 2), (2, "UDP", 1), (3, "DNS", 1), (1, "ARP", 1),
+    ]  # fmt: skip
+    for _, name, packets in lines:
+        wait(feed.filter(""))
+        wait(view.refresh())
+        wait(view.root._handle_msg({"layer": name, "exclude": False}))
+        assert feed.extent.count == packets
+    assert heard[-1] == "arp"
+
+
+def test_health_of_tcp_counts_what_is_sent_again(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp"] * 10 + ["dns"])
+    hub.run.ended = True
+    view = TcpHealth(feed)
+    wait(view.refresh())
+    state = view.figures.state
+    assert (state["segments"], state["resent"], state["rtt_p50_ms"]) == (10, 9, None)
+    wait(feed.filter("dns"))
+    wait(view.refresh())
+    assert "matches" in view.figures.state["empty"]
+
+
+def test_conversations_follow_the_filter(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "tcp", "dns", "dns"])
+    view = Conversations(feed)
+    wait(feed.filter("dns"))
+    wait(view.refresh())
+    (row,) = view.root.state["rows"]
+    assert (row["protocol"], row["packets"], view.root.state["total"]) == ("DNS", 2, 1)
+    wait(feed.filter(""))
+    wait(view.root._handle_msg({"sort": "problems"}))
+    assert view.root.state["rows"][0]["problems"] == 1

@@ -1,0 +1,133 @@
+"""Endpoints: addresses with what they sent and received; all of them in a table, the busiest ones as bars."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Final
+
+import pyarrow as pa
+
+from aishark_panel.errors import AisharkError
+from aishark_panel.views.base import Element, View
+from aishark_panel.views.feed import Feed
+from aishark_panel.views.theme import script
+from aishark_panel.views.words import why_nothing
+
+__all__ = ["MAX_ENDPOINTS", "MAX_TALKERS", "Endpoints", "TopTalkers"]
+
+MAX_ENDPOINTS: Final = 200
+"""Most addresses in the table."""
+MAX_TALKERS: Final = 8
+"""Most bars."""
+_SORTS: Final = {
+    "bytes": "bytes",
+    "packets": "packets",
+    "bytes_sent": "bytes_sent",
+    "bytes_received": "bytes_received",
+    "conversations": "conversations",
+    "last_ms": "last",
+}
+"""The hub's words for the table's columns."""
+
+Add = Callable[[str, bool], Awaitable[None]]
+
+
+class EndpointsElement(Element):
+    _esm = script("endpoints.js")
+
+
+class TalkersElement(Element):
+    _esm = script("talkers.js")
+
+
+class _Addresses(View):
+    """What the table and the bars share. `on_filter(condition, exclude)` hears which address is clicked."""
+
+    root: Element
+    every: ClassVar[int] = 3
+    limit: ClassVar[int]
+
+    def __init__(self, feed: Feed, on_filter: Add | None = None) -> None:
+        super().__init__(feed)
+        self._on_filter = on_filter
+        self._sort = "bytes"
+        self._rows: list[dict[str, Any]] = []
+        self._info: dict[str, Any] = {}
+        self._rows_of: tuple[str, str, int] | None = None  # session, question and epoch they belong to
+        self._problem = ""
+
+    @property
+    def _asked(self) -> tuple[str, str, int]:
+        return self.feed.session, self.feed.query, self.feed.epoch
+
+    async def pull(self) -> None:
+        feed, asked = self.feed, self._asked
+        if not feed.session or (feed.paused and self._rows_of == asked and self._info.get("complete")):
+            return
+        try:
+            batch, info = await feed.client.endpoints(feed.session, self.limit, feed.query, self._sort)
+        except AisharkError as error:
+            self._problem = str(error)
+        else:
+            self._rows, self._info, self._rows_of, self._problem = _rows(batch), info, asked, ""
+
+    def paint(self) -> None:
+        rows = self._rows if self._rows_of and self._rows_of[0] == self.feed.session else []
+        self.root.draw(
+            rows=rows,
+            sort=next(name for name, word in _SORTS.items() if word == self._sort),
+            total=self._info.get("total", 0),
+            complete=self._info.get("complete", True),
+            scope="of what matches" if self.feed.query else "whole capture",
+            empty="" if rows else self._problem or why_nothing(self.feed, "address"),
+        )
+
+    async def _receive(self, message: Any) -> None:
+        match message:
+            case {"filter": str(address), "exclude": bool(exclude)} if self._on_filter:
+                if address in (row["address"] for row in self._rows):
+                    await self._on_filter(f"ip.addr == {address}", exclude)
+            case {"sort": str(column)} if column in _SORTS:
+                self._sort = _SORTS[column]
+                await self.pull()
+                self.paint()
+
+
+class Endpoints(_Addresses):
+    """A table of the addresses with most of what it is sorted by."""
+
+    limit = MAX_ENDPOINTS
+
+    def __init__(self, feed: Feed, on_filter: Add | None = None) -> None:
+        super().__init__(feed, on_filter)
+        self.root = EndpointsElement(
+            self._receive, "conversations.css", css_classes=["endpoints"], sizing_mode="stretch_both", margin=0
+        )
+
+
+class TopTalkers(_Addresses):
+    """The addresses with most bytes as bars, in both directions."""
+
+    limit = MAX_TALKERS
+
+    def __init__(self, feed: Feed, on_filter: Add | None = None) -> None:
+        super().__init__(feed, on_filter)
+        self.root = TalkersElement(
+            self._receive, "talkers.css", css_classes=["talkers"], sizing_mode="stretch_both", margin=0
+        )
+
+
+def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Times in ms since 1970."""
+    return [
+        {
+            "address": each["address"],
+            "packets": each["packets_sent"] + each["packets_received"],
+            "bytes": each["bytes_sent"] + each["bytes_received"],
+            "bytes_sent": each["bytes_sent"],
+            "bytes_received": each["bytes_received"],
+            "packets_sent": each["packets_sent"],
+            "packets_received": each["packets_received"],
+            "conversations": each["conversations"],
+            "last_ms": each["last_ts"] // 1_000_000,
+        }
+        for each in batch.to_pylist()
+    ]
