@@ -54,6 +54,7 @@ class Address(View):
             where=feed.where,
             range=feed.range,
             window=feed.window if feed.window_chosen else "",
+            until=feed.until,
             tab="" if tab == self._first_tab else tab,
             packet=self._detail.number,
         )
@@ -120,6 +121,7 @@ async def open_session(feed: Feed, link: Link) -> tuple[list[str], bool]:
     else:
         problems.append(f"There is no window {link.window!r:.40}.")
     await feed.choose_range(link.range if there else None)
+    await feed.rewind(link.until if there else None)
     return problems, there
 
 

@@ -27,7 +27,7 @@ MAX_RECORDINGS: Final = 5
 MAX_AGENTS: Final = 6
 """Most agents named in the header."""
 
-HISTORY: Final = "Only the chosen time is shown; the capture goes on."
+HISTORY: Final = "The past is shown; the capture goes on."
 """Why a page that could be live is not."""
 
 _BADGES: Final = {"synthetic": "synthetic traffic", "replay": "replayed file", "mixed": "live and made traffic"}
@@ -86,6 +86,7 @@ class Header(View):
 
     def paint(self) -> None:
         feed, stats = self.feed, self.feed.stats
+        history = feed.range is not None or feed.rewound
         self.root.draw(
             bare=self._bare,
             sessions=[{key: s[key] for key in ("id", "name", "owner", "state", "packets")} for s in feed.sessions],
@@ -99,8 +100,8 @@ class Header(View):
             recording_problem=self._recording_problem,
             connected=bool(feed.client.connected) and not feed.problem,
             paused=feed.paused,
-            history=feed.range is not None,
-            reason=feed.problem or (HISTORY if feed.range and feed.live else stats.get("reason", "")),
+            history=history,
+            reason=feed.problem or (HISTORY if history and feed.live else stats.get("reason", "")),
             capture=stats.get("state", ""),
             badge=_BADGES.get(stats.get("source", ""), ""),
             sampled=_sampled(stats.get("agents", [])),
@@ -145,6 +146,7 @@ class Header(View):
             case {"live": True}:
                 feed.paused = False
                 await feed.choose_range(None)
+                await feed.rewind(None)
             case {"ledger": bool(is_open)}:
                 self._ledger_open = is_open
                 if is_open:

@@ -15,12 +15,15 @@ from aishark_panel.views.alerts import Alerts
 from aishark_panel.views.bandwidth import Bandwidth
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.conversations import Conversations
+from aishark_panel.views.endpoints import Endpoints, TopTalkers
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.figures import Heading
 from aishark_panel.views.header import Header
+from aishark_panel.views.hierarchy import Hierarchy
 from aishark_panel.views.link import Link
 from aishark_panel.views.packet_list import PacketList
 from aishark_panel.views.protocols import Protocols
+from aishark_panel.views.tcp_health import TcpHealth
 from aishark_panel.views.theme import style
 from aishark_panel.views.timeline import Timeline
 
@@ -30,7 +33,11 @@ KIOSK_VIEWS: Final[dict[str, Callable[[Feed], View]]] = {
     "timeline": Timeline,
     "bandwidth": Bandwidth,
     "protocols": Protocols,
+    "talkers": TopTalkers,
+    "layers": Hierarchy,
+    "health": TcpHealth,
     "conversations": Conversations,
+    "endpoints": Endpoints,
     "alerts": Alerts,
     "packets": PacketList,
 }

@@ -31,6 +31,8 @@ class Link:
     """the chosen time, [start, end) in ns since 1970"""
     window: str = ""
     """the charts' window"""
+    until: int | None = None
+    """where a window that was moved back ends, ns since 1970"""
     tab: str = ""
     packet: int | None = None
     """number of the packet that is looked at"""
@@ -48,6 +50,7 @@ def link_query(link: Link) -> str:
         "from": start,
         "to": end,
         "window": link.window,
+        "until": _instant(link.until) if link.until is not None else "",
         "tab": link.tab,
         "packet": str(link.packet or ""),
         "kiosk": "1" if link.kiosk else "",
@@ -74,6 +77,10 @@ def read_link(arguments: Mapping[str, Sequence[str]]) -> tuple[Link, list[str]]:
             link = replace(link, packet=int(number))
         else:
             problems.append(f"{number!r:.40} is no packet number.")
+    if said.get("until"):
+        link = replace(link, until=_nanoseconds(said["until"]))
+        if link.until is None:
+            problems.append(f"{said['until']!r:.40} is no time for the window to end.")
     if said.get("from") or said.get("to"):
         start, end = (_nanoseconds(said.get(name, "")) for name in ("from", "to"))
         if start is None or end is None or start >= end:

@@ -171,9 +171,6 @@ class MemoryHub:
         params: dict[str, object] = {"columns": list(columns), "where": where, "text": text, "limit": limit}
         return [tuple(pair) for pair in self._ask("values", **params)[0]["values"]]
 
-    async def ledger(self, session: str) -> dict[str, Any]:
-        return dict(self._ask("ledger")[0])
-
     async def alerts(self, session: str, since: int = 0) -> dict[str, Any]:
         return dict(self._ask("alerts", since=since)[0])
 

@@ -21,6 +21,7 @@ LINKS = st.builds(
     where=WORDS,
     range=st.none() | st.tuples(TIMES, TIMES).filter(lambda r: r[0] < r[1]),
     window=WORDS,
+    until=st.none() | TIMES,
     tab=WORDS,
     packet=st.none() | st.integers(1, 10**15),
     kiosk=st.booleans(),
@@ -43,7 +44,8 @@ def test_a_link_is_short_and_says_times_as_people_do() -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["packet=x", "packet=-1", "packet=0", "from=2023-11-14T22:13:20Z", "from=never&to=soon", "to=2023-13-45T00:00:00Z",
+    ["until=never", "packet=x",
+     "packet=-1", "packet=0", "from=2023-11-14T22:13:20Z", "from=never&to=soon", "to=2023-13-45T00:00:00Z",
      "from=2023-11-14T22:13:21Z&to=2023-11-14T22:13:20Z"],
 )  # fmt: skip
 def test_what_says_nothing_is_told_and_left_out(query: str) -> None:
