@@ -5,6 +5,19 @@ from aishark_panel.streams.operation import Answer
 __all__ = ["ConversationsAnswer", "EndpointsAnswer", "HierarchyAnswer", "RollupAnswer", "TcpHealthAnswer"]
 
 
+class Counted(Answer):
+    """How far the hub has looked. What it counted as packets came in is always complete, and tells no more."""
+
+    complete: bool
+    """whether all packets that are kept were looked at; if not, ask again"""
+    first_ts: int = 0
+    """time of the first packet that was counted, ns; 0: none was, or all were as they came in"""
+    scanned_to: int = 0
+    """number of the next packet to look at"""
+    ring_end: int = 0
+    """number after the newest packet"""
+
+
 class RollupBin(Answer):
     """Packets of a group in a bin; `bin` counts from 1970 UTC, in units of the resolution. The group's field has the
     name of what is counted by."""
@@ -20,14 +33,10 @@ class RollupBin(Answer):
     tcp: str = ""
 
 
-class RollupAnswer(Answer):
+class RollupAnswer(Counted, kw_only=True):
     """Traffic by time and group."""
 
     resolution_ms: int
-    complete: bool
-    """whether all packets that are kept were looked at; if not, ask again"""
-    first_ts: int
-    """time of the first packet that was counted, ns; 0: none was"""
     bins: list[RollupBin]
 
 
@@ -61,12 +70,10 @@ class Conversation(Answer):
     zero_windows_ba: int
 
 
-class ConversationsAnswer(Answer):
+class ConversationsAnswer(Counted, kw_only=True):
     """Conversations with most bytes, and how many there are in all."""
 
     total: int
-    complete: bool
-    """whether all packets that are kept were looked at; if not, ask again"""
     conversations: list[Conversation]
 
 
@@ -83,12 +90,10 @@ class Endpoint(Answer):
     last_ts: int
 
 
-class EndpointsAnswer(Answer):
+class EndpointsAnswer(Counted, kw_only=True):
     """Addresses with most bytes, and how many there are in all."""
 
     total: int
-    complete: bool
-    """whether all packets that are kept were looked at; if not, ask again"""
     endpoints: list[Endpoint]
 
 
@@ -101,23 +106,15 @@ class LayerLine(Answer):
     bytes: int
 
 
-class HierarchyAnswer(Answer):
+class HierarchyAnswer(Counted, kw_only=True):
     """The layers that packets are made of, as lines of a tree."""
 
     layers: list[LayerLine]
-    complete: bool
-    """whether all packets that are kept were looked at; if not, ask again"""
-    first_ts: int
-    """time of the first packet that was counted, ns; 0: none was"""
-    scanned_to: int
-    ring_end: int
 
 
-class TcpHealthAnswer(Answer):
+class TcpHealthAnswer(Counted, kw_only=True):
     """How long TCP handshakes took, from the SYN to the acknowledgement that ends them, ns; null: none was seen."""
 
     handshakes: int
     rtt_p50_ns: int | None
     rtt_p95_ns: int | None
-    complete: bool
-    """whether all packets that are kept were looked at; if not, ask again"""
