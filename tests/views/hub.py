@@ -147,6 +147,9 @@ class MemoryHub:
     async def tcp_health(self, session: str, where: str = "", since_ns: int = 0) -> dict[str, Any]:
         return dict(self._ask("tcp_health", where=where, since_ns=since_ns)[0])
 
+    async def ledger(self, session: str) -> dict[str, Any]:
+        return dict(self._ask("ledger")[0])
+
     async def rows(
         self, session: str, first: int, count: int, where: str = "", columns: Sequence[str] | None = None
     ) -> tuple[pa.RecordBatch, dict[str, Any]]:
