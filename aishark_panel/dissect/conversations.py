@@ -156,6 +156,12 @@ class Conversations:
         order = np.argsort(counters["bytes_ab"] + counters["bytes_ba"], kind="stable")[::-1][:limit]
         return _rows(table, order)
 
+    def one(self, conversation_id: int) -> ConversationRows | None:
+        """The conversation of that id, while it is remembered. From any thread."""
+        table = self._table
+        found = _find(table, conversation_id)
+        return None if found is None else _rows(table, np.array([found]))
+
     def clear(self) -> None:
         """Forget all conversations."""
         self._count = 0

@@ -96,9 +96,9 @@ def test_the_list_obeys_the_keyboard_and_shows_the_packet(page: Page) -> None:
         expect(current).to_have_text(number)
     detail = page.locator(".packet-detail")
     expect(detail.locator(".heading b")).to_have_text("Packet 2", timeout=20_000)
-    expect(detail.locator("summary b").first).to_have_text("Ethernet")
-    detail.locator("summary").first.hover()
-    assert detail.locator(".hex .lit").count() == 2 * 14
+    expect(detail.locator(".layer .name").first).to_contain_text("Ethernet")
+    detail.locator(".layer").first.hover()
+    expect(detail.locator(".hex .lit")).to_have_count(2 * 14)
     page.keyboard.press("End")
     expect(current).not_to_have_text("2")
 
