@@ -162,20 +162,20 @@ def test_one_goes_to_a_packet_and_from_problem_to_problem(page: Page) -> None:
     expect(current.locator(".number")).to_have_text(problem)
 
 
-def look_at_a_tcp_packet(page: Page) -> None:
-    """The oldest one with payload over IPv4."""
-    apply_filter(page, "tcp and payload_len > 20 and ip_version == 4")
-    expect(page.locator(".filter-bar .status")).to_contain_text(" of ")
+def look_at_a_request(page: Page) -> None:
+    """The oldest packet of HTTP over IPv4."""
+    apply_filter(page, "http and ip_version == 4")
+    protocols = page.locator(".packet-list .layer .row:not([hidden]) .protocol")
+    expect(protocols.first).to_have_text("HTTP")
+    expect(protocols.filter(has_not_text="HTTP")).to_have_count(0)
     page.locator(".packet-list .body").press("Home")
-    row = page.locator(".packet-list .row.current")
-    expect(row.locator(".number")).not_to_have_text("")
-    number = row.locator(".number").inner_text()
-    expect(page.locator(".packet-detail .heading b")).to_have_text(f"Packet {number}", timeout=20_000)
-    expect(page.locator(".packet-detail .layer .name").nth(2)).to_contain_text(re.compile("^T"))
+    number = page.locator(".packet-list .row.current .number")
+    expect(number).not_to_have_text("")
+    expect(page.locator(".packet-detail .heading b")).to_have_text(f"Packet {number.inner_text()}", timeout=20_000)
 
 
 def test_bytes_and_fields_light_each_other_and_become_filters(page: Page) -> None:
-    look_at_a_tcp_packet(page)
+    look_at_a_request(page)
     detail = page.locator(".packet-detail")
     byte = detail.locator('.hex .bytes i[data-k="26"]')
     byte.click()
@@ -196,7 +196,7 @@ def test_bytes_and_fields_light_each_other_and_become_filters(page: Page) -> Non
 
 
 def test_a_conversation_is_followed_and_closed_by_escape(page: Page) -> None:
-    look_at_a_tcp_packet(page)
+    look_at_a_request(page)
     number = page.locator(".packet-detail .heading b").inner_text().removeprefix("Packet ")
     page.get_by_role("button", name="Follow stream").click()
     sheet = page.get_by_role("dialog", name="Conversation")
