@@ -219,6 +219,21 @@ class HubClient(Transport):
         result, _ = await self._ask("values", session=session, **params)
         return [(value, packets) for value, packets in result["values"]]
 
+    async def conversation(self, session: str, conversation: int) -> dict[str, Any]:
+        """One conversation: `counts` as in `conversations` (None once forgotten), `kept` of it in the ring over time.
+        NotFoundError where nothing is known of it."""
+        result, _ = await self._ask("conversation", session=session, conversation=str(conversation))
+        return result
+
+    async def payloads(
+        self, session: str, conversation: int, cursor: str = "", limit: int = 1_000_000
+    ) -> tuple[dict[str, Any], bytes]:
+        """What was said in a conversation, from an earlier answer's `cursor` on: {a, b, protocol, pieces, cursor, more}
+        and the bytes that pieces have their places in (streams.following.payloads). Errors as `conversation`."""
+        asked = {"session": session, "conversation": str(conversation), "cursor": cursor, "limit": limit}
+        result, body = await self._ask("payloads", **asked)
+        return result, bytes(body)
+
     async def alerts(self, session: str, since: int = 0) -> dict[str, Any]:
         """Alerts that changed since the cursor (an earlier answer's `next`), and how the rules fare: alerts, next,
         rules, firing, pending, raised, forgotten, deliveries (docs/protocol.md)."""

@@ -169,6 +169,12 @@ class Conversations:
         counters = table.counters[_LINES * seen]
         return counters["id"], counters["first_ts"], took_ns[seen]
 
+    def one(self, conversation_id: int) -> ConversationRows | None:
+        """The conversation of that id, while it is remembered. From any thread."""
+        table = self._table
+        found = _find(table, conversation_id)
+        return None if found is None else _rows(table, np.array([found]))
+
     def clear(self) -> None:
         """Forget all conversations."""
         self._count = 0

@@ -26,6 +26,7 @@ __all__ = [
     "CONVERSATION_SORTS",
     "ENDPOINT_SORTS",
     "SUMMARY_ROWS",
+    "conversation_lines",
     "conversations",
     "endpoints",
     "hierarchy",
@@ -99,7 +100,12 @@ def _conversation_table(session: Session, limit: int, where: str, sort: str) -> 
     else:
         rows, info = _conversations(session, where)
         top = _take(rows, np.argsort(CONVERSATION_SORTS[sort](rows), kind="stable")[::-1][:limit])
-    batch = pa.RecordBatch.from_pydict(
+    return info, conversation_lines(top)
+
+
+def conversation_lines(top: ConversationRows) -> pa.RecordBatch:
+    """Conversations as docs/protocol.md has them."""
+    return pa.RecordBatch.from_pydict(
         {
             "conversation_id": top.id,
             "addr_a": _addresses(top.addr_a, top.v6),
@@ -123,7 +129,6 @@ def _conversation_table(session: Session, limit: int, where: str, sort: str) -> 
             **_by_direction("zero_windows", top.zero_windows),
         }
     )
-    return info, batch
 
 
 ENDPOINT_SORTS: Final = ("bytes", "packets", "bytes_sent", "bytes_received", "conversations", "last")

@@ -18,6 +18,7 @@ from aishark_panel.query import compile_expression
 from aishark_panel.query.columns import choose_columns
 from aishark_panel.streams import aggregates
 from aishark_panel.streams.fingerprints import conversation_hello
+from aishark_panel.streams.following import MAX_ANSWER_BYTES, payloads, traffic
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.matches import MatchSet, rows_of
 from aishark_panel.streams.session import Session
@@ -186,6 +187,23 @@ def _conversations(session: Session, params: dict[str, Any]) -> Answer:
     return info, _stream([batch])
 
 
+def _conversation(session: Session, params: dict[str, Any]) -> Answer:
+    """One conversation: its counts, and what the ring holds of it over time."""
+    conversation = _conversation_id(params)
+    found = session.conversations.one(conversation)
+    over_time = traffic(session, conversation)
+    if found is None and not over_time["packets"]:
+        raise NotFoundError(f"there is no conversation {conversation} here")
+    counts = aggregates.conversation_lines(found).to_pylist()[0] if found is not None else None
+    return {"counts": counts, "kept": over_time}, b""
+
+
+def _payloads(session: Session, params: dict[str, Any]) -> Answer:
+    """What was said in one conversation."""
+    limit = _integer(params, "limit", MAX_ANSWER_BYTES)
+    return payloads(session, _conversation_id(params), _text(params, "cursor"), limit)
+
+
 def _endpoints(session: Session, params: dict[str, Any]) -> Answer:
     sort = _text(params, "sort") or "bytes"
     info, batch = aggregates.endpoints(session, _limit(params), _text(params, "where"), sort)
@@ -220,6 +238,8 @@ METHODS: Final[dict[str, QueryMethod]] = {
     "table": _table,
     "packet": _packet,
     "conversations": _conversations,
+    "conversation": _conversation,
+    "payloads": _payloads,
     "endpoints": _endpoints,
     "hierarchy": _hierarchy,
     "tcp_health": _tcp_health,
@@ -233,6 +253,14 @@ def _integer(params: dict[str, Any], name: str, default: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
         raise ConfigError(f"{name} must be an integer, got {value!r:.50}")
     return value
+
+
+def _conversation_id(params: dict[str, Any]) -> int:
+    """A text: many a client's numbers are too short for it."""
+    text = str(params.get("conversation", ""))
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < 2**64):
+        raise ConfigError(f"conversation must be the number of one, got {text!r:.50}")
+    return int(text)
 
 
 def _limit(params: dict[str, Any]) -> int:

@@ -1,108 +1,194 @@
-// One packet: layer tree and hex. state: {} or {number, problem} or {number, time, protocol, family, orig_len,
-// note, info, names, layers, hex, filters}. Fields and bytes light each other up.
+// One packet: layer tree and bytes, which light each other up. state: {} or {number, problem} or {number, time, protocol,
+// family, orig_len, note, info, names, layers, by, hex, filters, follows}.
 
-const NARROW_PX = 440;
+const HINT = "Select a packet to see its layers and bytes.";
+const MADE_BY = { tshark: "Layers by tshark", scapy: "Layers by scapy" };
+const WIDTH = "aishark.detail_px";
+const STEP_PX = 24;
+
+/** Puts text on the clipboard, also where the page is not a secure one and has no clipboard of its own. */
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = h("textarea", { value: text, style: "position:fixed;opacity:0" });
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+/** The edge between the list and this: dragged, or moved by arrow keys; it stays where it was left. */
+function splitter(root) {
+  const page = () => root.getRootNode().host?.parentNode?.host;
+  const edge = h("div", { class: "splitter", role: "separator", tabIndex: 0, "aria-orientation": "vertical",
+    "aria-label": "Width of the packet's details", title: "Drag to resize; double-click for the usual width" });
+  const set = (px) => {
+    page()?.style.setProperty("--detail", px ? `${px}px` : "initial");
+    if (px) edge.setAttribute("aria-valuenow", Math.round(px));
+    try {
+      if (px) localStorage.setItem(WIDTH, Math.round(px));
+      else localStorage.removeItem(WIDTH);
+    } catch { /* a page that may keep nothing */ }
+  };
+  edge.addEventListener("pointerdown", (event) => {
+    const right = root.getBoundingClientRect().right;
+    edge.setPointerCapture(event.pointerId);
+    edge.onpointermove = ({ clientX }) => set(Math.max(right - clientX, 1));
+    event.preventDefault();
+  });
+  edge.addEventListener("lostpointercapture", () => {
+    edge.onpointermove = null;
+  });
+  edge.addEventListener("dblclick", () => set(0));
+  edge.addEventListener("keydown", ({ key }) => {
+    const step = { ArrowLeft: STEP_PX, ArrowRight: -STEP_PX }[key];
+    if (step) set(root.clientWidth + step);
+  });
+  requestAnimationFrame(() => {
+    try {
+      const px = Number(localStorage.getItem(WIDTH));
+      if (px > 0) set(px);
+    } catch { /* as above */ }
+  });
+  return edge;
+}
 
 export function render({ model }) {
   const title = h("b");
   const subtitle = h("span", { class: "muted" });
   const close = h("button", { class: "close", "aria-label": "Close", title: "Close", onclick: () => model.send_msg({ close: true }) }, icon("close"));
+  const follow = h("button", { class: "follow-stream", title: "What was said in this conversation, both directions in order, and how it fared",
+    onclick: () => model.send_msg({ follow: true }) }, "Follow stream");
   const filters = h("div", { class: "filters" });
   const names = h("div", { class: "names" });
-  const tree = h("div", { class: "tree", role: "tree", "aria-label": "Layers" });
-  const hex = h("div", { class: "hex mono", role: "group", "aria-label": "Bytes" });
+  const place = h("span", { class: "muted" });
+  const by = h("span", { class: "by muted" });
+  const copies = h("button", { class: "small", title: "Copy the bytes that are lit, else all that are shown, as hex" }, "Copy bytes");
   const note = h("p", { class: "note muted" });
-  const hint = h("div", { class: "hint muted" }, "Select a packet to see its layers and bytes.");
-  const content = h("div", { class: "content" }, filters, names, tree, note, hex);
-  const root = h("section", { class: "root", "aria-label": "Packet" },
-    h("div", { class: "heading" }, title, subtitle, close), hint, content);
-  const opened = new Map();
-  let lines = [];
-  let lit = [];
+  const hint = h("div", { class: "hint muted" }, HINT);
+  const offers = h("div", { class: "offers", popover: "auto", role: "menu" });
+  let lit = null;
   let pinned = null;
+  let shown = null;
+  let drawn = null;
 
-  function light(start, length) {
-    for (const cell of lit) cell.classList.remove("lit");
-    lit = [];
-    for (let k = start; k < Math.min(start + length, lines.length); k += 1) {
-      for (const cell of lines[k]) {
-        cell.classList.add("lit");
-        lit.push(cell);
-      }
-    }
+  const filter = (node, exclude) => model.send_msg({ filter: node.filter, exclude });
+  const hexOf = (node) => {
+    const { hex = "" } = model.state;
+    return node?.start === undefined ? hex : hex.slice(2 * node.start, 2 * (node.start + node.length));
+  };
+
+  function light(node, scroll = false) {
+    lit = node ?? pinned;
+    bytes.light(lit, scroll);
+    const { start, length, bits } = lit ?? {};
+    put(place, start === undefined ? "" : `${lit.name}: ${bits ? `bits ${bits} of ` : ""}${length === 1 ? `byte ${start}` : `bytes ${start} to ${start + length - 1}`}`);
   }
 
-  const settle = () => (pinned ? light(pinned.start, pinned.length) : light(0, 0));
-
-  function part(element, node) {
-    if (node.start === undefined) return element;
-    element.addEventListener("mouseenter", () => light(node.start, node.length));
-    element.addEventListener("mouseleave", settle);
-    element.addEventListener("click", () => {
-      pinned = node;
-      light(node.start, node.length);
-      lit[0]?.scrollIntoView({ block: "nearest" });
-    });
-    return element;
+  function pin(node) {
+    pinned = node?.start === undefined ? null : node;
+    light(node, true);
   }
 
-  function layer(node, index, layers) {
-    // As it was left, else the highest layer that has fields: the others say enough in one line.
-    const highest = layers.findLastIndex((each) => each.fields.length);
-    const details = h("details", { open: opened.get(node.name) ?? index === highest, role: "treeitem" },
-      part(h("summary", {}, h("b", {}, node.name), h("span", { class: "muted" }, node.summary)), node),
-      ...node.fields.map((field) => part(h("div", { class: "field" },
-        h("span", { class: "muted" }, field.name), h("span", { class: "mono" }, field.value)), field)));
-    details.firstChild.addEventListener("click", () => opened.set(node.name, !details.open));
-    return details;
+  function menuOf(node, event) {
+    const choice = (text, act) => h("button", { role: "menuitem", onclick: () => {
+      offers.hidePopover();
+      act();
+    } }, text);
+    offers.replaceChildren(...[
+      node.filter && h("code", {}, node.filter),
+      node.filter && choice("Show only these", () => filter(node, false)),
+      node.filter && choice("Hide these", () => filter(node, true)),
+      node.filter && choice("Copy as filter", () => copyText(node.filter)),
+      choice("Copy value", () => copyText(node.value || node.summary || node.name)),
+      choice("Copy line", () => copyText([node.name, node.value ?? node.summary].filter(Boolean).join(": "))),
+      node.start !== undefined && choice("Copy bytes", () => copyText(hexOf(node))),
+    ].filter(Boolean));
+    offers.showPopover();
+    const at = event.target.getBoundingClientRect();
+    const [x, y] = event.clientX || event.clientY ? [event.clientX, event.clientY] : [at.left + 24, at.bottom];
+    offers.style.left = `${Math.max(8, Math.min(x, innerWidth - offers.offsetWidth - 8))}px`;
+    offers.style.top = `${Math.max(8, Math.min(y, innerHeight - offers.offsetHeight - 8))}px`;
+    offers.querySelector("button").focus();
   }
 
-  function bytes(text) {
-    lines = [];
-    const rows = [];
-    const perLine = root.clientWidth < NARROW_PX ? 8 : 16;
-    hex.style.setProperty("--per-line", perLine);
-    for (let at = 0; at < text.length; at += 2 * perLine) {
-      const left = h("span", { class: "bytes" });
-      const right = h("span", { class: "ascii" });
-      for (let k = at; k < Math.min(at + 2 * perLine, text.length); k += 2) {
-        const pair = text.slice(k, k + 2);
-        const code = parseInt(pair, 16);
-        const cells = [h("i", {}, pair), h("i", {}, code > 32 && code < 127 ? String.fromCharCode(code) : "·")];
-        left.append(cells[0]);
-        right.append(cells[1]);
-        lines.push(cells);
-      }
-      rows.push(h("div", {}, h("span", { class: "offset" }, (at / 2).toString(16).padStart(4, "0")), left, right));
-    }
-    hex.replaceChildren(...rows);
-  }
+  const tree = layerTree({ light: (node) => {
+    tree.unmark();
+    light(node);
+  }, pin, filter, menu: menuOf });
+  const bytes = hexDump({
+    point: (byte) => {
+      if (byte === null) tree.unmark();
+      light(byte === null ? null : tree.lightAt(byte, false));
+    },
+    choose: (byte) => {
+      pinned = tree.lightAt(byte, true);
+      light(pinned);
+    },
+    enter: (byte) => tree.focusAt(byte),
+  });
+  copies.addEventListener("click", async () => {
+    await copyText(hexOf(pinned));
+    put(copies, "Copied");
+    setTimeout(() => put(copies, "Copy bytes"), 1500);
+  });
 
-  function paint() {
-    const s = model.state;
-    const some = s.number !== undefined;
-    pinned = null;
-    root.classList.toggle("open", some);
-    hint.hidden = some && !s.problem;
-    content.hidden = !some || !!s.problem;
-    close.hidden = !some;
-    put(title, some ? `Packet ${count(s.number)}` : "Packet");
-    put(subtitle, some && !s.problem ? `${s.time}, ${count(s.orig_len)} bytes` : "");
-    put(hint, s.problem ?? "Select a packet to see its layers and bytes.");
-    if (content.hidden) return;
-    filters.replaceChildren(h("span", { class: "muted" }, "Filter"), ...s.filters.map((each) => h("button", {
+  const foot = h("div", { class: "foot" }, by, place, copies);
+  const content = h("div", { class: "content" }, filters, names, tree.element, note, foot, bytes.element);
+  const root = h("section", { class: "root", "aria-label": "Packet" },
+    h("div", { class: "heading" }, title, subtitle, follow, close), hint, content, offers);
+  root.append(splitter(root));
+  const wide = new ResizeObserver(() => {
+    if (model.state.hex) bytes.fit(root.clientWidth);
+  });
+  wide.observe(root);
+  model.on("remove", () => wide.disconnect());
+
+  function fill(s) {
+    filters.replaceChildren(...s.filters.map((each) => h("button", {
       title: `${each.condition}\nClick: show only these. Alt+click: hide them.`,
-      onclick: (event) => model.send_msg({ filter: each.name, exclude: event.altKey }),
+      onclick: (event) => model.send_msg({ filter: each.condition, exclude: event.altKey }),
     }, each.name === "conversation" ? "conversation" : each.name === "port" ? `port ${each.text}` : each.text)));
     filters.hidden = !s.filters.length;
     names.replaceChildren(...s.names.map((each) => h("span", { title: `${each.name} ${each.text}` },
       h("span", { class: "muted" }, each.name), " ", h("span", { class: "mono" }, each.text))));
     names.hidden = !s.names.length;
-    tree.replaceChildren(...s.layers.map(layer));
-    bytes(s.hex);
+    bytes.show(s.hex, root.clientWidth);
+    bytes.element.hidden = !s.hex;
+    copies.hidden = !s.hex;
     put(note, s.note);
     note.hidden = !s.note;
-    tree.scrollTop = hex.scrollTop = 0;
+  }
+
+  function paint() {
+    const s = model.state;
+    const some = s.number !== undefined;
+    root.classList.toggle("open", some);
+    hint.hidden = some && !s.problem;
+    content.hidden = !some || !!s.problem;
+    close.hidden = !some;
+    follow.hidden = !s.follows;
+    put(title, some ? `Packet ${count(s.number)}` : "Packet");
+    put(subtitle, some && !s.problem ? `${s.time}, ${count(s.orig_len)} bytes` : "");
+    put(hint, s.problem ?? HINT);
+    if (content.hidden) {
+      drawn = shown = null;
+      return;
+    }
+    const key = `${s.session} ${s.number} ${s.hex.length}`;
+    const again = key === drawn;  // the same packet, told by another: what was lit stays lit, and nothing jumps
+    if (!again) fill(s);
+    drawn = key;
+    const scrolled = tree.element.scrollTop;
+    if (shown !== s.layers) tree.show(s.layers);
+    shown = s.layers;
+    tree.element.scrollTop = again ? scrolled : 0;
+    put(by, MADE_BY[s.by] ?? "");
+    if (again && pinned) pinned = tree.lightAt(pinned.start, false);
+    else pinned = null;
+    light(null);
   }
 
   model.on("state", paint);

@@ -1,41 +1,59 @@
-"""Packet detail: the layers of the selected packet as a tree, and its bytes."""
+"""Packet detail: the layers of the selected packet as a tree, and its bytes.
+
+The tree is scapy's, and soon after tshark's where this host has it. Who goes through packets by the keyboard is not
+followed by a process for each: tshark is asked for the packet that one stays at.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from aishark_panel.errors import NotFoundError
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.feed import Feed
+from aishark_panel.views.nodes import Node, condition, offered
 from aishark_panel.views.theme import FAMILIES, family_of, script
+from aishark_panel.views.tshark import Tshark
 from aishark_panel.wire.packets import ARROW_NAMES
 
 __all__ = ["MAX_SHOWN_BYTES", "PacketDetail"]
 
 MAX_SHOWN_BYTES: Final = 16_384
 """Most bytes of a frame the hex view shows."""
+_STAY_S: Final = 0.15
+"""After so long at a packet tshark is asked."""
 
 _NAMES: Final = {"community_id": "Community ID", "ja4": "JA4", "ja3": "JA3"}
 """What other tools call the packet's conversation, and the program that speaks in it."""
 
 Add = Callable[[str, bool], Awaitable[None]]
+Follow = Callable[[int], Awaitable[None]]
 
 
 class PacketDetailElement(Element):
-    _esm = script("packet_detail.js")
+    _esm = script("menu.js", "packet_tree.js", "packet_hex.js", "packet_detail.js")
 
 
 class PacketDetail(View):
-    """One packet in full. `on_filter(condition, exclude)` hears what should join the display filter."""
+    """One packet in full. `on_filter(condition, exclude)` hears what should join the display filter, and
+    `on_follow(conversation)` which conversation somebody wants to read."""
 
     root: PacketDetailElement
 
-    def __init__(self, feed: Feed, on_filter: Add | None = None) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        on_filter: Add | None = None,
+        on_follow: Follow | None = None,
+        tshark: Tshark | None = None,
+    ) -> None:
         super().__init__(feed)
         self._on_filter = on_filter
+        self._on_follow = on_follow
+        self._tshark = tshark
         self._wanted: int | None = None
-        self._epoch = feed.epoch
+        self._conversation: int | None = None
         self.root = PacketDetailElement(
             self._receive, "packet_detail.css", css_classes=["packet-detail"], sizing_mode="stretch_both", margin=0
         )
@@ -62,20 +80,49 @@ class PacketDetail(View):
         try:
             packet = await self.feed.client.packet(session, number)
         except NotFoundError as error:
-            state = {"session": session, "number": number, "problem": str(error)}
-        else:
-            state = {"session": session} | await asyncio.to_thread(_state, number, packet)
-        if self._wanted == number:
-            self.root.draw(**state)
+            if self._wanted == number:
+                self.root.draw(session=session, number=number, problem=str(error))
+            return
+        state = await asyncio.to_thread(_state, number, packet)
+        if self._wanted != number:
+            return
+        self._conversation = packet.get("conversation_id")
+        state["follows"] = self._on_follow is not None and self._conversation is not None
+        self.root.draw(session=session, **state)
+        if self._tshark is not None and packet["frame"]:
+            await self._look_deeper(self._tshark, number, packet)
+
+    async def _look_deeper(self, tshark: Tshark, number: int, packet: dict[str, Any]) -> None:
+        """Put tshark's tree in the place of scapy's, if it has one and the packet is still looked at."""
+        shown = self.root.state
+        await asyncio.sleep(_STAY_S)
+        if self._wanted != number:
+            return
+        layers = await tshark.layers(packet["frame"], packet["link_type"], packet.get("orig_len", 0))
+        if layers and self.root.state is shown:
+            self.root.draw(**{**shown, "layers": offered(layers, packet), "by": "tshark"})
 
     async def _receive(self, message: Any) -> None:
         match message:
             case {"close": True}:
                 self.close()
-            case {"filter": str(name), "exclude": bool(exclude)} if self._on_filter:
-                conditions = {each["name"]: each["condition"] for each in self.root.state.get("filters", ())}
-                if name in conditions:
-                    await self._on_filter(conditions[name], exclude)
+            case {"follow": True} if self._on_follow and self._conversation is not None:
+                await self._on_follow(self._conversation)
+            case {"filter": str(chosen), "exclude": bool(exclude)} if self._on_filter:
+                state = self.root.state
+                offers = [
+                    *(each["condition"] for each in state.get("filters", ())),
+                    *_filters_in(state.get("layers", ())),
+                ]
+                if chosen in offers:
+                    await self._on_filter(chosen, exclude)
+
+
+def _filters_in(nodes: Iterable[Node]) -> Iterator[str]:
+    for node in nodes:
+        if "filter" in node:
+            yield node["filter"]
+        yield from _filters_in(node.get("fields", ()))
 
 
 def _state(number: int, packet: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +140,8 @@ def _state(number: int, packet: dict[str, Any]) -> dict[str, Any]:
         "note": _note(len(frame), packet.get("orig_len", len(frame))),
         "info": packet.get("info") or "",
         "names": [{"name": name, "text": packet[key]} for key, name in _NAMES.items() if packet.get(key)],
-        "layers": layer_tree(frame, packet["link_type"]) if frame else [_columns(packet)],
+        "layers": offered(layer_tree(frame, packet["link_type"]), packet) if frame else [_columns(packet)],
+        "by": "scapy" if frame else "",
         "hex": frame[:MAX_SHOWN_BYTES].hex(),
         "filters": _filters(packet),
     }
@@ -110,7 +158,12 @@ def _note(cap_len: int, orig_len: int) -> str:
 def _columns(packet: dict[str, Any]) -> dict[str, Any]:
     """In place of layers, where there are no bytes to find them in."""
     known = {name: packet[name] for name in ARROW_NAMES if packet.get(name) is not None and name != "number"}
-    fields = [{"name": name, "value": _time(value) if name == "ts" else str(value)} for name, value in known.items()]
+    fields: list[Node] = []
+    for name, value in known.items():
+        if name == "ts":
+            fields.append({"name": name, "value": _time(value)})
+        else:
+            fields.append({"name": name, "value": str(value), "filter": condition(name, value)})
     return {"name": "Columns", "summary": "", "fields": fields}
 
 

@@ -96,6 +96,12 @@ class PacketList(View):
         near = "" if found["number"] == number else f"Packet {number:,} is not in the list; this one is near."
         self._go(found, near)
 
+    async def select(self, number: int) -> None:
+        """Show a packet if the list has it."""
+        found = await self._seek(number, "", back=False)
+        if found["number"] == number:
+            self._go(found, "")
+
     async def next_problem(self, forward: bool = True) -> None:
         """Show the next packet, or the one before, that TCP had trouble with or that is malformed."""
         at = self._selected or (0 if forward else int(self.feed.stats.get("end", 0)))

@@ -26,6 +26,7 @@ from aishark_panel.views.conversations import Conversations
 from aishark_panel.views.endpoints import Endpoints, TopTalkers
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.filter_bar import FilterBar
+from aishark_panel.views.follow import Follow
 from aishark_panel.views.header import Header
 from aishark_panel.views.hierarchy import Hierarchy
 from aishark_panel.views.keys import Keys
@@ -39,6 +40,7 @@ from aishark_panel.views.tabs import Tabs
 from aishark_panel.views.tcp_health import TcpHealth
 from aishark_panel.views.theme import CHOSEN, VARIABLES, style
 from aishark_panel.views.timeline import Timeline
+from aishark_panel.views.tshark import Tshark
 from aishark_panel.views.visitor import provider_of
 
 __all__ = ["Dashboard", "Page", "open_page"]
@@ -64,7 +66,8 @@ class Dashboard:
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self.filter_bar = filter_bar = FilterBar(feed)
-        self.detail = detail = PacketDetail(feed, on_filter=filter_bar.add)
+        follow = Follow(feed, on_filter=filter_bar.add, on_select=self._look_at)
+        self.detail = detail = PacketDetail(feed, filter_bar.add, follow.read, Tshark.installed())
         self.packets = packets = PacketList(feed, on_select=detail.look_at, on_filter=filter_bar.add)
         tabs: dict[str, list[View]] = {
             "Packets": [packets, detail],
@@ -85,10 +88,16 @@ class Dashboard:
             TopTalkers(feed, on_filter=filter_bar.add),
             self.tabs,
             *(view for views in tabs.values() for view in views),
+            follow,
         ]
         self.root = pn.Column(
             *(view.root for view in self.views), stylesheets=[style("grid.css")], sizing_mode="stretch_both", margin=0
         )
+
+    async def _look_at(self, number: int) -> None:
+        """Show a packet, which the display filter may have left out, and in the list if it is there."""
+        await self.detail.look_at(number)
+        await self.packets.select(number)
 
 
 class Page:

@@ -96,9 +96,9 @@ def test_the_list_obeys_the_keyboard_and_shows_the_packet(page: Page) -> None:
         expect(current).to_have_text(number)
     detail = page.locator(".packet-detail")
     expect(detail.locator(".heading b")).to_have_text("Packet 2", timeout=20_000)
-    expect(detail.locator("summary b").first).to_have_text("Ethernet")
-    detail.locator("summary").first.hover()
-    assert detail.locator(".hex .lit").count() == 2 * 14
+    expect(detail.locator(".layer .name").first).to_contain_text("Ethernet")
+    detail.locator(".layer").first.hover()
+    expect(detail.locator(".hex .lit")).to_have_count(2 * 14)
     page.keyboard.press("End")
     expect(current).not_to_have_text("2")
 
@@ -160,6 +160,61 @@ def test_one_goes_to_a_packet_and_from_problem_to_problem(page: Page) -> None:
     expect(current.locator(".number")).not_to_have_text(problem)
     page.locator(".packet-list .body").press("p")
     expect(current.locator(".number")).to_have_text(problem)
+
+
+def look_at_a_request(page: Page) -> None:
+    """The oldest packet of HTTP over IPv4."""
+    apply_filter(page, "http and ip_version == 4")
+    protocols = page.locator(".packet-list .layer .row:not([hidden]) .protocol")
+    expect(protocols.first).to_have_text("HTTP")
+    expect(protocols.filter(has_not_text="HTTP")).to_have_count(0)
+    page.locator(".packet-list .body").press("Home")
+    number = page.locator(".packet-list .row.current .number")
+    expect(number).not_to_have_text("")
+    expect(page.locator(".packet-detail .heading b")).to_have_text(f"Packet {number.inner_text()}", timeout=20_000)
+
+
+def test_bytes_and_fields_light_each_other_and_become_filters(page: Page) -> None:
+    look_at_a_request(page)
+    detail = page.locator(".packet-detail")
+    byte = detail.locator('.hex .bytes i[data-k="26"]')
+    byte.click()
+    expect(detail.locator(".hex .bytes .lit")).to_have_count(4)
+    expect(detail.locator(".foot")).to_contain_text("bytes 26 to 29")
+    detail.locator(".hex").press("Enter")
+    address = detail.locator(".node:focus .text").inner_text()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    expect(detail.locator(".layer").first).to_have_attribute("aria-expanded", "true")
+    detail.locator('.hex .bytes i[data-k="14"]').click()
+    expect(detail.locator(".node.lit .bits")).to_have_text("0100 ....")
+    byte.click()
+    detail.locator(".node.lit").click(button="right")
+    page.get_by_role("menuitem", name="Show only these").click()
+    box = page.get_by_label("Display filter", exact=True)
+    expect(box).to_have_value(re.compile(rf'src_ip == "{re.escape(address)}"'))
+
+
+def test_a_conversation_is_followed_and_closed_by_escape(page: Page) -> None:
+    look_at_a_request(page)
+    number = page.locator(".packet-detail .heading b").inner_text().removeprefix("Packet ")
+    page.get_by_role("button", name="Follow stream").click()
+    sheet = page.get_by_role("dialog", name="Conversation")
+    sheet.locator(".block").first.wait_for(timeout=30_000)
+    expect(sheet.locator(".block .number").first).to_have_text(number)
+    expect(sheet.locator(".numbers tr", has_text="Packets")).to_be_visible()
+    text = sheet.locator(".block span").first.inner_text()
+    sheet.get_by_label("Find in what was said").fill(text.strip()[:3] or text[:1])
+    expect(sheet.locator(".found")).to_contain_text("found")
+    sheet.get_by_label("How bytes are shown").select_option("hex")
+    expect(sheet.locator(".block pre").first).to_contain_text("0000  ")
+    with page.expect_download() as download:
+        sheet.get_by_role("button", name="Save").click()
+    assert download.value.path().stat().st_size > 0
+    sheet.get_by_role("button", name="Show only this conversation").click()
+    expect(page.get_by_label("Display filter", exact=True)).to_have_value(re.compile("conversation_id == "))
+    sheet.press("Escape")
+    expect(sheet).to_be_hidden()
 
 
 def test_a_display_filter_narrows_the_list(page: Page) -> None:

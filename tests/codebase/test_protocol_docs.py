@@ -29,6 +29,7 @@ def test_every_route_is_documented(pattern: str) -> None:
 
 def _readable(pattern: str) -> str:
     names = {"([0-9a-f]+)": ":id", r"([\w-]+)": ":ticket", "([^/]+)": ":name", "([1-9][0-9]{0,15})": ":number"}
+    names["([0-9]{1,20})"] = ":conversation"
     for group, name in names.items():
         pattern = pattern.replace(group, name)
     return pattern.replace("\\", "")

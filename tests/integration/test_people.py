@@ -60,7 +60,7 @@ class Belongings:
     def path(self, pattern: str) -> str:
         """A route with these ids in it."""
         ids = {"stream": self.session, "agents": self.agent, "uploads": self.upload, "recordings": self.recording}
-        ids |= {"profiles": "anns%20filter", "tokens": NOBODYS, "export": NOBODYS, "packets": "1"}
+        ids |= {"profiles": "anns%20filter", "tokens": NOBODYS, "export": NOBODYS, "packets": "1", "conversations": "1"}
         ids |= {"users": "ann", "shares": "carl", "links": self.link}
         return re.sub(r"(\w+)/\([^)]*\)", lambda found: f"{found[1]}/{ids[found[1]]}", pattern).replace("\\", "")
 

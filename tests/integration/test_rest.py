@@ -73,7 +73,8 @@ def is_error(status: int, body: bytes) -> bool:
 
 def path_of(pattern: str) -> str:
     """A route with ids of nothing."""
-    return re.sub(r"\([^)]*\)", NOBODYS, pattern.replace("([1-9][0-9]{0,15})", "1")).replace("\\", "")
+    numbered = pattern.replace("([1-9][0-9]{0,15})", "1").replace("([0-9]{1,20})", "1")
+    return re.sub(r"\([^)]*\)", NOBODYS, numbered).replace("\\", "")
 
 
 @pytest.mark.parametrize(
@@ -263,6 +264,25 @@ def test_tables_as_json_are_those_of_the_clients_socket(hub: EmbeddedHub, sessio
     assert found["conversations"] == ask(hub, lambda c: c.conversations(session, 7)).to_pylist()
     arrow = get(hub, f"/api/stream/{session}/conversations?limit=7", "application/vnd.apache.arrow.stream")[2]
     assert pa.ipc.open_stream(io.BytesIO(arrow)).read_all().to_pylist() == found["conversations"]
+
+
+def test_what_was_said_in_a_conversation_comes_with_its_counts(hub: EmbeddedHub, session: str) -> None:
+    packet = ask(hub, lambda c: c.packet(session, 1))
+    conversation = packet["conversation_id"]
+    path = f"/api/stream/{session}/conversations/{conversation}"
+    of_it = json.loads(call(hub, "GET", path)[1])
+    listed = ask(hub, lambda c: c.conversations(session, 1_000)).to_pylist()
+    assert [of_it["counts"]] == [each for each in listed if each["conversation_id"] == conversation]
+    assert sum(of_it["kept"]["bytes_ab"]) == of_it["counts"]["bytes_ab"]
+    said = json.loads(call(hub, "GET", f"{path}/payloads?limit=1")[1])
+    (piece,) = said["pieces"]
+    data = base64.b64decode(piece["data"])
+    assert (piece["number"], len(data), said["more"]) == (1, packet["payload_len"], True)
+    assert packet["frame"].endswith(data)
+    rest = json.loads(call(hub, "GET", f"{path}/payloads?cursor={said['cursor']}")[1])
+    assert 1 + len(rest["pieces"]) == of_it["kept"]["packets"]
+    assert call(hub, "GET", f"{path}/payloads?cursor=none")[0] == 400
+    assert call(hub, "GET", f"/api/stream/{session}/conversations/{2**64}")[0] == 400
 
 
 def test_endpoints_are_the_sums_of_their_packets(hub: EmbeddedHub, session: str) -> None:

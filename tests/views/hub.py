@@ -174,6 +174,15 @@ class MemoryHub:
         params: dict[str, object] = {"columns": list(columns), "where": where, "text": text, "limit": limit}
         return [tuple(pair) for pair in self._ask("values", **params)[0]["values"]]
 
+    async def conversation(self, session: str, conversation: int) -> dict[str, Any]:
+        return dict(self._ask("conversation", conversation=str(conversation))[0])
+
+    async def payloads(
+        self, session: str, conversation: int, cursor: str = "", limit: int = 1_000_000
+    ) -> tuple[dict[str, Any], bytes]:
+        result, body = self._ask("payloads", conversation=str(conversation), cursor=cursor, limit=limit)
+        return result, bytes(body)
+
     async def alerts(self, session: str, since: int = 0) -> dict[str, Any]:
         return dict(self._ask("alerts", since=since)[0])
 

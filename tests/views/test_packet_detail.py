@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aishark_panel.views.feed import Feed
-from aishark_panel.views.layers import MAX_VALUE_CHARS, layer_tree
+from aishark_panel.views.layers import layer_tree
+from aishark_panel.views.nodes import MAX_VALUE_CHARS
 from aishark_panel.views.packet_detail import MAX_SHOWN_BYTES, PacketDetail
+from aishark_panel.views.tshark import Tshark
 from tests.views.hub import MemoryHub, frame, wait
 
 ETHERNET = 1
@@ -27,7 +29,7 @@ def test_layers_cover_the_frame_from_end_to_end() -> None:
 
 def test_fields_know_their_bytes() -> None:
     ip = layer_tree(frame("tcp"), ETHERNET)[1]
-    places = {field["name"]: (field["start"], field["length"], field["value"]) for field in ip["fields"]}
+    places = {field["name"]: (field.get("start"), field.get("length"), field["value"]) for field in ip["fields"]}
     assert places["ttl"] == (22, 1, "64")
     assert places["src"][:2] == (26, 4)
     assert places["dst"] == (30, 4, "10.0.0.2")
@@ -114,6 +116,39 @@ def test_of_two_packets_asked_for_the_last_one_wins(hub: MemoryHub, feed: Feed) 
     assert detail.root.state["number"] == 2
 
 
+class Deep(Tshark):
+    """A tshark that knows one answer."""
+
+    async def layers(self, frame: bytes, link_type: int, orig_len: int) -> list[dict[str, Any]]:
+        await asyncio.sleep(0)
+        field = {"key": "ip.ttl", "is": "64", "name": "Time to Live", "value": "64", "start": 22, "length": 1}
+        return [{"name": f"{len(frame)} bytes", "summary": "", "fields": [field]}] if link_type == ETHERNET else []
+
+
+def test_tshark_tells_more_of_a_packet_once_it_is_ready(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    wait(feed.pull())
+    chosen: list[str] = []
+
+    async def add(text: str, exclude: bool) -> None:
+        chosen.append(text)
+
+    detail = PacketDetail(feed, add, tshark=Deep("tshark"))
+    told: list[tuple[int, str]] = []
+    detail.root.param.watch(lambda event: told.append((event.new["number"], event.new["by"])), "state")
+
+    async def pass_by() -> None:
+        await asyncio.gather(detail.look_at(1), detail.look_at(2))
+
+    wait(pass_by())
+    assert (2, "scapy") in told
+    assert told[-1] == (2, "tshark")
+    assert (1, "tshark") not in told
+    assert detail.root.state["layers"][0]["name"] == f"{len(frame('dns'))} bytes"
+    wait(detail.root._handle_msg({"filter": "ip_ttl == 64", "exclude": False}))
+    assert chosen == ["ip_ttl == 64"]
+
+
 def test_an_evicted_packet_is_said_to_be_gone(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp"])
     wait(feed.pull())
@@ -144,8 +179,9 @@ def test_what_a_packet_offers_as_filter_works(
 
     detail = PacketDetail(feed, add)
     wait(detail.look_at(2))
-    wait(detail.root._handle_msg({"filter": name, "exclude": False}))
-    wait(detail.root._handle_msg({"filter": "no such offer", "exclude": False}))
+    offers = {each["name"]: each["condition"] for each in detail.root.state["filters"]}
+    wait(detail.root._handle_msg({"filter": offers[name], "exclude": False}))
+    wait(detail.root._handle_msg({"filter": "number > 0", "exclude": False}))
     assert chosen == [(condition, False)]
     batch, _ = wait(hub.rows("", 0, 10, condition, ["number"]))
     assert batch.column("number").to_pylist() == matches
