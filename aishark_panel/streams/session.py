@@ -7,7 +7,6 @@ time; all else may be called from other threads while it runs.
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.feeds import Feeds
 from aishark_panel.streams.interfaces import Interfaces, characters_of
+from aishark_panel.streams.journalstate import JournalState
 from aishark_panel.streams.losses import Losses, lost_by
 from aishark_panel.streams.manifest import Recorded
 from aishark_panel.streams.matches import Matches
@@ -48,21 +48,6 @@ _RATE_SPAN_S: Final = 2.0
 _END_OF_TIME: Final = 2**63 - 1
 
 SessionState = Literal["waiting", "capturing", "stopped", "ended"]
-
-
-@dataclass(slots=True)
-class JournalState:
-    """How a session's journal fares."""
-
-    problem: str = ""
-    """why nothing is written, in words"""
-    disk_bytes: int = 0
-    waiting_bytes: int = 0
-    """of all sessions: in memory, because it is not safe on the disk yet"""
-    durable_end: int = 0
-    """number of the first packet that a crash of the hub could take"""
-    behind: bool = False
-    """whether the disk is slower than the agents, who have to wait for it"""
 
 
 class Session:
@@ -476,7 +461,7 @@ class Session:
             "late": self.merge.late,
             "late_in_rollup": int(self.rollups.late[0]),
             "lost": self.lost,
-            "journal": self._journal_stats(),
+            "journal": (self.journal() if self.journal else JournalState(on=False)).stats(),
             "recordings": self._recording_stats(),
             "left_out": self.left_out,
             "alerts": self.alerts.counts(),
@@ -489,16 +474,4 @@ class Session:
         return {
             **{state: states.count(state) for state in ("recording", "waiting", "stopped", "failed")},
             "reason": self._recording_problem,
-        }
-
-    def _journal_stats(self) -> dict[str, Any]:
-        if self.journal is None:
-            return {"state": "off", "reason": "", "disk_bytes": 0, "waiting_bytes": 0}
-        now = self.journal()
-        state = "failing" if now.problem else "behind" if now.behind else "on"
-        return {
-            "state": state,
-            "reason": now.problem,
-            "disk_bytes": now.disk_bytes,
-            "waiting_bytes": now.waiting_bytes,
         }

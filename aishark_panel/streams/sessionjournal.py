@@ -10,6 +10,7 @@ import msgspec
 
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.journal import Entry, Journal, JournalLog, Moved
+from aishark_panel.streams.journalstate import JournalState
 from aishark_panel.streams.segments import (
     SEGMENT_BYTES,
     ClearMark,
@@ -20,7 +21,7 @@ from aishark_panel.streams.segments import (
     Totals,
     encode_note,
 )
-from aishark_panel.streams.session import JournalState, Session
+from aishark_panel.streams.session import Session
 from aishark_panel.wire.messages import Batch, Hello, InterfaceInfo
 
 __all__ = ["SessionJournal"]
