@@ -1,7 +1,7 @@
 """HubClient: the one way every front end (dashboard, notebook, command line) talks to a hub.
 
-It is a list of questions, those about people in people_client.py; transport.py carries them. `embedded_hub` starts a hub as a child process on
-loopback, once per process, for when no hub's address is given.
+It is a list of questions (those about people in people_client.py), which transport.py carries. `embedded_hub` starts a
+hub as a child process on loopback, once per process, for when no hub's address is given.
 """
 
 import atexit
