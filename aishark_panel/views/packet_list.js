@@ -12,6 +12,7 @@ const MAX_HEIGHT = 8_000_000;
 const KEEP_ROWS = 4000;
 const ANSWER_MS = 5000;
 const NARROW_PX = 720;
+const OFFER_MS = 350;
 
 export function render({ model }) {
   const send = (message) => model.send_msg(message);
@@ -45,6 +46,7 @@ export function render({ model }) {
   let quiet = 0;
   let told = "";
   let turn = 0;
+  let offering = 0;
 
   const height = () => body.clientHeight;
   const fits = () => height() / ROW;
@@ -137,13 +139,17 @@ export function render({ model }) {
     choose(Number(line.dataset.index));
   });
 
+  layer.addEventListener("mouseleave", () => clearTimeout(offering));
+
   layer.addEventListener("mouseover", ({ target }) => {
-    if (target.role !== "gridcell") return;
+    if (target.role !== "gridcell" || target.contains(actions.plus)) return;
     const row = known.get(Number(target.parentElement.dataset.index));
     const cut = target.scrollWidth > target.clientWidth ? target.textContent : "";
     target.title = row ? [cut, target.dataset.name === "ts" ? stamp(row) : "", row.problem].filter(Boolean).join("\n") : "";
-    if (row && target.textContent && !["info", "number"].includes(target.dataset.name)) target.append(actions.plus);
-    else actions.plus.remove();
+    // Not at once: who clicks a row to look at it must not meet a button that came under the pointer.
+    clearTimeout(offering);
+    actions.plus.remove();
+    if (row && target.textContent && !["info", "number"].includes(target.dataset.name)) offering = setTimeout(() => target.append(actions.plus), OFFER_MS);
   });
 
   actions.plus.addEventListener("click", (event) => {
