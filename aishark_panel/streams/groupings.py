@@ -83,6 +83,11 @@ class GroupedBins(Counter):
             groups = self._groups_of(codes)
         self._bins.add(columns.ts[rows], groups, columns.orig_len[rows])
 
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes, but for some hundred names."""
+        return self._bins.nbytes + self._place.nbytes
+
     def since(self, first_bin: int, interfaces: Sequence[Interface]) -> Grouped:
         """Counts of the bins >= first_bin still kept."""
         return Grouped(self._bins.since(first_bin), self._names(interfaces))

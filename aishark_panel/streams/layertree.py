@@ -68,6 +68,11 @@ class LayerTree(Counter):
             self._used,
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        return self._shapes.nbytes + self._counts.nbytes + self._slots.nbytes
+
     def lines(self) -> list[dict[str, Any]]:
         """One line for each layer after the same ones: depth (0: the link), name, packets and bytes; a line is followed
         by those inside it, the biggest first."""

@@ -65,6 +65,11 @@ class TimeBins:
         """How many groups there is room for."""
         return self._counts.shape[1]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        return self._bins.nbytes + self._counts.nbytes
+
     def widen(self, groups: int) -> None:
         """Make room for more groups."""
         counts = np.zeros((len(self._bins), groups, 2), np.int64)

@@ -21,10 +21,11 @@ from aishark_panel.wire.packets import Interface, Packets
 if TYPE_CHECKING:
     from aishark_panel.streams.session import Session
 
-__all__ = ["Counter", "Progress", "Summaries"]
+__all__ = ["MAX_BYTES", "Counter", "Progress", "Summaries"]
 
 _MAX_SUMMARIES: Final = 32
-"""Summaries kept at once, some MB each at most; the one longest not asked for goes first."""
+MAX_BYTES: Final = 64 * 2**20
+"""Most memory of a session's summaries, but for the last one asked for; the one longest not asked for goes first."""
 _PIECE: Final = 262_144
 """Matches looked at in one piece."""
 
@@ -62,6 +63,11 @@ class Counter(ABC):
     @abstractmethod
     def count(self, packets: Packets, rows: Rows, interfaces: Sequence[Interface]) -> None:
         """Take some rows of a block, in their order."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Memory it takes, of its arrays."""
 
 
 C = TypeVar("C", bound=Counter)
@@ -133,11 +139,18 @@ class Summaries:
             found = self._kept.get(key)
             if found is None:
                 found = self._kept[key] = Summary(make(*parameters), matches)
-                while len(self._kept) > _MAX_SUMMARIES:
-                    self._kept.popitem(last=False)
             else:
                 self._kept.move_to_end(key)
+            held = sum(summary.counter.nbytes for summary in self._kept.values())
+            while len(self._kept) > _MAX_SUMMARIES or (held > MAX_BYTES and len(self._kept) > 1):
+                held -= self._kept.popitem(last=False)[1].counter.nbytes
             return found
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all that are kept."""
+        with self._lock:
+            return sum(summary.counter.nbytes for summary in self._kept.values())
 
     def once(self, session: "Session", key: tuple[Any, ...], work: Callable[[], Table]) -> Table:
         """What `work` answers; who asks with the same key at the same moment (`Session.moment`) gets the same, once

@@ -75,6 +75,11 @@ class Talks(Counter):
             if done < len(rows):
                 self._make_room()
 
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        return self._talks.nbytes + self._slots.nbytes
+
     def ids(self) -> npt.NDArray[np.uint64]:
         """Of all conversations."""
         ids: npt.NDArray[np.uint64] = self._talks["id"][: self._count].copy()

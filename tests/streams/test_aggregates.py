@@ -17,7 +17,7 @@ from scapy.packet import Raw
 
 from aishark_panel.agent.synthetic import make_trace
 from aishark_panel.errors import ConfigError, ExpressionError
-from aishark_panel.streams import aggregates, groupings
+from aishark_panel.streams import aggregates, groupings, summaries
 from aishark_panel.streams.addresshash import address_hash
 from aishark_panel.streams.groupings import GROUPINGS, GroupedBins
 from aishark_panel.streams.queries import METHODS
@@ -242,6 +242,21 @@ def test_only_new_packets_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None
             lab.ask("rollup", by="agent")
             lab.ask("rollup", by="agent", where="tcp")
     assert sum(seen) == lab.session.packets + len(lab.table("tcp"))
+
+
+def test_summaries_of_many_questions_stay_within_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab()
+    for frames in lab.pieces:
+        lab.take(frames)
+    monkeypatch.setattr(summaries, "MAX_BYTES", 2**20)
+    for port in range(30):
+        where = f"src_port != {port}"
+        info, first = aggregates.conversations(lab.session, 5, where, "bytes")
+        assert lab.session.summaries.nbytes <= 2 * 2**20
+        aggregates.rollup(lab.session, 1_000, 0, where, "host")
+    again, same = aggregates.conversations(lab.session, 5, where, "bytes")
+    assert same.equals(first)
+    assert again["total"] == info["total"]
 
 
 def test_what_was_cleared_is_not_counted(lab: Lab) -> None:
