@@ -21,12 +21,14 @@ from aishark_panel.alerts.notify import Webhook
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect import warm_up
 from aishark_panel.errors import ConfigError, ForbiddenError, NotFoundError
+from aishark_panel.streams.about import line
 from aishark_panel.streams.accounts import Accounts
 from aishark_panel.streams.addresses import Addresses
 from aishark_panel.streams.admission import Admission
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Agents, Link, Socket
 from aishark_panel.streams.door import Door
+from aishark_panel.streams.exportlog import ExportLog, ExportProgress
 from aishark_panel.streams.gone import GoneRuns
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
@@ -121,6 +123,7 @@ class Hub:
         self._webhook = webhook
         self._live: dict[str, _Live] = {}
         self._tickets = Tickets()
+        self.exports = ExportLog()
         self.store = store or Store()
         self.people = People(token, self.store)
         self.accounts = Accounts(self.store, self.people)
@@ -348,15 +351,7 @@ class Hub:
     def sessions(self, person: Person) -> list[dict[str, Any]]:
         """A line about each session that a person sees, oldest first."""
         return [
-            {
-                "id": s.id,
-                "name": s.name,
-                "owner": s.owner,
-                "state": s.state,
-                "source": s.stats()["source"],
-                "packets": s.packets,
-                "may": [c for c in self.admission.rights(person, s) if person.may(c)],
-            }
+            {**line(s), "may": [c for c in self.admission.rights(person, s) if person.may(c)]}
             for s in (live.session for live in self._live.values())
             if self.admission.rights(person, s)
         ]
@@ -485,7 +480,10 @@ class Hub:
     ) -> str:
         """A one-use ticket for an export; NotFoundError if the session is gone."""
         self._find(session_id, person)
-        return self._tickets.issue(Ticket(session_id, export_format, where, follow, person))
+        progress = ExportProgress(session=session_id, person=person.name, format=export_format, where=where)
+        ticket = self._tickets.issue(Ticket(session_id, export_format, where, follow, person, progress))
+        self.exports.add(ticket, progress)
+        return ticket
 
     def redeem_ticket(self, ticket: str) -> Ticket | None:
         """The ticket's right, once; None if it is unknown, used or too old."""

@@ -24,6 +24,7 @@ import numpy as np
 from aishark_panel.export.tables import Rows
 from aishark_panel.export.writer import Writer, open_writer
 from aishark_panel.query import compile_expression
+from aishark_panel.streams.about import about, comment
 from aishark_panel.streams.diskroom import DiskRoom
 from aishark_panel.streams.manifest import (
     LISTED_FILES,
@@ -342,7 +343,14 @@ class Recording:
                 part = PartFile(self._folder / f"{self._stem}-{self._opened:04d}{suffix}")
         try:
             session = self.session
-            writer = open_writer(part, suffix, session.interfaces, capture_interfaces=session.described_interfaces)
+            writer = open_writer(
+                part,
+                suffix,
+                session.interfaces,
+                capture_interfaces=session.described_interfaces,
+                about=lambda: about(session, self.options.where, self.failed),
+                comment=comment(session, self.options.where),
+            )
         except BaseException:
             part.discard()
             raise

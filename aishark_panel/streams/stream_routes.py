@@ -10,6 +10,7 @@ from tornado.iostream import StreamClosedError
 
 from aishark_panel.errors import AisharkError, NotAuthorizedError
 from aishark_panel.streams.answers import AlertsAnswer, LedgerAnswer, SessionsAnswer, StatsAnswer
+from aishark_panel.streams.exportlog import ExportProgress
 from aishark_panel.streams.exports import FORMATS, export_chunks
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.ledger import ledger
@@ -127,13 +128,21 @@ class StreamExport(Guarded):
     @operation("The packets of a session as a file, streamed.", query=ExportQuery, media=tuple(FORMATS.values()))
     async def get(self, session_id: str, *, query: ExportQuery) -> None:
         session = self.hub.session(session_id, self.person)
-        await self.stream(session, query.format, query.where, follow=query.follow)
+        progress = ExportProgress(session=session.id, person="", format=query.format, where=query.where)
+        await self.stream(session, query.format, query.where, follow=query.follow, progress=progress)
 
-    async def stream(self, session: Session, export_format: str, where: str, *, follow: bool) -> None:
+    async def stream(
+        self, session: Session, export_format: str, where: str, *, follow: bool, progress: ExportProgress
+    ) -> None:
         """Send chunk by chunk; a reader that is slow, or gone, holds up nothing else."""
         self.looks_at = session
-        chunks = export_chunks(session, export_format, where, follow=follow, executor=self.hub.query_pool)
-        first = await anext(chunks)  # errors of the request come here, before the first header
+        pool = self.hub.query_pool
+        chunks = export_chunks(session, export_format, where, follow=follow, executor=pool, progress=progress)
+        try:
+            first = await anext(chunks)  # errors of the request come here, before the first header
+        except AisharkError as error:
+            progress.end("failed", str(error))
+            raise
         self.audit("session.export", session.id, name=session.name, format=export_format, where=where)
         self.set_header("Content-Type", FORMATS[export_format])
         self.set_header("Content-Disposition", _attachment(session.name, export_format))
@@ -143,19 +152,25 @@ class StreamExport(Guarded):
             async for chunk in chunks:
                 if self._reader_left:
                     break
+                if progress.state == "cancelled":
+                    raise AisharkError("it was cancelled")
                 if not self.is_admitted():
                     raise NotAuthorizedError("the token has expired or was revoked, or the session is not shared now")
                 if chunk:
                     self.write(chunk)
                     await self.flush()
+            else:
+                progress.end("done")
         except StreamClosedError:
             log.info("export of session %s was broken off by its reader", session.name)
         except Exception as error:
             # Too late for an error's status; without the last chunk the reader knows that this is not the whole file.
+            progress.end("failed", str(error) if isinstance(error, AisharkError) else "The hub's log says why.")
             unexpected = not isinstance(error, AisharkError)
             log.error("export of session %s failed: %s", session.name, error, exc_info=unexpected)
             self.request.connection.stream.close()  # type: ignore[union-attr]
         finally:
+            progress.end("cancelled", "Its reader broke it off.")
             await chunks.aclose()
 
     def on_connection_close(self) -> None:
@@ -186,7 +201,8 @@ class TicketExport(StreamExport):
     async def get(self, ticket: str) -> None:
         assert self._ticket is not None
         session = self.hub.session(self._ticket.session, self.person)
-        await self.stream(session, self._ticket.format, self._ticket.where, follow=self._ticket.follow)
+        asked = self._ticket
+        await self.stream(session, asked.format, asked.where, follow=asked.follow, progress=asked.progress)
 
 
 ROUTES: Final[tuple[Route, ...]] = (

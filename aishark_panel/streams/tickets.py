@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from aishark_panel.streams.exportlog import ExportProgress
 from aishark_panel.streams.people import Person
 
 __all__ = ["Ticket", "Tickets"]
@@ -22,6 +23,7 @@ class Ticket:
     follow: bool
     person: Person
     """who asked for it"""
+    progress: ExportProgress
 
 
 class Tickets:
