@@ -158,7 +158,9 @@ def test_pandas_duckdb_and_polars_read_the_same_from_parquet(session: Session, t
     assert len(by_pandas) == count
     assert by_pandas["ts"].is_monotonic_increasing
     by_polars = pl.read_parquet(path)
-    by_duckdb = duckdb.sql(f"select * replace (epoch_ns(ts) as ts) from '{path}'").pl()
+    relation = duckdb.sql(f"select * replace (epoch_ns(ts) as ts) from '{path}'")
+    assert relation is not None
+    by_duckdb = relation.pl()
     assert list(by_pandas.columns) == by_polars.columns == by_duckdb.columns
     for name in by_polars.columns:
         values = by_polars[name].dt.timestamp("ns") if name == "ts" else by_polars[name]
