@@ -313,6 +313,11 @@ class HubClient(PeopleClient):
         result, _ = await self._ask("export_ticket", **params)
         return str(result["ticket"])
 
+    async def recording_ticket(self, session: str, recording: str, file: str) -> str:
+        """One-use ticket, as of `export_ticket`, for a whole file of a recording; NotFoundError if it is gone."""
+        result, _ = await self._ask("recording_ticket", session=session, recording=recording, file=file)
+        return str(result["ticket"])
+
     async def export_status(self, session: str, ticket: str) -> dict[str, Any]:
         """How far the export of a ticket is: state (waiting, writing, done, failed, cancelled), reason, total,
         looked_at, written, missed, bytes ... NotFoundError once it is forgotten."""

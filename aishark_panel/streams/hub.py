@@ -122,7 +122,7 @@ class Hub:
         self._rules = rules
         self._webhook = webhook
         self._live: dict[str, _Live] = {}
-        self._tickets = Tickets()
+        self.tickets = Tickets()
         self.exports = ExportLog()
         self.store = store or Store()
         self.people = People(token, self.store)
@@ -476,18 +476,21 @@ class Hub:
         return self._find(wanted, person).ingest
 
     def issue_ticket(
-        self, session_id: str, person: Person, export_format: str, where: str, *, follow: bool = False
+        self,
+        session_id: str,
+        person: Person,
+        export_format: str,
+        where: str = "",
+        *,
+        follow: bool = False,
+        file: Path | None = None,
     ) -> str:
-        """A one-use ticket for an export; NotFoundError if the session is gone."""
+        """A one-use ticket for an export, or for a `file` of a recording; NotFoundError if the session is gone."""
         self._find(session_id, person)
         progress = ExportProgress(session=session_id, person=person.name, format=export_format, where=where)
-        ticket = self._tickets.issue(Ticket(session_id, export_format, where, follow, person, progress))
+        ticket = self.tickets.issue(Ticket(session_id, export_format, where, follow, person, progress, file))
         self.exports.add(ticket, progress)
         return ticket
-
-    def redeem_ticket(self, ticket: str) -> Ticket | None:
-        """The ticket's right, once; None if it is unknown, used or too old."""
-        return self._tickets.redeem(ticket)
 
 
 def _book_lost(session: Session, run: AgentRun, packets: int) -> None:

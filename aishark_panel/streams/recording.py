@@ -239,6 +239,10 @@ class Recording:
             self.counts = Counts(end, written, 0, end - self.first - written)
             self._ended_counts = self.counts
 
+    def has_file(self, name: str) -> bool:
+        """Whether a whole file of that name is one of this recording."""
+        return name in self._finished
+
     def forget_file(self, name: str) -> bool:
         """A file of that name was removed; whether it was one of this recording."""
         return self._finished.pop(name, None) is not None

@@ -1,14 +1,17 @@
 """Routes of sessions: list, start, stop, statistics, export."""
 
+import asyncio
 import logging
+import os
 import time
+from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import quote
 
 import msgspec
 from tornado.iostream import StreamClosedError
 
-from aishark_panel.errors import AisharkError, NotAuthorizedError
+from aishark_panel.errors import AisharkError, NotAuthorizedError, NotFoundError
 from aishark_panel.streams.answers import AlertsAnswer, LedgerAnswer, SessionsAnswer, StatsAnswer
 from aishark_panel.streams.exportlog import ExportProgress
 from aishark_panel.streams.exports import FORMATS, export_chunks
@@ -22,6 +25,9 @@ from aishark_panel.streams.tickets import Ticket
 __all__ = ["ROUTES"]
 
 log = logging.getLogger(__name__)
+
+_PIECE_BYTES: Final = 2**20
+"""Of a file that is sent."""
 
 
 class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -191,7 +197,7 @@ class TicketExport(StreamExport):
     _ticket: Ticket | None = None
 
     def identify(self) -> Person | None:
-        ticket = self.hub.redeem_ticket(self.request.path.rpartition("/")[2])
+        ticket = self.hub.tickets.redeem(self.request.path.rpartition("/")[2])
         self._ticket = ticket
         return ticket.person if ticket and self.hub.admission.admits(ticket.person, time.time()) else None
 
@@ -202,7 +208,41 @@ class TicketExport(StreamExport):
         assert self._ticket is not None
         session = self.hub.session(self._ticket.session, self.person)
         asked = self._ticket
+        if asked.file:
+            await self._send(session, asked.file, asked.progress)
+            return
         await self.stream(session, asked.format, asked.where, follow=asked.follow, progress=asked.progress)
+
+    async def _send(self, session: Session, path: Path, progress: ExportProgress) -> None:
+        """A file that a recording wrote, piece by piece; it may make room for newer ones meanwhile."""
+        self.looks_at = session
+        pool, loop = self.hub.disk_pool, asyncio.get_running_loop()
+        try:
+            file = await loop.run_in_executor(pool, path.open, "rb")
+        except OSError as error:
+            raise NotFoundError(f"{path.name} is gone") from error
+        try:
+            size = os.fstat(file.fileno()).st_size
+            self.set_header("Content-Type", FORMATS[progress.format])
+            self.set_header("Content-Disposition", f'attachment; filename="{path.name}"')
+            self.set_header("Content-Length", str(size))
+            progress.state = "writing"
+            while not self._reader_left and (piece := await loop.run_in_executor(pool, file.read, _PIECE_BYTES)):
+                if not self.is_admitted():
+                    raise NotAuthorizedError("the token has expired or was revoked, or the session is not shared now")
+                self.write(piece)
+                await self.flush()
+                progress.bytes += len(piece)
+            if progress.bytes == size:
+                progress.end("done")
+        except StreamClosedError:
+            log.info("%s was broken off by its reader", path.name)
+        except (AisharkError, OSError) as error:
+            log.error("%s was not sent whole: %s", path.name, error)
+            self.request.connection.stream.close()  # type: ignore[union-attr]
+        finally:
+            progress.end("cancelled", "Its reader broke it off.")
+            await loop.run_in_executor(pool, file.close)
 
 
 ROUTES: Final[tuple[Route, ...]] = (
