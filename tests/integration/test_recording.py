@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_a_whole_file_can_be_fetched_by_a_ticket(hub: EmbeddedHub, folder: Path,
     other = new_session(hub, "another")
     for asked in ((other, recording, file["name"]), (session, recording, "../" + file["name"]), (session, "f00", "x")):
         with pytest.raises(NotFoundError, match="no recorded file"):
-            ask(hub, lambda c, asked=asked: c.recording_ticket(*asked))
+            ask(hub, partial(HubClient.recording_ticket, session=asked[0], recording=asked[1], file=asked[2]))
     gone = ask(hub, lambda c: c.recording_ticket(session, recording, file["name"]))
     (folder / file["name"]).unlink()
     assert call(hub, "GET", f"/api/export/{gone}", token="")[0] == 404
