@@ -10,18 +10,46 @@ __all__ = ["MemoryPlaces", "agent_line"]
 def agent_line(**changes: Any) -> dict[str, Any]:
     """An agent as the hub tells it (docs/protocol.md)."""
     line = {
-        "id": "a1", "name": "edge", "registered": True, "state": "capturing", "reason": "", "session": "5e55",
-        "session_name": "lab", "source": "live", "host": "edge.test", "os": "Linux 6.1", "version": "1.0", "packets": 100,
+        "id": "a1",
+        "name": "edge",
+        "registered": True,
+        "state": "capturing",
+        "reason": "",
+        "session": "5e55",
+        "session_name": "lab",
+        "source": "live",
+        "host": "edge.test",
+        "os": "Linux 6.1",
+        "version": "1.0",
+        "packets": 100,
         "interfaces": [
-            {"name": "eth0", "link_type": 1, "filter": "not port 22", "snaplen": 262_144, "packets": 100, "bytes": 9_000}
-        ], "round_trip_ms": 0.52,
-        "clock_offset_ms": 0.0, "sampling": 1, "sampling_by": "packet", "payload": "full", "max_packets_per_second": 0,
+            {
+                "name": "eth0",
+                "link_type": 1,
+                "filter": "not port 22",
+                "snaplen": 262_144,
+                "packets": 100,
+                "bytes": 9_000,
+            }
+        ],
+        "round_trip_ms": 0.52,
+        "clock_offset_ms": 0.0,
+        "sampling": 1,
+        "sampling_by": "packet",
+        "payload": "full",
+        "max_packets_per_second": 0,
         "settings": {
-            "interfaces": None, "filter": "tcp", "snaplen": None, "sampling": None, "sampling_by": None, "payload": None,
+            "interfaces": None,
+            "filter": "tcp",
+            "snaplen": None,
+            "sampling": None,
+            "sampling_by": None,
+            "payload": None,
             "max_packets_per_second": None,
         },
-        "counters": {"kernel_dropped": 2, "dropped_outbox_full": 3, "throttled": 4}, "last_seen_ns": 1_700_000_000_000_000_000,
-    }  # fmt: skip
+        "counters": {"kernel_dropped": 2, "dropped_outbox_full": 3, "throttled": 4},
+        "last_seen_ns": 1_700_000_000_000_000_000,
+    }
     return {**line, **changes}
 
 
@@ -78,6 +106,9 @@ class MemoryPlaces:
             raise ConfigError("there is an agent of that name")
         return {"id": "b2", "name": name, "key": "ak_secret"}
 
+    async def agent_new_key(self, agent: str) -> dict[str, Any]:
+        return {"id": agent, "name": "edge", "key": "ak_another", "old_key_good_s": 86_400}
+
     async def agent_delete(self, agent: str) -> None:
         self.deleted.append(agent)
 
@@ -85,4 +116,6 @@ class MemoryPlaces:
         self.saved_profiles[name] = settings
 
     async def profile_delete(self, name: str) -> None:
+        if name not in self.saved_profiles:
+            raise NotFoundError(f"no profile {name!r}")
         del self.saved_profiles[name]
