@@ -313,6 +313,22 @@ class HubClient(PeopleClient):
         result, _ = await self._ask("export_ticket", **params)
         return str(result["ticket"])
 
+    async def recording_ticket(self, session: str, recording: str, file: str) -> str:
+        """One-use ticket, as of `export_ticket`, for a whole file of a recording; NotFoundError if it is gone."""
+        result, _ = await self._ask("recording_ticket", session=session, recording=recording, file=file)
+        return str(result["ticket"])
+
+    async def export_status(self, session: str, ticket: str) -> dict[str, Any]:
+        """How far the export of a ticket is: state (waiting, writing, done, failed, cancelled), reason, total,
+        looked_at, written, missed, bytes ... NotFoundError once it is forgotten."""
+        result, _ = await self._ask("export_status", session=session, ticket=ticket)
+        return result
+
+    async def export_cancel(self, session: str, ticket: str) -> dict[str, Any]:
+        """Break the export of a ticket off, if it goes on; as `export_status`."""
+        result, _ = await self._ask("export_cancel", session=session, ticket=ticket)
+        return result
+
     async def agents(self) -> list[dict[str, Any]]:
         """A line about each agent that is registered or connected; docs/protocol.md names the fields."""
         agents: list[dict[str, Any]] = (await self._http("GET", "/api/agents"))["agents"]

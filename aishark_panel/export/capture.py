@@ -87,9 +87,10 @@ class PcapExport:
 class PcapngExport:
     """A pcapng file: an interface block per interface, in the order they are described, and what they dropped last."""
 
-    def __init__(self, sink: Sink, described: Described) -> None:
+    def __init__(self, sink: Sink, described: Described, comment: str = "") -> None:
         self._sink, self._described = sink, described
         section = Section(
+            comment=comment,
             hardware=platform.machine(),
             os=f"{platform.system()} {platform.release()}",
             application=f"aishark_panel {__version__}",

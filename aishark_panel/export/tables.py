@@ -9,7 +9,7 @@ name of a block, not per packet. CSV cells that a spreadsheet would take for a f
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from aishark_panel.wire.schema import Kind, column
 
 __all__ = [
     "FRAME",
+    "About",
     "ArrowStream",
     "ArrowTable",
     "CsvTable",
@@ -39,11 +40,18 @@ __all__ = [
 FRAME: Final = "frame"
 """the captured bytes"""
 _ROW_GROUP_ROWS: Final = 131_072
+_HELD_ROWS: Final = 32_768
+"""Rows that are held back while a Parquet file is written: a packet that comes at most so many rows late is put in its
+place in time"""
 _ASCENDING: Final = frozenset({"number", "ts"})
 _ALL_DIFFERENT: Final = _ASCENDING | {"ip_id", "tcp_seq", "tcp_ack", "tcp_tsval", "tcp_tsecr", "conversation_id"}
 _WIDTHS: Final = {Kind.TIME: 30, Kind.ADDRESS: 15, Kind.MAC: 17, Kind.PROTOCOL: 8, Kind.TEXT: 20}
 _ON_DEMAND_WIDTHS: Final = {COMMUNITY_ID: 30, JA3: 32, JA4: 36}
 """characters of a column in text for people; what is longer shifts its line"""
+
+
+About = Callable[[], Mapping[str, str]]
+"""gives what a file is to say of where its packets come from; it is asked when the file ends"""
 
 
 class Sink(Protocol):
@@ -61,21 +69,30 @@ def chosen_columns(names: Sequence[str], *, frames: bool) -> list[str]:
 
 
 class ParquetTable:
-    """Parquet with zstd; texts, addresses and protocols stay dictionaries.
+    """Parquet with zstd, sorted by time; texts, addresses and protocols stay dictionaries.
 
     Numbers that differ in nearly every packet get none: to try costs a fifth of the time, and a quarter of the size.
+    Row groups are sorted by `ts`, where that is a column, and say so; so is the file, unless packets came more than
+    _HELD_ROWS rows late.
     """
 
     def __init__(
-        self, sink: Sink, interfaces: Sequence[Interface], columns: Sequence[str], numbers_of: NumbersOf | None
+        self,
+        sink: Sink,
+        interfaces: Sequence[Interface],
+        columns: Sequence[str],
+        numbers_of: NumbersOf | None,
+        about: About | None = None,
     ) -> None:
-        self._tables = RowTables(interfaces, columns, numbers_of)
+        self._tables, self._about = RowTables(interfaces, columns, numbers_of), about
+        self._is_timed = "ts" in columns
         self._writer = pq.ParquetWriter(
             sink,
             self._tables.schema,
             compression="zstd",
             use_dictionary=[name for name in columns if name not in _ALL_DIFFERENT],
             column_encoding={name: "DELTA_BINARY_PACKED" for name in columns if name in _ASCENDING},
+            sorting_columns=[pq.SortingColumn(list(columns).index("ts"))] if self._is_timed else None,
         )
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
@@ -83,18 +100,27 @@ class ParquetTable:
     def write(self, packets: Packets, rows: Rows) -> None:
         self._batches.append(self._tables.batch(packets, rows))
         self._rows += len(rows)
-        if self._rows >= _ROW_GROUP_ROWS:
-            self._flush()
+        if self._rows >= _ROW_GROUP_ROWS + _HELD_ROWS:
+            self._flush(_ROW_GROUP_ROWS)
 
     def close(self) -> None:
-        self._flush()
+        while self._rows:
+            self._flush(min(self._rows, _ROW_GROUP_ROWS))
+        if self._about:
+            self._writer.add_key_value_metadata(dict(self._about()))
         self._writer.close()
 
-    def _flush(self) -> None:
-        if self._batches:
-            # One dictionary a row group: where it changes within one, Parquet falls back to plain values.
-            self._writer.write_table(pa.Table.from_batches(self._batches).unify_dictionaries())
-            self._batches, self._rows = [], 0
+    def _flush(self, count: int) -> None:
+        """Write the first `count` rows in time as a row group."""
+        if self._is_timed and not _ascends(self._batches):
+            held = pa.Table.from_batches(self._batches).unify_dictionaries()
+            order = np.argsort(held["ts"].cast(pa.int64()).to_numpy(), kind="stable")
+            # Without the values that stand in earlier rows only, or dictionaries would grow with the file.
+            self._batches = _encoded_anew(held.take(pa.array(order)), count)
+        head, tail = _parted(self._batches, count)
+        # One dictionary a row group: where it changes within one, Parquet falls back to plain values.
+        self._writer.write_table(pa.Table.from_batches(head).unify_dictionaries(), row_group_size=count)
+        self._batches, self._rows = tail, self._rows - count
 
 
 class ArrowTable:
@@ -186,6 +212,38 @@ class TextTable:
 
     def close(self) -> None:
         pass
+
+
+def _ascends(batches: Sequence[pa.RecordBatch]) -> bool:
+    """Whether no packet is older than the one before it."""
+    times = np.concatenate([batch["ts"].cast(pa.int64()).to_numpy() for batch in batches])
+    return bool((times[1:] >= times[:-1]).all())
+
+
+def _parted(batches: Sequence[pa.RecordBatch], count: int) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
+    """The first `count` rows, and the others."""
+    head: list[pa.RecordBatch] = []
+    for place, batch in enumerate(batches):
+        if batch.num_rows > count:
+            return [*head, batch.slice(0, count)], [batch.slice(count), *batches[place + 1 :]]
+        head.append(batch)
+        count -= batch.num_rows
+    return head, []
+
+
+def _encoded_anew(table: pa.Table, first: int) -> list[pa.RecordBatch]:
+    """Batches of the first rows, and of those behind them, each with dictionaries of no more than its own values."""
+    batches: list[pa.RecordBatch] = []
+    for part in (table.slice(0, first), table.slice(first)):
+        arrays = [
+            column.combine_chunks().dictionary_decode().dictionary_encode()
+            if pa.types.is_dictionary(column.type)
+            else column.combine_chunks()
+            for column in part.columns
+        ]
+        if part.num_rows:
+            batches.append(pa.RecordBatch.from_arrays(arrays, schema=table.schema))
+    return batches
 
 
 _NULL_IS_EMPTY: Final = {"null_handling": "replace", "null_replacement": ""}

@@ -16,6 +16,7 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.export.capture import Described, PcapExport, PcapngExport, capture_interface
 from aishark_panel.export.on_demand import NumbersOf
 from aishark_panel.export.tables import (
+    About,
     ArrowStream,
     ArrowTable,
     CsvTable,
@@ -48,10 +49,7 @@ _TABLES: Final[dict[str, Callable[[Sink, Sequence[Interface], Sequence[str], Num
     ".json": JsonTable,
     ".txt": TextTable,
 }
-_CAPTURES: Final[dict[str, Callable[[Sink, Described], _Format]]] = {
-    ".pcap": PcapExport,
-    ".pcapng": PcapngExport,
-}
+_CAPTURES: Final = (".pcap", ".pcapng")
 SUFFIXES: Final = (*_TABLES, *_CAPTURES)
 """Formats, by the suffix of their files."""
 
@@ -71,6 +69,8 @@ def open_writer(
     *,
     capture_interfaces: Sequence[CaptureInterface] | Described | None = None,
     numbers_of: NumbersOf | None = None,
+    about: About | None = None,
+    comment: str = "",
 ) -> "Writer":
     """Open a writer in the format of `suffix`, one of SUFFIXES.
 
@@ -78,6 +78,7 @@ def open_writer(
     `iface`; the sequence may grow while packets are written. `columns` names columns (default: all; text:
     TEXT_COLUMNS); capture formats have none. `capture_interfaces` says more of the interfaces to capture formats; what
     was dropped at them is asked for when the file ends. `numbers_of` makes TCP's numbers in the column `info` relative.
+    `about` is what a Parquet file is to say of its packets, in its metadata, and `comment` what a pcapng file does.
     Raises ConfigError where suffix, column or path cannot be used.
     """
     check_suffix(suffix)
@@ -90,9 +91,13 @@ def open_writer(
                 return [capture_interface(i) for i in interfaces]
             return capture_interfaces() if callable(capture_interfaces) else capture_interfaces
 
-        return Writer(target, lambda sink: _CAPTURES[suffix](sink, described))
+        if suffix == ".pcapng":
+            return Writer(target, lambda sink: PcapngExport(sink, described, comment))
+        return Writer(target, lambda sink: PcapExport(sink, described))
     named = chosen_columns(columns, frames=suffix in (".parquet", ".arrow", ".arrows"))
     chosen = named or (TEXT_COLUMNS if suffix == ".txt" else ARROW_NAMES)
+    if suffix == ".parquet":
+        return Writer(target, lambda sink: ParquetTable(sink, interfaces, chosen, numbers_of, about))
     return Writer(target, lambda sink: _TABLES[suffix](sink, interfaces, chosen, numbers_of))
 
 

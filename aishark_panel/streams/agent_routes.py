@@ -12,9 +12,7 @@ from typing import Annotated, ClassVar, Final
 import msgspec
 
 from aishark_panel.errors import AisharkError
-from aishark_panel.streams.agentrun import AgentRun
-from aishark_panel.streams.agents import Link
-from aishark_panel.streams.answers import (
+from aishark_panel.streams.agent_answers import (
     AgentAnswer,
     AgentsAnswer,
     InterfacesAnswer,
@@ -23,6 +21,8 @@ from aishark_panel.streams.answers import (
     ProfilesAnswer,
     TrialAnswer,
 )
+from aishark_panel.streams.agentrun import AgentRun
+from aishark_panel.streams.agents import Link
 from aishark_panel.streams.guard import Guarded, GuardedSocket, Route
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.operation import Answer, operation

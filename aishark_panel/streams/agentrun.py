@@ -59,6 +59,8 @@ class AgentRun:
     """what goes beyond it is not sent; 0: no limit"""
     packets: int = 0
     """that came into the ring"""
+    seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """packets of each interface, by its name, and their bytes on the wire"""
     arrived: int = 0
     """packets of batches that came in, each once"""
     recovered: int = 0
@@ -94,6 +96,15 @@ class AgentRun:
         """Note what the agent says it leaves out."""
         self.sampling, self.sampling_by, self.payload = told.sampling, told.sampling_by, told.payload
         self.max_packets_per_second = told.max_packets_per_second
+
+    def count(self, iface: npt.NDArray[np.uint16], orig_len: npt.NDArray[np.uint32]) -> None:
+        """A batch came in with these packets, (n,) each."""
+        packets = np.bincount(iface)
+        sizes = np.bincount(iface, orig_len)
+        for place in np.flatnonzero(packets).tolist():
+            name = self.interfaces[place].name
+            before = self.seen.get(name, (0, 0))
+            self.seen[name] = before[0] + int(packets[place]), before[1] + int(sizes[place])
 
     def reject(self, sequence: int, reason: str, packets: int) -> None:
         """A batch was not taken."""

@@ -308,9 +308,19 @@ class Agents:
             "session_name": link.session.name,
             "source": link.hello.source,
             "host": link.hello.host,
+            "os": link.hello.os,
             "version": link.hello.version,
-            "interfaces": [msgspec.to_builtins(interface) for interface in run.interfaces if interface.captured],
+            "interfaces": [
+                {**msgspec.to_builtins(interface), "packets": packets, "bytes": bytes_}
+                for interface in run.interfaces
+                if interface.captured
+                for packets, bytes_ in (run.seen.get(interface.name, (0, 0)),)
+            ],
             "settings": msgspec.to_builtins(link.settings),
+            "sampling": run.sampling,
+            "sampling_by": run.sampling_by,
+            "payload": run.payload,
+            "max_packets_per_second": run.max_packets_per_second,
             "counters": dict(run.counters),
             "packets": run.packets,
             "round_trip_ms": run.round_trip_ns / 1e6,
@@ -423,9 +433,14 @@ def _never_seen(agent: RegisteredAgent) -> dict[str, Any]:
         "session_name": "",
         "source": "",
         "host": "",
+        "os": "",
         "version": "",
         "interfaces": [],
         "settings": msgspec.to_builtins(CaptureSettings()),
+        "sampling": 1,
+        "sampling_by": "packet",
+        "payload": "full",
+        "max_packets_per_second": 0,
         "counters": {},
         "packets": 0,
         "round_trip_ms": 0.0,

@@ -12,26 +12,19 @@ from aishark_panel.streams.operation import Answer
 from aishark_panel.streams.recording import RecordingState
 from aishark_panel.streams.segments import Gap
 from aishark_panel.streams.session import SessionState
-from aishark_panel.wire.inquiries import HostInterface
-from aishark_panel.wire.messages import CaptureSettings, InterfaceInfo, PayloadPolicy
+from aishark_panel.wire.messages import PayloadPolicy
 
 __all__ = [
-    "AgentAnswer",
-    "AgentsAnswer",
     "AlertsAnswer",
     "ErrorAnswer",
     "HealthAnswer",
     "HealthReason",
-    "InterfacesAnswer",
-    "KeyAnswer",
     "LedgerAnswer",
     "PacketAnswer",
-    "ProfilesAnswer",
     "RecordingAnswer",
     "RecordingsAnswer",
     "SessionsAnswer",
     "StatsAnswer",
-    "TrialAnswer",
 ]
 
 
@@ -61,6 +54,16 @@ class SessionLine(Answer):
     state: SessionState
     source: str
     packets: int
+    """that came in"""
+    kept: int
+    """that are still there"""
+    kept_bytes: int
+    """memory that they take"""
+    first_ts: int
+    """time of the first packet, ns since 1970; 0 before it"""
+    last_ts: int
+    agents: list[str]
+    """names of the agents that feed it now"""
     may: list[str]
     """what one may do with it"""
 
@@ -322,71 +325,6 @@ class RecordingsAnswer(Answer):
     """The recordings of a session."""
 
     recordings: list[RecordingAnswer]
-
-
-class AgentAnswer(Answer):
-    """An agent."""
-
-    id: str
-    name: str
-    owner: str
-    registered: bool
-    state: Literal["offline", "capturing", "stopped", "ended"]
-    reason: str
-    session: str
-    session_name: str
-    source: str
-    host: str
-    version: str
-    interfaces: list[InterfaceInfo]
-    settings: CaptureSettings
-    counters: dict[str, int]
-    packets: int
-    round_trip_ms: float
-    last_seen_ns: int | None
-
-
-class AgentsAnswer(Answer):
-    """The agents that one sees."""
-
-    agents: list[AgentAnswer]
-
-
-class KeyAnswer(Answer):
-    """A registered agent with its key, which is told this once."""
-
-    id: str
-    name: str
-    key: str
-
-
-class InterfacesAnswer(Answer):
-    """The interfaces of an agent's host."""
-
-    interfaces: list[HostInterface]
-
-
-class TrialAnswer(Answer):
-    """What a capture filter would keep."""
-
-    seconds: float
-    packets: int
-    bytes: int
-    passed_packets: int
-    passed_bytes: int
-    missed_packets: int
-
-
-class ProfileLine(CaptureSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A profile: settings under a name."""
-
-    name: str
-
-
-class ProfilesAnswer(Answer):
-    """The hub's profiles and one's own."""
-
-    profiles: list[ProfileLine]
 
 
 class HealthReason(Answer):

@@ -31,6 +31,7 @@ AUDITED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "clear": ("session.clear", ()),
     "delete": ("session.delete", ()),
     "export_ticket": ("session.export_ticket", ("format", "where")),
+    "recording_ticket": ("recording.export_ticket", ("recording", "file")),
     "record_start": ("recording.start", ("options",)),
     "record_stop": ("recording.stop", ("recording",)),
 }
@@ -39,7 +40,7 @@ what is written down stays for ever."""
 
 NEEDS: Final[dict[str, Capability]] = {
     **dict.fromkeys(("start", "stop", "clear", "delete", "record_start", "record_stop"), "capture"),
-    "export_ticket": "export",
+    **dict.fromkeys(("export_ticket", "export_status", "export_cancel", "recording_ticket"), "export"),
 }
 """What methods ask for; the others only look."""
 
@@ -120,6 +121,16 @@ class ClientSocket(GuardedSocket):
                 await asyncio.get_running_loop().run_in_executor(self.hub.query_pool, compile_expression, where)
                 ticket = self.hub.issue_ticket(session_id, self.person, export_format, where, follow=follow)
                 return {"ticket": ticket}, b""
+            case "recording_ticket":
+                session, name = self.hub.session(session_id, self.person), str(params.get("file", ""))
+                file = self.hub.recorder.file(session, str(params.get("recording", "")), name)
+                return {"ticket": self.hub.issue_ticket(session.id, self.person, file.suffix[1:], file=file)}, b""
+            case "export_status" | "export_cancel":
+                session = self.hub.session(session_id, self.person)
+                progress = self.hub.exports.get(str(params.get("ticket", "")), session.id, self.person)
+                if request.method == "export_cancel":
+                    progress.end("cancelled", "It was cancelled.")
+                return progress.status(), b""
         method = METHODS.get(request.method)
         if method is None:
             raise ConfigError(f"no method {request.method!r:.50}")

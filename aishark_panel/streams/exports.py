@@ -15,6 +15,8 @@ import numpy as np
 from aishark_panel.errors import ConfigError
 from aishark_panel.export.writer import Writer, open_writer
 from aishark_panel.query import Predicate, compile_expression
+from aishark_panel.streams.about import about, comment
+from aishark_panel.streams.exportlog import ExportProgress
 from aishark_panel.streams.session import Session
 
 __all__ = ["FORMATS", "check_format", "export_chunks"]
@@ -57,16 +59,20 @@ class _Sink:
 class _Export:
     """One export on its way through the ring."""
 
-    def __init__(self, session: Session, export_format: str, where: str) -> None:
+    def __init__(self, session: Session, export_format: str, where: str, progress: ExportProgress) -> None:
         self._session = session
+        self._progress = progress
         self._predicate: Predicate = compile_expression(where)
         self._sink = _Sink()
         self._writer: Writer = open_writer(
-            self._sink, f".{export_format}", session.interfaces, capture_interfaces=session.described_interfaces
+            self._sink,
+            f".{export_format}",
+            session.interfaces,
+            capture_interfaces=session.described_interfaces,
+            about=lambda: about(session, where, progress.missed),
+            comment=comment(session, where),
         )
-        self.cursor = session.ring.first
-        self.missed = 0
-        """packets evicted before their turn"""
+        self.first = self.cursor = session.ring.first
 
     def chunk(self, end: int) -> bytes:
         """Bytes for the next packets before `end`; moves the cursor by at least one packet."""
@@ -77,14 +83,21 @@ class _Export:
                 self.cursor = packets.first_number + stop
             if not views and self.cursor < end:
                 gone_to = max(self.cursor + 1, min(self._session.ring.first, end))
-                self.missed += gone_to - self.cursor
+                self._progress.missed += gone_to - self.cursor
                 self.cursor = gone_to
-        return self._sink.take()
+        return self._taken()
 
     def close(self) -> bytes:
         """The file's last bytes."""
         self._writer.close()
-        return self._sink.take()
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        data = self._sink.take()
+        progress = self._progress
+        progress.looked_at, progress.written = self.cursor - self.first, self._writer.packets
+        progress.bytes += len(data)
+        return data
 
 
 def check_format(export_format: str, *, follow: bool = False) -> None:
@@ -96,18 +109,25 @@ def check_format(export_format: str, *, follow: bool = False) -> None:
 
 
 async def export_chunks(
-    session: Session, export_format: str, where: str, *, follow: bool, executor: Executor
+    session: Session,
+    export_format: str,
+    where: str,
+    *,
+    follow: bool,
+    executor: Executor,
+    progress: ExportProgress,
 ) -> AsyncGenerator[bytes, None]:
     """The packets in the ring that `where` selects, as the bytes of a file in one of FORMATS.
 
     With `follow` it goes on with packets as they arrive, until the session ends or is deleted, and yields b"" while
-    there are none. Errors of the request come with the first step; packets that were evicted before their turn are
-    logged.
+    there are none. Errors of the request come with the first step. `progress` is told how far it is; packets that were
+    evicted before their turn are logged too.
     """
     check_format(export_format, follow=follow)
     loop = asyncio.get_running_loop()
-    export = await loop.run_in_executor(executor, _Export, session, export_format, where)
+    export = await loop.run_in_executor(executor, _Export, session, export_format, where, progress)
     end = session.ring.end
+    progress.state, progress.total = "writing", end - export.first
     yield await loop.run_in_executor(executor, export.chunk, end)
     while True:
         while export.cursor < end:
@@ -118,6 +138,7 @@ async def export_chunks(
             await asyncio.sleep(_FOLLOW_S)
             yield b""
         end = session.ring.end
-    if export.missed:
-        log.warning("%d packets of session %s were evicted before they were exported", export.missed, session.name)
+        progress.total = end - export.first
+    if progress.missed:
+        log.warning("%d packets of session %s were evicted before they were exported", progress.missed, session.name)
     yield await loop.run_in_executor(executor, export.close)

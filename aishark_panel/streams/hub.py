@@ -21,12 +21,14 @@ from aishark_panel.alerts.notify import Webhook
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect import warm_up
 from aishark_panel.errors import ConfigError, ForbiddenError, NotFoundError
+from aishark_panel.streams.about import line
 from aishark_panel.streams.accounts import Accounts
 from aishark_panel.streams.addresses import Addresses
 from aishark_panel.streams.admission import Admission
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Agents, Link, Socket
 from aishark_panel.streams.door import Door
+from aishark_panel.streams.exportlog import ExportLog, ExportProgress
 from aishark_panel.streams.gone import GoneRuns
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
@@ -120,7 +122,8 @@ class Hub:
         self._rules = rules
         self._webhook = webhook
         self._live: dict[str, _Live] = {}
-        self._tickets = Tickets()
+        self.tickets = Tickets()
+        self.exports = ExportLog()
         self.store = store or Store()
         self.people = People(token, self.store)
         self.accounts = Accounts(self.store, self.people)
@@ -348,15 +351,7 @@ class Hub:
     def sessions(self, person: Person) -> list[dict[str, Any]]:
         """A line about each session that a person sees, oldest first."""
         return [
-            {
-                "id": s.id,
-                "name": s.name,
-                "owner": s.owner,
-                "state": s.state,
-                "source": s.stats()["source"],
-                "packets": s.packets,
-                "may": [c for c in self.admission.rights(person, s) if person.may(c)],
-            }
+            {**line(s), "may": [c for c in self.admission.rights(person, s) if person.may(c)]}
             for s in (live.session for live in self._live.values())
             if self.admission.rights(person, s)
         ]
@@ -481,15 +476,21 @@ class Hub:
         return self._find(wanted, person).ingest
 
     def issue_ticket(
-        self, session_id: str, person: Person, export_format: str, where: str, *, follow: bool = False
+        self,
+        session_id: str,
+        person: Person,
+        export_format: str,
+        where: str = "",
+        *,
+        follow: bool = False,
+        file: Path | None = None,
     ) -> str:
-        """A one-use ticket for an export; NotFoundError if the session is gone."""
+        """A one-use ticket for an export, or for a `file` of a recording; NotFoundError if the session is gone."""
         self._find(session_id, person)
-        return self._tickets.issue(Ticket(session_id, export_format, where, follow, person))
-
-    def redeem_ticket(self, ticket: str) -> Ticket | None:
-        """The ticket's right, once; None if it is unknown, used or too old."""
-        return self._tickets.redeem(ticket)
+        progress = ExportProgress(session=session_id, person=person.name, format=export_format, where=where)
+        ticket = self.tickets.issue(Ticket(session_id, export_format, where, follow, person, progress, file))
+        self.exports.add(ticket, progress)
+        return ticket
 
 
 def _book_lost(session: Session, run: AgentRun, packets: int) -> None:

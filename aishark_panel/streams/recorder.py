@@ -180,6 +180,15 @@ class Recorder:
         hidden = {} if person.sees(session.owner) else {"folder": ""}
         return [f.recording.status() | hidden for f in self._of(session)]
 
+    def file(self, session: Session, recording_id: str, name: str) -> Path:
+        """Where a whole file of a recording is; NotFoundError if there is none of that name."""
+        found = next((f.recording for f in self._of(session) if f.recording.id == recording_id), None)
+        if found is None or not found.has_file(name):
+            raise NotFoundError(
+                f"this session has no recorded file {name!r:.100}; it may have made room for newer ones"
+            )
+        return self.folder / name
+
     async def forget(self, session: Session) -> None:
         """End all recordings of a session that is deleted; their files stay."""
         for followed in self._of(session):

@@ -24,6 +24,7 @@ import numpy as np
 from aishark_panel.export.tables import Rows
 from aishark_panel.export.writer import Writer, open_writer
 from aishark_panel.query import compile_expression
+from aishark_panel.streams.about import about, comment
 from aishark_panel.streams.diskroom import DiskRoom
 from aishark_panel.streams.manifest import (
     LISTED_FILES,
@@ -238,6 +239,10 @@ class Recording:
             self.counts = Counts(end, written, 0, end - self.first - written)
             self._ended_counts = self.counts
 
+    def has_file(self, name: str) -> bool:
+        """Whether a whole file of that name is one of this recording."""
+        return name in self._finished
+
     def forget_file(self, name: str) -> bool:
         """A file of that name was removed; whether it was one of this recording."""
         return self._finished.pop(name, None) is not None
@@ -342,7 +347,14 @@ class Recording:
                 part = PartFile(self._folder / f"{self._stem}-{self._opened:04d}{suffix}")
         try:
             session = self.session
-            writer = open_writer(part, suffix, session.interfaces, capture_interfaces=session.described_interfaces)
+            writer = open_writer(
+                part,
+                suffix,
+                session.interfaces,
+                capture_interfaces=session.described_interfaces,
+                about=lambda: about(session, self.options.where, self.failed),
+                comment=comment(session, self.options.where),
+            )
         except BaseException:
             part.discard()
             raise

@@ -195,6 +195,7 @@ class Session:
         """
         if len(batch) and int(batch.iface.max()) >= len(run.link_types):
             raise ProtocolError(f"batch {sequence} names an interface that was not declared")
+        run.count(batch.iface, batch.orig_len)
         run.merge_offset_ns = run.offset_ns
         self.holding = self.holding or self._is_merging
         self._take(run, Piece(batch, run.link_types, run.iface_codes), self._see, now_ns)
@@ -389,6 +390,12 @@ class Session:
         return "ended" if runs and all(r.ended for r in runs) else "waiting"
 
     @property
+    def source(self) -> str:
+        """Where its packets come from: live, synthetic, replay; mixed; '' if nobody brought any."""
+        sources = {run.hello.source for run in list(self.runs.values())}
+        return sources.pop() if len(sources) == 1 else ("mixed" if sources else "")
+
+    @property
     def reason(self) -> str:
         """Why nothing moves, or what is in the way; '' while packets may come."""
         return self.recovering or self._idle_reason or self._journal_problem or self._recording_problem
@@ -434,7 +441,6 @@ class Session:
     def stats(self) -> dict[str, Any]:
         """What `GET /api/stream/:id/stats` answers; docs/protocol.md names every field."""
         runs = list(self.runs.values())
-        sources = {r.hello.source for r in runs}
         packets_per_s, bits_per_s = self.rates
         return {
             "id": self.id,
@@ -442,7 +448,7 @@ class Session:
             "owner": self.owner,
             "state": self.state,
             "reason": self.reason,
-            "source": sources.pop() if len(sources) == 1 else ("mixed" if sources else ""),
+            "source": self.source,
             "first": self.ring.first,
             "end": self.ring.end,
             "packets": self.packets,

@@ -1,15 +1,19 @@
 """Routes of sessions: list, start, stop, statistics, export."""
 
+import asyncio
 import logging
+import os
 import time
+from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import quote
 
 import msgspec
 from tornado.iostream import StreamClosedError
 
-from aishark_panel.errors import AisharkError, NotAuthorizedError
+from aishark_panel.errors import AisharkError, NotAuthorizedError, NotFoundError
 from aishark_panel.streams.answers import AlertsAnswer, LedgerAnswer, SessionsAnswer, StatsAnswer
+from aishark_panel.streams.exportlog import ExportProgress
 from aishark_panel.streams.exports import FORMATS, export_chunks
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.ledger import ledger
@@ -21,6 +25,9 @@ from aishark_panel.streams.tickets import Ticket
 __all__ = ["ROUTES"]
 
 log = logging.getLogger(__name__)
+
+_PIECE_BYTES: Final = 2**20
+"""Of a file that is sent."""
 
 
 class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,13 +134,21 @@ class StreamExport(Guarded):
     @operation("The packets of a session as a file, streamed.", query=ExportQuery, media=tuple(FORMATS.values()))
     async def get(self, session_id: str, *, query: ExportQuery) -> None:
         session = self.hub.session(session_id, self.person)
-        await self.stream(session, query.format, query.where, follow=query.follow)
+        progress = ExportProgress(session=session.id, person="", format=query.format, where=query.where)
+        await self.stream(session, query.format, query.where, follow=query.follow, progress=progress)
 
-    async def stream(self, session: Session, export_format: str, where: str, *, follow: bool) -> None:
+    async def stream(
+        self, session: Session, export_format: str, where: str, *, follow: bool, progress: ExportProgress
+    ) -> None:
         """Send chunk by chunk; a reader that is slow, or gone, holds up nothing else."""
         self.looks_at = session
-        chunks = export_chunks(session, export_format, where, follow=follow, executor=self.hub.query_pool)
-        first = await anext(chunks)  # errors of the request come here, before the first header
+        pool = self.hub.query_pool
+        chunks = export_chunks(session, export_format, where, follow=follow, executor=pool, progress=progress)
+        try:
+            first = await anext(chunks)  # errors of the request come here, before the first header
+        except AisharkError as error:
+            progress.end("failed", str(error))
+            raise
         self.audit("session.export", session.id, name=session.name, format=export_format, where=where)
         self.set_header("Content-Type", FORMATS[export_format])
         self.set_header("Content-Disposition", _attachment(session.name, export_format))
@@ -143,19 +158,25 @@ class StreamExport(Guarded):
             async for chunk in chunks:
                 if self._reader_left:
                     break
+                if progress.state == "cancelled":
+                    raise AisharkError("it was cancelled")
                 if not self.is_admitted():
                     raise NotAuthorizedError("the token has expired or was revoked, or the session is not shared now")
                 if chunk:
                     self.write(chunk)
                     await self.flush()
+            else:
+                progress.end("done")
         except StreamClosedError:
             log.info("export of session %s was broken off by its reader", session.name)
         except Exception as error:
             # Too late for an error's status; without the last chunk the reader knows that this is not the whole file.
+            progress.end("failed", str(error) if isinstance(error, AisharkError) else "The hub's log says why.")
             unexpected = not isinstance(error, AisharkError)
             log.error("export of session %s failed: %s", session.name, error, exc_info=unexpected)
             self.request.connection.stream.close()  # type: ignore[union-attr]
         finally:
+            progress.end("cancelled", "Its reader broke it off.")
             await chunks.aclose()
 
     def on_connection_close(self) -> None:
@@ -176,7 +197,7 @@ class TicketExport(StreamExport):
     _ticket: Ticket | None = None
 
     def identify(self) -> Person | None:
-        ticket = self.hub.redeem_ticket(self.request.path.rpartition("/")[2])
+        ticket = self.hub.tickets.redeem(self.request.path.rpartition("/")[2])
         self._ticket = ticket
         return ticket.person if ticket and self.hub.admission.admits(ticket.person, time.time()) else None
 
@@ -186,7 +207,42 @@ class TicketExport(StreamExport):
     async def get(self, ticket: str) -> None:
         assert self._ticket is not None
         session = self.hub.session(self._ticket.session, self.person)
-        await self.stream(session, self._ticket.format, self._ticket.where, follow=self._ticket.follow)
+        asked = self._ticket
+        if asked.file:
+            await self._send(session, asked.file, asked.progress)
+            return
+        await self.stream(session, asked.format, asked.where, follow=asked.follow, progress=asked.progress)
+
+    async def _send(self, session: Session, path: Path, progress: ExportProgress) -> None:
+        """A file that a recording wrote, piece by piece; it may make room for newer ones meanwhile."""
+        self.looks_at = session
+        pool, loop = self.hub.disk_pool, asyncio.get_running_loop()
+        try:
+            file = await loop.run_in_executor(pool, path.open, "rb")
+        except OSError as error:
+            raise NotFoundError(f"{path.name} is gone") from error
+        try:
+            size = os.fstat(file.fileno()).st_size
+            self.set_header("Content-Type", FORMATS[progress.format])
+            self.set_header("Content-Disposition", f'attachment; filename="{path.name}"')
+            self.set_header("Content-Length", str(size))
+            progress.state = "writing"
+            while not self._reader_left and (piece := await loop.run_in_executor(pool, file.read, _PIECE_BYTES)):
+                if not self.is_admitted():
+                    raise NotAuthorizedError("the token has expired or was revoked, or the session is not shared now")
+                self.write(piece)
+                await self.flush()
+                progress.bytes += len(piece)
+            if progress.bytes == size:
+                progress.end("done")
+        except StreamClosedError:
+            log.info("%s was broken off by its reader", path.name)
+        except (AisharkError, OSError) as error:
+            log.error("%s was not sent whole: %s", path.name, error)
+            self.request.connection.stream.close()  # type: ignore[union-attr]
+        finally:
+            progress.end("cancelled", "Its reader broke it off.")
+            await loop.run_in_executor(pool, file.close)
 
 
 ROUTES: Final[tuple[Route, ...]] = (

@@ -1,10 +1,12 @@
-"""Tickets: the right to fetch one export once, soon, with no other credential (for a browser's download)."""
+"""Tickets: the right to fetch one file once, soon, with no other credential (for a browser's download)."""
 
 import secrets
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from aishark_panel.streams.exportlog import ExportProgress
 from aishark_panel.streams.people import Person
 
 __all__ = ["Ticket", "Tickets"]
@@ -14,7 +16,7 @@ _LIFE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a ticket is good for."""
+    """What a ticket is good for: an export of a session, or a `file` that a recording of it wrote."""
 
     session: str
     format: str
@@ -22,6 +24,8 @@ class Ticket:
     follow: bool
     person: Person
     """who asked for it"""
+    progress: ExportProgress
+    file: Path | None = None
 
 
 class Tickets:

@@ -1,12 +1,16 @@
-"""Agents: who captures what on which host, and starting, changing and stopping them with a capture filter, a profile or
-other interfaces."""
+"""Agents: who captures what on which host, and starting, changing and stopping them; profiles, and adding an agent.
+
+What is changed goes to the capture that runs: a capture filter, interfaces, and how much of each packet is sent.
+"""
 
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from aishark_panel.errors import AisharkError
+from aishark_panel.views.agent_wizard import Wizard
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.theme import script
@@ -19,11 +23,17 @@ _RATE_SPAN_S: Final = 4.0
 _LOST: Final = ("kernel_dropped", "dropped_")
 _LEFT_OUT: Final = ("sampled_out", "throttled")
 
-_Sample = tuple[float, int]
+_MAX_SNAPLEN: Final = 262_144
+_NUMBERS: Final = ("snaplen", "sampling", "max_packets_per_second")
+_WORDS: Final = {"payload": ("none", "headers", "full"), "sampling_by": ("packet", "conversation")}
+"""What a page may set of how much an agent sends."""
+
+_Sample = tuple[float, int, dict[str, tuple[int, int]]]
+"""moment, packets of an agent, packets and bytes by interface"""
 
 
 class AgentsElement(Element):
-    _esm = script("agents.js")
+    _esm = script("copy.js", "menu.js", "agent_controls.js", "agent_profiles.js", "agent_wizard.js", "agents.js")
 
 
 class Agents(View):
@@ -46,6 +56,9 @@ class Agents(View):
         self._choices: dict[str, dict[str, Any]] = {}
         """interfaces to choose among, by the agent's id: the number of the order that asked, and they"""
         self._problem = ""
+        self._wizard = Wizard(feed)
+        self._profile_answer = ""
+        """why a profile was not saved or forgotten"""
         self.root = AgentsElement(
             self._receive, "agents.css", css_classes=["agents"], sizing_mode="stretch_both", margin=0
         )
@@ -57,6 +70,7 @@ class Agents(View):
             self._problem = ""
         except AisharkError as error:
             self._problem = str(error)
+        self._wizard.look(self._agents)
         now_s = self._clock()
         self._samples = {agent["id"]: self._sampled(agent, now_s) for agent in self._agents}
 
@@ -64,7 +78,8 @@ class Agents(View):
         samples = self._samples.get(agent["id"], deque())
         if samples and agent["packets"] < samples[-1][1]:
             samples.clear()  # it went to another session, or started anew
-        samples.append((now_s, agent["packets"]))
+        seen = {i["name"]: (i["packets"], i["bytes"]) for i in agent["interfaces"]}
+        samples.append((now_s, agent["packets"], seen))
         while len(samples) > 2 and samples[1][0] <= now_s - _RATE_SPAN_S:
             samples.popleft()
         return samples
@@ -73,13 +88,15 @@ class Agents(View):
         self.root.draw(
             agents=[self._line(agent) for agent in self._agents],
             profiles=[{"name": p["name"], "text": _settings(p)} for p in self._profiles],
+            profile_answer=self._profile_answer,
+            wizard=self._wizard.state,
+            may="capture" in self.feed.rights or "admin" in self.feed.rights,
             problem=self._problem,
-            hub=self.feed.client.url,
         )
 
     def _line(self, agent: dict[str, Any]) -> dict[str, Any]:
         samples = self._samples[agent["id"]]
-        (then_s, before), (now_s, after) = samples[0], samples[-1]
+        (then_s, before, seen_before), (now_s, after, seen) = samples[0], samples[-1]
         counters = agent["counters"]
         return {
             "id": agent["id"],
@@ -88,10 +105,20 @@ class Agents(View):
             "reason": agent["reason"],
             "live": agent["source"] == "live",
             "choice": self._choices.get(agent["id"]),
-            "origin": " · ".join(filter(None, (agent["host"], agent["source"], agent["version"]))),
+            "registered": agent["registered"],
+            "since": _since(agent),
+            "origin": " · ".join(filter(None, (agent["host"], agent["os"], agent["source"], agent["version"]))),
             "here": agent["session"] == self.feed.session,
             "session": agent["session_name"],
-            "interfaces": [{"name": i["name"], "filter": i["filter"]} for i in agent["interfaces"]],
+            "interfaces": [
+                {
+                    "name": i["name"],
+                    "filter": i["filter"],
+                    **_rates(seen_before.get(i["name"]), seen[i["name"]], now_s - then_s),
+                }
+                for i in agent["interfaces"]
+            ],
+            "sends": _sends(agent),
             "filter": agent["settings"].get("filter") or "",
             "packets": agent["packets"],
             "packets_per_s": round((after - before) / (now_s - then_s)) if now_s > then_s else None,
@@ -107,8 +134,10 @@ class Agents(View):
         match message:
             case {"start": str(agent), "filter": str() | None as wanted, "profile": str(profile), "here": bool(here)}:
                 session = self.feed.session if here else ""
-                chosen = _names(message.get("interfaces"))
-                start = client.agent_start(agent, session=session, profile=profile, filter=wanted, interfaces=chosen)
+                chosen, more = _names(message.get("interfaces")), _chosen(message.get("settings"))
+                start = client.agent_start(
+                    agent, session=session, profile=profile, filter=wanted, interfaces=chosen, **more
+                )
                 await self._order(agent, self._started(agent, start))
             case {"stop": str(agent)}:
                 await self._order(agent, _stopped(client.agent_stop(agent)))
@@ -116,6 +145,45 @@ class Agents(View):
                 await self._order(agent, _tried(client.agent_try(agent, wanted)), "Looking at its traffic …")
             case {"interfaces": str(agent)}:
                 await self._order(agent, self._listed(agent), "Counting for a second …")
+            case {"forget": str(agent)}:
+                await self._order(agent, self._forgotten(agent))
+            case {"profile": str(name), "filter": str(wanted), "settings": dict(given)}:
+                await self._keep(client.profile_save(name.strip(), filter=wanted.strip() or None, **_chosen(given)))
+            case {"profile_delete": str(name)}:
+                await self._keep(client.profile_delete(name))
+            case _:
+                await self._receive_of_wizard(message)
+
+    async def _receive_of_wizard(self, message: Any) -> None:
+        wizard = self._wizard
+        try:
+            match message:
+                case {"wizard": "open"}:
+                    wizard.open()
+                case {"wizard": "close"}:
+                    wizard.close()
+                case {"register": str(name), "interface": str(interface)}:
+                    await wizard.register(name, interface)
+                case {"new_key": str(agent)}:
+                    await wizard.replace_key(agent)
+        except AisharkError as error:
+            wizard.state = {**(wizard.state or {"step": "name", "interface": ""}), "problem": str(error)}
+        await self.pull()
+        self.paint()
+
+    async def _forgotten(self, agent: str) -> str:
+        await self.feed.client.agent_delete(agent)
+        return ""
+
+    async def _keep(self, order: Awaitable[None]) -> None:
+        """Save or forget a profile; the answer is told only where it went wrong."""
+        try:
+            await order
+            self._profile_answer = ""
+        except AisharkError as error:
+            self._profile_answer = str(error)
+        await self.pull()
+        self.paint()
 
     async def _started(self, agent: str, order: Awaitable[dict[str, Any]]) -> str:
         text = _obeyed(await order)
@@ -152,6 +220,45 @@ async def _tried(trial: Awaitable[dict[str, Any]]) -> str:
 def _names(chosen: object) -> list[str] | None:
     """The interfaces a page chose; None where it left them."""
     return [name for name in chosen if isinstance(name, str)] if isinstance(chosen, list) else None
+
+
+def _chosen(given: object) -> dict[str, Any]:
+    """The settings that a page filled in; what it left open stays as it is."""
+    given = given if isinstance(given, dict) else {}
+    numbers = {name: given[name] for name in _NUMBERS if type(given.get(name)) is int}
+    words = {name: given[name] for name, known in _WORDS.items() if given.get(name) in known}
+    return numbers | words
+
+
+def _rates(before: tuple[int, int] | None, after: tuple[int, int], seconds: float) -> dict[str, int | None]:
+    """Packets/s and bits/s between two counts of packets and bytes; None where they are not known yet."""
+    if before is None or seconds <= 0 or after[0] < before[0]:
+        return {"packets_per_s": None, "bits_per_s": None}
+    packets, sizes = after[0] - before[0], after[1] - before[1]
+    return {"packets_per_s": round(packets / seconds), "bits_per_s": round(8 * sizes / seconds)}
+
+
+def _since(agent: dict[str, Any]) -> str:
+    """When an agent that is away was here last; '' if it is here, or never was."""
+    if agent["state"] != "offline" or not agent["last_seen_ns"]:
+        return ""
+    return f"{datetime.fromtimestamp(agent['last_seen_ns'] // 10**9, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _sends(agent: dict[str, Any]) -> str:
+    """What an agent leaves out of what it captures, in a line; '' if it sends all."""
+    if agent["state"] == "offline":
+        return ""
+    snaplen = min((i["snaplen"] for i in agent["interfaces"]), default=_MAX_SNAPLEN)
+    said = {
+        "filter": None,
+        "snaplen": snaplen if snaplen < _MAX_SNAPLEN else None,
+        "payload": agent["payload"] if agent["payload"] != "full" else None,
+        "sampling": agent["sampling"] if agent["sampling"] > 1 else None,
+        "sampling_by": agent["sampling_by"] if agent["sampling"] > 1 else None,
+        "max_packets_per_second": agent["max_packets_per_second"],
+    }
+    return "" if not any(said.values()) else _settings(said)
 
 
 def _obeyed(agent: dict[str, Any]) -> str:

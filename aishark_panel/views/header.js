@@ -40,52 +40,18 @@ export function render({ model }) {
       h("button", { class: "danger", onclick: () => { send({ clear: true }); clearMenu.hidePopover(); } }, "Clear"))),
   () => put(clearText, `Forget the ${count(model.state.kept)} packets the hub keeps? They cannot be brought back.`));
 
-  const scope = (name, changed) => {
-    const all = h("input", { type: "radio", name, checked: true, onchange: changed });
-    const shown = h("input", { type: "radio", name, onchange: changed });
-    const allText = h("span");
-    const shownText = h("span");
-    const shownLine = h("label", {}, shown, shownText);
-    return {
-      root: h("div", { class: "scope" }, h("label", {}, all, allText), shownLine),
-      get shown() { return shown.checked && !shownLine.hidden; },
-      open() {
-        put(allText, `all ${count(model.state.kept)} packets kept`);
-        shownLine.hidden = model.state.matched === null;
-        put(shownText, `the ${count(model.state.matched)} that match the display filter`);
-        (model.state.matched === null ? all : shown).checked = true;
-      },
-    };
-  };
-
-  const exportButton = action("download", "Export", "Export packets to a file");
-  const exportScope = scope("export");
-  const formats = h("div", { class: "buttons" });
-  const record = recordMenu(send, exportScope);
-  const exportPart = h("div", {}, h("h2", {}, "Export"), formats);
-  const exportMenu = menu(exportButton, h("div", { class: "menu" }, exportScope.root, exportPart, record.root), exportScope.open);
+  const exports = exportMenu(send, () => model.state);
 
   const wireshark = action("fin", "Wireshark", "Open in Wireshark");
-  const command = h("code", { class: "command" });
-  const copied = h("span", { class: "muted", "aria-live": "polite" });
+  const command = copyBox("the command");
   const ask = () => {
-    put(command, "…");
-    put(copied, "");
-    send({ export: "pcapng", shown: wiresharkScope.shown, purpose: "wireshark" });
+    command.set("…");
+    send({ export: "pcapng", shown: scope.shown, purpose: "wireshark" });
   };
-  const wiresharkScope = scope("wireshark", ask);
+  const scope = exportScope("wireshark", () => model.state, ask);
   const wiresharkMenu = menu(wireshark, h("div", { class: "menu wide" }, h("h2", {}, "Open in Wireshark"),
     h("p", { class: "muted" }, "Run this where Wireshark is installed. The address works once."),
-    wiresharkScope.root, command,
-    h("div", { class: "buttons" }, copied, h("button", { class: "primary", onclick: async () => {
-      try {
-        await navigator.clipboard.writeText(command.textContent);
-        put(copied, "Copied");
-      } catch {
-        getSelection().selectAllChildren(command);
-        put(copied, "Press Ctrl+C to copy");
-      }
-    } }, "Copy"))), () => { wiresharkScope.open(); ask(); });
+    scope.root, command.root), () => { scope.open(); ask(); });
 
   const agents = h("ul", { class: "agents", "aria-label": "Agents and their capture filters" });
   const reason = h("span", { class: "reason" });
@@ -93,19 +59,15 @@ export function render({ model }) {
   const root = h("header", { class: "root" },
     h("div", { class: "bar" },
       h("span", { class: "brand" }, icon("fin"), "aishark"), session.button, state, badge, sampled, recording, rate, bits, total, ledger.button,
-      h("div", { class: "actions", role: "toolbar", "aria-label": "Capture" }, pause, capture, clear, exportButton, wireshark, theme, keys)),
+      h("div", { class: "actions", role: "toolbar", "aria-label": "Capture" }, pause, capture, clear, exports.button, wireshark, theme, keys)),
     h("div", { class: "sources" }, session.progress, reason, live, agents),
-    clearMenu, exportMenu, wiresharkMenu, ledger.panel, ...session.parts);
+    clearMenu, exports.panel, wiresharkMenu, ledger.panel, ...session.parts);
 
   model.on("msg:custom", ({ download, wireshark: path }) => {
-    if (download) {
-      const link = h("a", { href: new URL(download, document.baseURI).href, download: "" });
-      link.click();
-      exportMenu.hidePopover();
-    }
+    if (download) exports.begun(download);
     if (path) {
       const url = new URL(path, document.baseURI).href.replaceAll("'", "%27");
-      put(command, `curl -s '${url}' | wireshark -k -i -`);
+      command.set(`curl -s '${url}' | wireshark -k -i -`);
     }
   });
 
@@ -114,9 +76,7 @@ export function render({ model }) {
   function paintRights(may) {
     const has = (right) => may.includes(right) || may.includes("admin");
     capture.hidden = clear.hidden = !has("capture");
-    exportButton.hidden = !has("export") && !has("capture");
-    wireshark.hidden = exportPart.hidden = !has("export");
-    record.root.hidden = !has("capture");
+    exports.button.hidden = wireshark.hidden = !has("export");
   }
 
   function paintState(s) {
@@ -128,9 +88,8 @@ export function render({ model }) {
     put(reason, said ?? "");
     reason.dataset.kind = kind;
     reason.hidden = !said;
-    const active = (s.recordings ?? []).filter((each) => each.state === "recording").length;
-    recording.hidden = !active;
-    recording.title = `${count(active)} ${active === 1 ? "recording goes" : "recordings go"} on; see Export`;
+    recording.hidden = !s.recordings;
+    recording.title = `${count(s.recordings)} ${s.recordings === 1 ? "recording goes" : "recordings go"} on; see Sessions`;
     badge.hidden = !s.badge;
     put(badge, s.badge ?? "");
     sampled.hidden = !s.sampled;
@@ -170,7 +129,7 @@ export function render({ model }) {
     root.inert = !!s.bare;
     root.classList.toggle("bare", !!s.bare);
     session.paint(s);
-    record.paint(s);
+    exports.paint(s);
     paintRights(s.may ?? []);
     paintState(s);
     paintFigures(s);
@@ -182,12 +141,7 @@ export function render({ model }) {
     pause.disabled = s.capture === "ended" && !s.paused;
     capture.disabled = !s.connected || !s.session || s.capture === "ended";
     for (const button of [clear, wireshark]) button.disabled = !s.connected || !s.kept;
-    if (formats.childElementCount !== (s.formats ?? []).length) {
-      formats.replaceChildren(...s.formats.map((name) =>
-        h("button", { onclick: () => send({ export: name, shown: exportScope.shown, purpose: "download" }) }, name)));
-    }
-    exportButton.disabled = !s.connected || !s.session;
-    for (const button of formats.children) button.disabled = !s.kept;
+    exports.button.disabled = !s.connected || !s.session;
     paintAgents(s.agents ?? []);
   }
 

@@ -1,28 +1,22 @@
 """Header: which session, whether packets move and why not, how many, and everything one can do with the capture.
 
-Sessions are chosen, made and opened from files here; packets are exported and recorded.
+Sessions are chosen, made and opened from files here, and packets are exported.
 """
 
-import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from aishark_panel.errors import AisharkError, NotFoundError
+from aishark_panel.errors import AisharkError
 from aishark_panel.views.base import Element, View
+from aishark_panel.views.exports import FORMATS, Exports, at_page
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.ledger_lines import ledger_lines
 from aishark_panel.views.theme import script
 
-__all__ = ["DEFAULT_SESSION", "FORMATS", "HISTORY", "Header"]
+__all__ = ["DEFAULT_SESSION", "HISTORY", "Header"]
 
 DEFAULT_SESSION: Final = "live"
 """Name of the session every hub has; alone it goes without saying."""
-
-FORMATS: Final = ("pcapng", "pcap", "parquet", "csv")
-"""Export formats, by the hub's names."""
-
-MAX_RECORDINGS: Final = 5
-"""Most recordings in the export menu, the newest."""
 
 MAX_AGENTS: Final = 6
 """Most agents named in the header."""
@@ -36,7 +30,7 @@ _BADGES: Final = {"synthetic": "synthetic traffic", "replay": "replayed file", "
 
 class HeaderElement(Element):
     _esm = script(
-        *("menu.js", "upload.js", "session_menu.js", "record_menu.js", "ledger_panel.js", "theme_button.js"),
+        *("menu.js", "copy.js", "upload.js", "session_menu.js", "export_menu.js", "ledger_panel.js", "theme_button.js"),
         "header.js",
     )
 
@@ -54,8 +48,7 @@ class Header(View):
         super().__init__(feed)
         self._bare = bare
         self._on_pause = on_pause
-        self._recordings: list[dict[str, Any]] = []
-        self._recording_problem = ""
+        self._exports = Exports(feed)
         self._ledger: dict[str, Any] | None = None
         """where every packet is, while somebody looks at that"""
         self._ledger_open = False
@@ -67,12 +60,7 @@ class Header(View):
     async def pull(self) -> None:
         if not self.feed.session:
             return
-        try:
-            self._recordings = await self.feed.client.recordings(self.feed.session)
-        except AisharkError as error:
-            self._recordings, self._recording_problem = [], str(error)
-        else:
-            self._recording_problem = ""
+        await self._exports.pull()
         if self._ledger_open:
             await self._pull_ledger()
 
@@ -92,12 +80,12 @@ class Header(View):
             sessions=[{key: s[key] for key in ("id", "name", "owner", "state", "packets")} for s in feed.sessions],
             session=feed.session,
             default_session=DEFAULT_SESSION,
-            uploads=_at_page(),
+            uploads=at_page(),
             may=feed.may,
             makes="capture" in feed.rights or "admin" in feed.rights,
             person=feed.person,
-            recordings=[_recording(r) for r in self._recordings[-MAX_RECORDINGS:]],
-            recording_problem=self._recording_problem,
+            recordings=stats.get("recordings", {}).get("recording", 0),
+            exports=self._exports.lines(),
             connected=bool(feed.client.connected) and not feed.problem,
             paused=feed.paused,
             history=history,
@@ -114,7 +102,10 @@ class Header(View):
             evicted=stats.get("evicted", 0),
             lost=stats.get("lost", 0),
             matched=feed.extent.count if feed.query else None,
-            formats=list(FORMATS),
+            matched_complete=feed.extent.complete,
+            filtered=bool(feed.where),
+            ranged=feed.range is not None,
+            formats=FORMATS,
             agents=_agents(stats.get("agents", [])),
         )
 
@@ -135,12 +126,6 @@ class Header(View):
             case {"create": str(name)}:
                 await feed.create(name)
                 await self.pull()
-            case {"record": str(name), "shown": bool(shown)}:
-                await feed.client.record_start(feed.session, name, where=feed.query if shown else "")
-                await self.pull()
-            case {"record_stop": str(recording)}:
-                await feed.client.record_stop(feed.session, recording)
-                await self.pull()
             case {"pause": bool(paused)}:
                 await self.pause(paused)
             case {"live": True}:
@@ -158,30 +143,18 @@ class Header(View):
             case {"clear": True}:
                 await feed.client.clear(feed.session)
                 await feed.pull()
-            case {"export": str(name), "shown": bool(shown), "purpose": "download" | "wireshark" as purpose}:
-                if name not in FORMATS:
-                    raise NotFoundError(f"There is no export format {name!r}; choose one of {', '.join(FORMATS)}.")
-                follow = purpose == "wireshark" and feed.live
+            case {"export": str(name), "shown": bool(shown), "purpose": "download"}:
+                self.root.send({"download": await self._exports.begin(name, shown=shown)})
+            case {"export": "pcapng", "shown": bool(shown), "purpose": "wireshark"}:
                 where = feed.query if shown else ""
-                ticket = await feed.client.export_ticket(feed.session, name, where, follow=follow)
-                at_page = purpose == "download" and _at_page()
-                self.root.send({purpose: f"files/{ticket}" if at_page else f"{feed.client.url}/api/export/{ticket}"})
+                ticket = await feed.client.export_ticket(feed.session, "pcapng", where, follow=feed.live)
+                self.root.send({"wireshark": f"{feed.client.url}/api/export/{ticket}"})
                 return
+            case {"export_cancel": str(ticket)}:
+                await self._exports.cancel(ticket)
             case _:
                 return
         self.paint()
-
-
-def _at_page() -> bool:
-    """Whether the page's server has our routes (views/routes.py): a notebook's has none."""
-    return "aishark_panel.views.routes" in sys.modules
-
-
-def _recording(recording: dict[str, Any]) -> dict[str, Any]:
-    """What the export menu shows of a recording."""
-    newest = recording["current_file"] or next((file["name"] for file in reversed(recording["files"])), "")
-    facts = {key: recording[key] for key in ("id", "format", "state", "reason", "folder", "written", "failed", "bytes")}
-    return {**facts, "file": newest}
 
 
 def _sampled(agents: list[dict[str, Any]]) -> dict[str, Any] | None:

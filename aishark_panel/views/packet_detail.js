@@ -6,19 +6,6 @@ const MADE_BY = { tshark: "Layers by tshark", scapy: "Layers by scapy" };
 const WIDTH = "aishark.detail_px";
 const STEP_PX = 24;
 
-/** Puts text on the clipboard, also where the page is not a secure one and has no clipboard of its own. */
-async function copyText(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    const area = h("textarea", { value: text, style: "position:fixed;opacity:0" });
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-}
-
 /** The edge between the list and this: dragged, or moved by arrow keys; it stays where it was left. */
 function splitter(root) {
   const page = () => root.getRootNode().host?.parentNode?.host;

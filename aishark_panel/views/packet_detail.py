@@ -32,7 +32,7 @@ Follow = Callable[[int], Awaitable[None]]
 
 
 class PacketDetailElement(Element):
-    _esm = script("menu.js", "packet_tree.js", "packet_hex.js", "packet_detail.js")
+    _esm = script("menu.js", "copy.js", "packet_tree.js", "packet_hex.js", "packet_detail.js")
 
 
 class PacketDetail(View):

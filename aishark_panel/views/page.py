@@ -36,6 +36,7 @@ from aishark_panel.views.login import Login
 from aishark_panel.views.packet_detail import PacketDetail
 from aishark_panel.views.packet_list import PacketList
 from aishark_panel.views.protocols import Protocols
+from aishark_panel.views.sessions import Sessions
 from aishark_panel.views.tabs import Tabs
 from aishark_panel.views.tcp_health import TcpHealth
 from aishark_panel.views.theme import CHOSEN, VARIABLES, style
@@ -76,6 +77,7 @@ class Dashboard:
             "Protocols": [Hierarchy(feed, on_filter=filter_bar.add), TcpHealth(feed)],
             "Alerts": [Alerts(feed, on_filter=filter_bar.add)],
             "Agents": [Agents(feed)],
+            "Sessions": [Sessions(feed)],
         }
         self.header = Header(feed, on_pause=packets.paint)
         self.tabs = Tabs(feed, tabs)

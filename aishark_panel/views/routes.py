@@ -21,7 +21,7 @@ __all__ = ["ROUTES"]
 _CONNECT_S: Final = 5.0
 _MAX_FILE_BYTES: Final = 2**50
 """Tornado's client wants a limit; a file is streamed, so its size costs no memory."""
-_PASSED_ON: Final = ("Content-Type", "Content-Disposition")
+_PASSED_ON: Final = ("Content-Type", "Content-Disposition", "Content-Length")
 _MAX_CHUNK_BYTES: Final = 2**21
 """Longest body of a request; the page sends chunks of half of it."""
 _CHUNK_S: Final = 60.0

@@ -84,7 +84,8 @@ function sessionMenu(send) {
     veil.hidden = true;
     if (event.dataTransfer.files.length) upload(event.dataTransfer.files[0]);
   };
-  const listeners = { dragover: over, dragleave: leave, drop };
+  const sent = (event) => { if (allowed) upload(event.detail); };
+  const listeners = { dragover: over, dragleave: leave, drop, "aishark:upload": sent };
   for (const [type, listener] of Object.entries(listeners)) window.addEventListener(type, listener);
 
   function line({ id }) {

@@ -23,7 +23,10 @@ import pyarrow as pa
 from aishark_panel.wire.layers import FLAG_NAMES, Layer
 from aishark_panel.wire.other_names import OTHER_NAMES, OtherNames
 
-__all__ = ["COLUMNS", "FRAMES", "Column", "Kind", "column", "ipv6_layer"]
+__all__ = ["COLUMNS", "FRAMES", "SCHEMA_VERSION", "Column", "Kind", "column", "ipv6_layer"]
+
+SCHEMA_VERSION: Final = 1
+"""Of PACKETS, as files with packets tell it; it grows when a column is taken away or means something else."""
 
 FRAMES: Final = pa.schema(
     [

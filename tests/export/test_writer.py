@@ -165,6 +165,25 @@ def test_many_writes_make_few_row_groups(tmp_path: Path) -> None:
     assert pq.read_table(path)["number"].to_pylist() == list(range(1, 140_001))
 
 
+def test_parquet_is_sorted_by_time_though_packets_come_late(tmp_path: Path) -> None:
+    packets = packets_of(traffic.frames(1000))
+    late = np.random.default_rng(7)
+    times = np.arange(200_000) * 1_000 + late.integers(0, 20_000_000, 200_000)
+    path = tmp_path / "out.parquet"
+    with open_writer(path, ".parquet", INTERFACES, ["number", "ts", "src_ip"]) as writer:
+        for first in range(0, 200_000, 1000):
+            packets.first_number = first
+            packets.columns.ts[:] = times[first : first + 1000]
+            writer.write(packets, np.arange(1000))
+    metadata = pq.read_metadata(path)
+    assert [metadata.row_group(k).num_rows for k in range(2)] == [131_072, 200_000 - 131_072]
+    order = np.argsort(times, kind="stable")
+    written = pq.read_table(path)
+    assert (written["number"].to_numpy() == order).all()
+    assert (written["ts"].cast(pa.int64()).to_numpy() == times[order]).all()
+    assert written["src_ip"].to_pylist() == [f"10.0.0.{k % 1000 % 250 + 1}" for k in order]
+
+
 def test_pcapng_has_an_interface_for_each_and_grows_with_the_session(packets: Packets, tmp_path: Path) -> None:
     interfaces = INTERFACES[:1]
     path = tmp_path / "out.pcapng"

@@ -211,7 +211,8 @@ def test_a_shared_session_is_there_as_far_as_it_is_shared(hub: EmbeddedHub, anns
     assert post(hub, "/api/stream/start", {"id": session}, sam.token)[0] == 403
 
     async def may_not(client: HubClient) -> None:
-        for method in ("start", "stop", "clear", "delete", "record_start", "record_stop", "export_ticket"):
+        exporting = ("export_ticket", "export_status", "export_cancel", "recording_ticket")
+        for method in ("start", "stop", "clear", "delete", "record_start", "record_stop", *exporting):
             with pytest.raises(ForbiddenError, match="view only"):
                 await client._ask(method, session=session)
 

@@ -9,11 +9,12 @@ import urllib.request
 from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClosedError, websocket_connect
 
 from aishark_panel.client import EmbeddedHub, HubClient
@@ -160,10 +161,33 @@ def test_a_filtered_export_to_parquet_holds_the_matches(hub: EmbeddedHub, sessio
 
 def test_a_ticket_opens_one_export_once(hub: EmbeddedHub, session: str) -> None:
     ticket = ask(hub, lambda c: c.export_ticket(session, "csv", "number <= 3"))
+    assert ask(hub, lambda c: c.export_status(session, ticket))["state"] == "waiting"
     status, body = call(hub, "GET", f"/api/export/{ticket}", token="")
     assert status == 200
     assert len(body.decode().splitlines()) == 4
+    told = ask(hub, lambda c: c.export_status(session, ticket))
+    assert (told["state"], told["written"], told["missed"]) == ("done", 3, 0)
+    assert (told["looked_at"], told["total"], told["bytes"]) == (10_000, 10_000, len(body))
     assert call(hub, "GET", f"/api/export/{ticket}", token="")[0] == 401
+
+
+def test_an_export_that_is_cancelled_is_no_whole_file(hub: EmbeddedHub) -> None:
+    session = json.loads(call(hub, "POST", "/api/stream/start", {"name": "goes on"})[1])["id"]
+
+    async def cancelled(client: HubClient) -> dict[str, Any]:
+        ticket = await client.export_ticket(session, "csv", follow=True)
+        began = asyncio.Event()
+        request = HTTPRequest(f"{hub.url}/api/export/{ticket}", streaming_callback=lambda _: began.set())
+        answer = asyncio.ensure_future(AsyncHTTPClient().fetch(request))
+        await asyncio.wait_for(began.wait(), 10)
+        assert (await client.export_status(session, ticket))["state"] == "writing"
+        await client.export_cancel(session, ticket)
+        with pytest.raises(HTTPClientError):
+            await asyncio.wait_for(answer, 10)
+        return await client.export_status(session, ticket)
+
+    told = ask(hub, cancelled)
+    assert (told["state"], told["reason"]) == ("cancelled", "It was cancelled.")
 
 
 def test_a_subscriber_gets_arrow_and_one_that_never_reads_harms_nobody(hub: EmbeddedHub, capture_file: Path) -> None:

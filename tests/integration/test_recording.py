@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,24 @@ def test_a_recording_can_start_with_the_next_packet(hub: EmbeddedHub, capture_fi
     recording = record(hub, session, "pcapng")
     replay(hub, capture_file, "from now")
     assert stop(hub, session, recording)["written"] == 10_000
+
+
+def test_a_whole_file_can_be_fetched_by_a_ticket(hub: EmbeddedHub, folder: Path, capture_file: Path) -> None:
+    session = new_session(hub, "fetched")
+    replay(hub, capture_file, "fetched")
+    recording = record(hub, session, "pcapng", start="oldest")
+    (file,) = stop(hub, session, recording)["files"]
+    ticket = ask(hub, lambda c: c.recording_ticket(session, recording, file["name"]))
+    status, body = call(hub, "GET", f"/api/export/{ticket}", token="")
+    assert (status, body) == (200, (folder / file["name"]).read_bytes())
+    assert call(hub, "GET", f"/api/export/{ticket}", token="")[0] == 401
+    other = new_session(hub, "another")
+    for asked in ((other, recording, file["name"]), (session, recording, "../" + file["name"]), (session, "f00", "x")):
+        with pytest.raises(NotFoundError, match="no recorded file"):
+            ask(hub, partial(HubClient.recording_ticket, session=asked[0], recording=asked[1], file=asked[2]))
+    gone = ask(hub, lambda c: c.recording_ticket(session, recording, file["name"]))
+    (folder / file["name"]).unlink()
+    assert call(hub, "GET", f"/api/export/{gone}", token="")[0] == 404
 
 
 def test_only_the_newest_files_are_kept(hub: EmbeddedHub, folder: Path, capture_file: Path) -> None:

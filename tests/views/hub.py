@@ -14,10 +14,12 @@ from scapy.packet import Packet, Raw
 from aishark_panel.agent.payload import Payload
 from aishark_panel.alerts.rule import parse_rules
 from aishark_panel.errors import ConflictError, HubUnreachableError
+from aishark_panel.streams.about import line
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Hello, InterfaceInfo, PayloadPolicy
+from tests.views.places import MemoryPlaces
 
 T = TypeVar("T")
 
@@ -48,10 +50,12 @@ def frame(kind: str) -> bytes:
     return bytes(packets[kind])
 
 
-class MemoryHub:
+class MemoryHub(MemoryPlaces):
     """What HubClient offers, over one session in this process."""
 
     def __init__(self, source: str = "synthetic") -> None:
+        super().__init__()
+        self.may = ["view", "capture", "export"]
         self.session = Session("5e55", "lab", ring_bytes=64 * 2**20, rules=parse_rules(RULES, "rules of the tests"))
         self.created: list[str] = []
         self.agent_lines: list[dict[str, Any]] = []
@@ -110,9 +114,8 @@ class MemoryHub:
 
     async def sessions(self) -> list[dict[str, Any]]:
         self._ask("stats")
-        stats = self.session.stats()
-        lab = {name: stats[name] for name in ("id", "name", "owner", "state", "source", "packets")}
-        lab["may"] = ["view", "capture", "export"]
+        lab = line(self.session)
+        lab["may"] = self.may
         return [lab, *({**lab, "id": f"new{k}", "name": name} for k, name in enumerate(self.created))]
 
     async def create_session(self, name: str = "") -> dict[str, Any]:
@@ -217,9 +220,9 @@ class MemoryHub:
         if self.refusal:
             raise ConflictError(self.refusal)
         self.orders.append((state, settings))
-        line = next(each for each in self.agent_lines if each["id"] == agent)
-        line["state"] = state
-        return line
+        found = next(each for each in self.agent_lines if each["id"] == agent)
+        found["state"] = state
+        return found
 
     async def recordings(self, session: str) -> list[dict[str, Any]]:
         if not self.connected:
@@ -227,7 +230,13 @@ class MemoryHub:
         return self.recorded
 
     async def record_start(self, session: str, export_format: str = "pcapng", **options: object) -> dict[str, Any]:
-        facts = {"id": f"r{len(self.recorded)}", "format": export_format, "reason": "", "folder": "/captures"}
+        facts = {
+            "id": f"r{len(self.recorded)}",
+            "format": export_format,
+            "reason": "",
+            "folder": "/captures",
+            "where": "",
+        }
         counts = {"written": 7, "failed": 0, "bytes": 700, "files": [], "current_file": "lab-0001.pcapng.part"}
         self.recorded.append({**facts, **counts, **options, "state": "recording"})
         return self.recorded[-1]

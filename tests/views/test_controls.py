@@ -10,14 +10,6 @@ from aishark_panel.views.header import HISTORY, Header
 from tests.views.hub import START_NS, MemoryHub, wait
 
 
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What was sent to the browser."""
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr("aishark_panel.views.base.Element.send", lambda self, message: sent.append(message))
-    return sent
-
-
 def test_the_header_says_what_moves(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp", "dns"])
     header = Header(feed)
@@ -68,7 +60,7 @@ def test_an_export_is_a_ticket_for_what_is_shown(hub: MemoryHub, feed: Feed, ans
     wait(press({"export": "pcapng", "shown": False, "purpose": "wireshark"}))
     wait(press({"export": "exe", "shown": False, "purpose": "download"}))
     assert hub.tickets == [("parquet", "dns", False), ("pcapng", "", True)]
-    assert answers[1] == {"wireshark": "http://127.0.0.1:1/api/export/ticket-1"}
+    assert answers[-1] == {"wireshark": "http://127.0.0.1:1/api/export/ticket-1"}
 
 
 def test_the_filter_bar_counts_matches(hub: MemoryHub, feed: Feed) -> None:

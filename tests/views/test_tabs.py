@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from aishark_panel.streams.hub import DEFAULT_SESSION as DEFAULT_SESSION_OF_THE_HUB
-from aishark_panel.views.agents import Agents
 from aishark_panel.views.alerts import Alerts
 from aishark_panel.views.conversations import Conversations
 from aishark_panel.views.endpoints import Endpoints
@@ -19,21 +18,9 @@ from aishark_panel.views.tabs import Tabs
 from aishark_panel.views.tcp_health import TcpHealth
 from aishark_panel.views.timeline import Timeline
 from tests.views.hub import SECOND_NS, START_NS, MemoryHub, wait
+from tests.views.places import agent_line
 
 MS_NS = 1_000_000
-
-
-def agent_line(**changes: Any) -> dict[str, Any]:
-    """An agent as the hub tells it (docs/protocol.md)."""
-    line = {
-        "id": "a1", "name": "edge", "registered": True, "state": "capturing", "reason": "", "session": "5e55",
-        "session_name": "lab", "source": "live", "host": "edge.test", "version": "1.0", "packets": 100,
-        "interfaces": [{"name": "eth0", "link_type": 1, "filter": "not port 22"}], "round_trip_ms": 0.52,
-        "clock_offset_ms": 0.0,
-        "settings": {"filter": "tcp", "snaplen": None, "sampling": None, "max_packets_per_second": None},
-        "counters": {"kernel_dropped": 2, "dropped_outbox_full": 3, "throttled": 4}, "last_seen_ns": START_NS,
-    }  # fmt: skip
-    return {**line, **changes}
 
 
 def sent_filters() -> tuple[list[tuple[str, bool]], Any]:
@@ -56,10 +43,10 @@ def test_only_the_chosen_tab_is_in_sight(hub: MemoryHub, feed: Feed) -> None:
     dashboard = Dashboard(feed)
     tabs = next(view for view in dashboard.views if isinstance(view, Tabs))
     hidden = {type(view).__name__ for view in dashboard.views if not view.in_sight}
-    assert hidden == {"Conversations", "Endpoints", "Hierarchy", "TcpHealth", "Alerts", "Agents"}
+    assert hidden == {"Conversations", "Endpoints", "Hierarchy", "TcpHealth", "Alerts", "Agents", "Sessions"}
     wait(tabs.root._handle_msg({"tab": "Alerts"}))
     hidden = {type(view).__name__ for view in dashboard.views if not view.in_sight}
-    others = {"Conversations", "Endpoints", "Hierarchy", "TcpHealth", "Agents"}
+    others = {"Conversations", "Endpoints", "Hierarchy", "TcpHealth", "Agents", "Sessions"}
     assert hidden == {"PacketList", "PacketDetail", *others}
     wait(tabs.root._handle_msg({"tab": "No such tab"}))
     assert tabs.chosen == "Alerts"
@@ -148,86 +135,6 @@ def test_an_alert_is_pinned_to_the_timeline_and_its_pin_filters(hub: MemoryHub, 
     assert list(timeline.pins.data["at_ms"]) == []
 
 
-def test_an_agent_is_shown_with_its_rate_and_losses(hub: MemoryHub, feed: Feed) -> None:
-    now_s = 0.0
-    view = Agents(feed, clock=lambda: now_s)
-    hub.agent_lines = [agent_line()]
-    wait(view.refresh())
-    assert view.root.state["agents"][0]["packets_per_s"] is None
-    now_s, hub.agent_lines = 2.0, [agent_line(packets=300)]
-    wait(view.refresh())
-    (agent,) = view.root.state["agents"]
-    assert (agent["packets_per_s"], agent["lost"], agent["left_out"]) == (100, 5, 4)
-    assert (agent["here"], agent["filter"], agent["origin"]) == (True, "tcp", "edge.test · live · 1.0")
-    assert view.root.state["profiles"] == [{"name": "web", "text": "filter 'tcp port 80', 128 bytes a packet"}]
-
-
-def test_an_agent_that_goes_elsewhere_has_no_negative_rate(hub: MemoryHub, feed: Feed) -> None:
-    now_s = 0.0
-    view = Agents(feed, clock=lambda: now_s)
-    for now_s, packets in ((0.0, 100), (1.0, 200), (2.0, 10)):  # noqa: B007  (the clock reads it)
-        hub.agent_lines = [agent_line(packets=packets)]
-        wait(view.refresh())
-    assert view.root.state["agents"][0]["packets_per_s"] is None
-
-
-def test_an_order_to_an_agent_is_answered_beside_it(hub: MemoryHub, feed: Feed) -> None:
-    view = Agents(feed, clock=lambda: 0.0)
-    hub.agent_lines = [agent_line()]
-    wait(view.refresh())
-    press = view.root._handle_msg
-    wait(press({"start": "a1", "filter": None, "profile": "web", "here": True}))
-    assert hub.orders == [("capturing", {"session": "5e55", "profile": "web", "filter": None, "interfaces": None})]
-    answer = view.root.state["agents"][0]["answer"]
-    assert (answer["kind"], answer["text"]) == ("good", "It captures with the filter 'not port 22'.")
-    wait(press({"stop": "a1"}))
-    assert view.root.state["agents"][0]["answer"]["text"] == "It has stopped."
-    hub.refusal = "Agent edge: 'tcp prt' is no capture filter."
-    wait(press({"start": "a1", "filter": "tcp prt", "profile": "", "here": False}))
-    answer = view.root.state["agents"][0]["answer"]
-    assert (answer["kind"], answer["text"]) == ("bad", hub.refusal)
-
-
-def test_what_a_filter_would_keep_is_said_beside_the_agent(hub: MemoryHub, feed: Feed) -> None:
-    view = Agents(feed, clock=lambda: 0.0)
-    hub.agent_lines = [agent_line()]
-    wait(view.refresh())
-    wait(view.root._handle_msg({"try": "a1", "filter": "port 53"}))
-    assert hub.orders == [("try", {"filter": "port 53"})]
-    answer = view.root.state["agents"][0]["answer"]
-    assert answer["kind"] == "good"
-    assert answer["text"].startswith("It would keep 25.0 % of the packets (2 of 8) and 50.0 % of the bytes")
-    hub.refusal = "Agent edge: no."
-    wait(view.root._handle_msg({"try": "a1", "filter": "port"}))
-    assert view.root.state["agents"][0]["answer"]["text"] == hub.refusal
-
-
-def test_interfaces_are_listed_chosen_and_then_put_away(hub: MemoryHub, feed: Feed) -> None:
-    view = Agents(feed, clock=lambda: 0.0)
-    hub.agent_lines = [agent_line()]
-    wait(view.refresh())
-    assert view.root.state["agents"][0]["choice"] is None
-    wait(view.root._handle_msg({"interfaces": "a1"}))
-    line = view.root.state["agents"][0]
-    assert [i["name"] for i in line["choice"]["interfaces"]] == ["eth0", "eth1"]
-    assert line["answer"]["text"] == ""
-    start = {"start": "a1", "filter": "", "profile": "", "here": False, "interfaces": ["eth1", 7]}
-    wait(view.root._handle_msg(start))
-    assert hub.orders[-1][1]["interfaces"] == ["eth1"]
-    assert view.root.state["agents"][0]["choice"] is None
-    hub.refusal = "Agent edge: no."
-    wait(view.root._handle_msg({"interfaces": "a1"}))
-    line = view.root.state["agents"][0]
-    assert (line["choice"], line["answer"]["text"]) == (None, hub.refusal)
-
-
-def test_agents_that_cannot_be_asked_for_say_why(hub: MemoryHub, feed: Feed) -> None:
-    view = Agents(feed)
-    hub.connected, hub.reason = False, "No hub answers."
-    wait(view.refresh())
-    assert view.root.state["problem"] == "No hub answers."
-
-
 def test_the_default_session_has_the_name_the_hub_gives_it() -> None:
     assert DEFAULT_SESSION == DEFAULT_SESSION_OF_THE_HUB
 
@@ -240,19 +147,7 @@ def test_a_session_is_made_and_shown(hub: MemoryHub, feed: Feed) -> None:
     assert [session["name"] for session in header.root.state["sessions"]] == ["lab", "night"]
 
 
-def test_a_recording_is_started_followed_and_stopped(hub: MemoryHub, feed: Feed) -> None:
-    hub.add(["tcp", "dns"])
-    header = Header(feed)
-    wait(feed.filter("dns"))
-    wait(header.root._handle_msg({"record": "pcapng", "shown": True}))
-    (recording,) = header.root.state["recordings"]
-    assert (recording["state"], recording["file"]) == ("recording", "lab-0001.pcapng.part")
-    assert hub.recorded[0]["where"] == "dns"
-    wait(header.root._handle_msg({"record_stop": recording["id"]}))
-    assert header.root.state["recordings"][0]["state"] == "stopped"
-
-
-@pytest.mark.parametrize("tab", ["Conversations", "Alerts", "Agents"])
+@pytest.mark.parametrize("tab", ["Conversations", "Alerts", "Agents", "Sessions"])
 def test_a_tab_is_up_to_date_when_it_comes_into_sight(hub: MemoryHub, feed: Feed, tab: str) -> None:
     hub.agent_lines = [agent_line()]
     raise_alert(hub)
@@ -261,7 +156,7 @@ def test_a_tab_is_up_to_date_when_it_comes_into_sight(hub: MemoryHub, feed: Feed
     tabs = next(view for view in dashboard.views if isinstance(view, Tabs))
     wait(tabs.choose(tab))
     state = next(view for view in dashboard.views if type(view).__name__ == tab).root.state  # type: ignore[attr-defined]
-    assert state.get("rows") or state.get("alerts") or state.get("agents")
+    assert state.get("rows") or state.get("alerts") or state.get("agents") or state.get("sessions")
 
 
 def test_endpoints_follow_the_filter_and_filter(hub: MemoryHub, feed: Feed) -> None:
