@@ -290,7 +290,8 @@ class Feed:
             self.epoch += 1
         self._plan()
         if self.paused:
-            if self._counted != self.epoch or not self.extent.complete:  # another filter: of it there is nothing to keep
+            # Of another filter there is nothing to keep.
+            if self._counted != self.epoch or not self.extent.complete:
                 await self._pull_extent()
             return
         self._ticks += 1

@@ -263,7 +263,7 @@ def test_a_filter_is_completed_by_keys_and_enter_applies_what_is_typed(page: Pag
     box = page.get_by_role("combobox", name="Display filter")
     expect(box).to_be_focused()
     page.keyboard.type("tcp.srcp")
-    options = page.get_by_role("option")
+    options = page.locator(".filter-bar").get_by_role("option")
     expect(options).to_have_text([re.compile("^tcp.srcport")])
     expect(box).to_have_attribute("aria-expanded", "true")
     page.keyboard.press("ArrowDown")

@@ -301,6 +301,7 @@ def test_two_hosts_are_watched_from_page_webhook_files_and_notebook(
 
 def see_it_move_in_a_notebook(notebook: Page, page: Page, hosts: Hosts, session: Session) -> None:
     """The session in a cell of JupyterLab: it follows the traffic and shows what the page shows."""
+    page.get_by_label("Display filter", exact=True).press("Escape")
     for index in (CONNECT, LIVE):
         run(notebook, index)
     total = cell(notebook, LIVE).locator(".figure.total b")
