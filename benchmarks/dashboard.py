@@ -78,15 +78,17 @@ class Running:
 
 
 @contextmanager
-def running(rate: int, ring_mib: int = 512) -> Iterator[Running]:
-    """Hub with so big a ring, dashboard and an agent of `rate` packets/s."""
+def running(rate: int, ring_mib: int = 512, payload: str = "full") -> Iterator[Running]:
+    """Hub with so big a ring, dashboard and an agent of `rate` packets/s with that payload policy."""
     hub = start_hub("--port", "0", "--ring-mib", str(ring_mib))
     env = {**os.environ, "AISHARK_HUB": hub.url, "AISHARK_TOKEN": hub.token}
     serve = subprocess.Popen(
         [*AISHARK, "serve", "--no-browser", "--port", "0"], env=env, stdout=subprocess.PIPE, text=True
     )
     agent = subprocess.Popen(
-        [*AISHARK, "agent", "--synthetic", "--rate", str(rate), "--snaplen", "128"], env=env, stderr=subprocess.DEVNULL
+        [*AISHARK, "agent", "--synthetic", "--rate", str(rate), "--snaplen", "128", "--payload", payload],
+        env=env,
+        stderr=subprocess.DEVNULL,
     )
     try:
         assert serve.stdout is not None

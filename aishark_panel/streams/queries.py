@@ -20,7 +20,8 @@ from aishark_panel.streams import aggregates
 from aishark_panel.streams.fingerprints import conversation_hello
 from aishark_panel.streams.following import MAX_ANSWER_BYTES, payloads, traffic
 from aishark_panel.streams.ledger import ledger
-from aishark_panel.streams.matches import MatchSet, rows_of
+from aishark_panel.streams.matches import rows_of
+from aishark_panel.streams.seeking import seek
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.values import common_values
 from aishark_panel.wire.packets import ARROW_NAMES, Packets
@@ -74,38 +75,8 @@ def _rows(session: Session, params: dict[str, Any]) -> Answer:
 def _seek(session: Session, params: dict[str, Any]) -> Answer:
     """Where in the list of what `where` selects the next packet stands that `only` selects as well: from `number` on,
     or with `back` from `number` downwards, and round the end of the list if there is none."""
-    where, only = _text(params, "where"), _text(params, "only")
     number, back = _integer(params, "number", 1), params.get("back") is True
-    both = f"({where}) and ({only})" if where and only else where or only
-    if both:
-        candidates = _matched(session, both)
-        first, end = candidates.update(session.ring, session.interfaces, 0)[:2]
-        if first >= end:
-            return {"number": 0, "row": 0, "wrapped": False}, b""
-        rank = candidates.rank(number + 1) - 1 if back else candidates.rank(number)
-        wrapped = not first <= rank < end
-        if wrapped:
-            rank = end - 1 if back else first
-        numbers = candidates.numbers(rank, 1)
-        if not len(numbers):  # evicted a moment ago, by what another thread asked
-            return {"number": 0, "row": 0, "wrapped": False}, b""
-        found = int(numbers[0])
-    else:
-        first, end = session.ring.first, session.ring.end
-        if first >= end:
-            return {"number": 0, "row": 0, "wrapped": False}, b""
-        wrapped = number < first if back else number >= end
-        found = (end - 1 if back else first) if wrapped else min(max(number, first), end - 1)
-    row = _matched(session, where).rank(found) if where else found
-    return {"number": found, "row": row, "wrapped": wrapped}, b""
-
-
-def _matched(session: Session, where: str) -> MatchSet:
-    """The match set of an expression, once it has looked at all that the ring holds now."""
-    match_set, end = session.matches.get(where), session.ring.end
-    while match_set.update(session.ring, session.interfaces, SCAN_ROWS).scanned_to < end:
-        pass
-    return match_set
+    return seek(session, number, _text(params, "where"), _text(params, "only"), back=back)._asdict(), b""
 
 
 def _row_batches(session: Session, numbers: npt.NDArray[np.int64], columns: Sequence[str]) -> list[pa.RecordBatch]:

@@ -4,6 +4,7 @@ A list's columns are those of docs/schema.md under their own names, and two that
 and `destination` are the network address, or the link-layer one where a packet has none.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,11 +13,11 @@ import pyarrow as pa
 
 from aishark_panel.errors import NotFoundError
 from aishark_panel.views.theme import FAMILIES, family_of
-from aishark_panel.wire.layers import FLAG_NAMES
+from aishark_panel.wire.layers import FLAG_NAMES, TcpProblem
 from aishark_panel.wire.packets import ARROW_NAMES
 from aishark_panel.wire.schema import Kind, column
 
-__all__ = ["EITHER", "PROBLEMS", "TITLES", "choices", "condition", "needed", "problems_of", "row_columns"]
+__all__ = ["EITHER", "PROBLEMS", "TITLES", "choices", "condition", "needed", "quoted", "row_columns"]
 
 EITHER: Final = {"source": ("src_ip", "eth_src"), "destination": ("dst_ip", "eth_dst")}
 """Columns of the list that show the first of two that a packet has."""
@@ -38,10 +39,20 @@ TITLES: Final = {
 }
 """Headings of columns; others are headed by their names."""
 
-PROBLEMS: Final = "tcp_problem != 0 or malformed"
-"""What 'next problem' looks for."""
+PROBLEMS: Final = "tcp_problem != 0 or has(tcp_flags, 'RST') or malformed"
+"""What 'next problem' looks for: every row that is marked."""
 
-_ALWAYS: Final = ("number", "ts", "protocol", "malformed", "tcp_problem")
+_ALWAYS: Final = ("number", "ts", "protocol", "malformed", "tcp_problem", "tcp_flags")
+_RESET: Final = 1 << FLAG_NAMES["tcp_flags"].index("RST")
+_HARMLESS: Final = int(
+    TcpProblem.WINDOW_UPDATE
+    | TcpProblem.KEEP_ALIVE
+    | TcpProblem.KEEP_ALIVE_ACK
+    | TcpProblem.ZERO_WINDOW_PROBE_ACK
+    | TcpProblem.REUSED_PORTS
+)
+"""Happens in good health too."""
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MEANINGS: Final = {
     "number": "the packet's number in its session",
     "agent": "name of the agent that captured it",
@@ -67,17 +78,26 @@ def needed(columns: Sequence[str]) -> list[str]:
 
 
 def row_columns(batch: pa.RecordBatch, columns: Sequence[str]) -> dict[str, Any]:
-    """Rows as the browser wants them: number; s and ns of their time since 1970; family; problem, '' if there is none;
-    and `cells`, the text of each of `columns` but number and time."""
+    """Rows as the browser wants them: number; s and ns of their time since 1970; family; problem, '' if there is none,
+    and its grade (bad: something is wrong; odd: worth knowing); and `cells`, the text of each of `columns` but number
+    and time. {} where there are no rows."""
+    if not batch.num_rows:
+        return {}
     ts = batch.column("ts").cast(pa.int64()).to_numpy(zero_copy_only=False)
-    flags = batch.column("tcp_problem").fill_null(0).to_pylist()
     malformed = batch.column("malformed").fill_null(False).to_pylist()
+    marks = [
+        _mark(problem or 0, bool((flags or 0) & _RESET), malformed=bad)
+        for problem, flags, bad in zip(
+            batch.column("tcp_problem").to_pylist(), batch.column("tcp_flags").to_pylist(), malformed, strict=True
+        )
+    ]
     return {
         "number": batch.column("number").to_pylist(),
         "s": (ts // 1_000_000_000).tolist(),
         "ns": (ts % 1_000_000_000).tolist(),
         "family": [FAMILIES[family_of(name)].key for name in batch.column("protocol").to_pylist()],
-        "problem": [problems_of(f, bad) if f or bad else "" for f, bad in zip(flags, malformed, strict=True)],
+        "problem": [words for words, _ in marks],
+        "grade": [grade for _, grade in marks],
         "cells": {name: _texts(batch, name) for name in columns if name not in ("number", "ts") and _has(batch, name)},
     }
 
@@ -102,10 +122,13 @@ def _names_of(name: str, value: int) -> list[str]:
     return [text for bit, text in enumerate(FLAG_NAMES[name]) if value & (1 << bit)]
 
 
-def problems_of(tcp_problem: int, malformed: bool) -> str:
-    """In words: 'retransmission, fast retransmission', 'malformed'."""
-    words = [name.replace("_", " ").lower() for name in _names_of("tcp_problem", tcp_problem)]
-    return ", ".join(words + ["malformed"] * malformed)
+def _mark(problem: int, reset: bool, *, malformed: bool) -> tuple[str, str]:
+    """What is the matter with a packet, in words ('retransmission, fast retransmission'), and how bad it is."""
+    if not (problem or reset or malformed):
+        return "", ""
+    words = [name.replace("_", " ").lower() for name in _names_of("tcp_problem", problem)]
+    words += ["connection reset"] * reset + ["malformed"] * malformed
+    return ", ".join(words), "bad" if malformed or problem & ~_HARMLESS else "odd"
 
 
 def condition(name: str, row: pa.RecordBatch) -> str:
@@ -130,5 +153,10 @@ def _equals(name: str, value: Any) -> str:
     kind = None if name == "agent" else column(name).kind
     if kind in (Kind.ADDRESS, Kind.MAC):
         return f"{name} == {value}"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'{name} == "{text}"'
+    return f"{name} == {quoted(str(value))}"
+
+
+def quoted(text: str) -> str:
+    """A text as expressions take it; what a line of text cannot hold is escaped, for the filter has to fit into a box."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"{}"'.format(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped))

@@ -9,7 +9,7 @@ A page that is paused goes on reading the statistics and leaves everything else 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -96,6 +96,8 @@ class Feed:
         self.range: tuple[int, int] | None = None
         """the time range that was chosen, [start, end) in ns since 1970; None: all of it"""
         self._pulling = asyncio.Lock()  # a tick must not mix what it asked before a change with what it asked after
+        self.changed: list[Callable[[], Awaitable[None]]] = []
+        """who is called as soon as the page shows other packets, and does not wait for the next tick"""
         self.epoch = 0
         """changes when the rows of the list change their meaning: another session, another filter, cleared"""
         self._forget()
@@ -116,6 +118,7 @@ class Feed:
         """times in which packets were lost"""
         self._ticks = 0
         self.extent = Extent()
+        self._counted = -1  # epoch that the extent is of
         self._last_ts = (0, 0.0)
         self._forget_alerts()
         self.epoch += 1
@@ -173,7 +176,7 @@ class Feed:
             if session != self.session:
                 self.session, self._name, self.range = session, "", None
                 self._forget()
-        await self.pull()
+        await self._tell()
 
     async def choose_range(self, chosen: tuple[int, int] | None) -> None:
         """Show only what was captured in [start, end), ns since 1970; None shows all of it again."""
@@ -181,7 +184,7 @@ class Feed:
             if chosen != self.range:
                 self.range, self.extent = chosen, Extent()
                 self.epoch += 1
-        await self.pull()
+        await self._tell()
 
     async def rewind(self, until: int | None) -> None:
         """Let the window end at that time, ns since 1970, or now (None)."""
@@ -235,7 +238,12 @@ class Feed:
             if where != self.where:
                 self.where, self.extent = where, Extent()
                 self.epoch += 1
+        await self._tell()
+
+    async def _tell(self) -> None:
         await self.pull()
+        for tell in self.changed:
+            await tell()
 
     async def pull(self) -> None:
         """Ask the hub for what is new. What stands in the way becomes `problem`; nothing is raised for it."""
@@ -282,6 +290,8 @@ class Feed:
             self.epoch += 1
         self._plan()
         if self.paused:
+            if self._counted != self.epoch or not self.extent.complete:  # another filter: of it there is nothing to keep
+                await self._pull_extent()
             return
         self._ticks += 1
         if self._ticks % _LEDGER_TICKS == 1:
@@ -303,6 +313,7 @@ class Feed:
         self.span = zoom(*self.range) if self.range else self.around
 
     async def _pull_extent(self) -> None:
+        self._counted = self.epoch
         if self.query:
             _, info = await self.client.rows(self.session, 0, 1, self.query, ["number"])
             complete = info["scanned_to"] >= info["ring_end"]

@@ -1,5 +1,6 @@
-/** What one can do with a value of the packet list: a menu on right click (and the menu key), a '+' on the value itself. */
-function listMenu(send, say) {
+/** What one can do with a value of the packet list: a menu on right click (and the menu key), a '+' on the value itself.
+ *  `back()` gives the focus to where it was. */
+function listMenu(send, say, back) {
   let at = null;
   const item = (text, act, key = "") => h("button", { role: "menuitem", onclick: () => { panel.hidePopover(); act(); } }, h("span", {}, text), h("span", { class: "muted" }, key));
   const filter = (exclude) => send({ filter: at.column, packet: at.number, exclude });
@@ -23,6 +24,10 @@ function listMenu(send, say) {
     }
   }
 
+  panel.addEventListener("toggle", ({ newState }) => {
+    // The focus is still on what is hidden now, unless somebody clicked into something else.
+    if (newState === "closed" && (panel.contains(panel.getRootNode().activeElement) || document.activeElement === document.body)) back();
+  });
   panel.addEventListener("keydown", (event) => {
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     const items = [...panel.querySelectorAll("button:not(:disabled)")];
@@ -37,8 +42,9 @@ function listMenu(send, say) {
     open(cell, x, y) {
       at = cell;
       const short = cell.value.length > 40 ? `${cell.value.slice(0, 39)}…` : cell.value;
-      put(only.firstChild, `Only ${cell.title} ${short}`);
-      put(not.firstChild, `Not ${cell.title} ${short}`);
+      const [with_, without] = cell.column === "ts" ? ["From", "Before"] : [`Only ${cell.title}`, `Not ${cell.title}`];
+      put(only.firstChild, `${with_} ${short}`);
+      put(not.firstChild, `${without} ${short}`);
       only.disabled = not.disabled = cell.column === "info" || !cell.value;
       panel.showPopover();
       panel.style.left = `${Math.max(8, Math.min(x, innerWidth - panel.offsetWidth - 8))}px`;

@@ -1,29 +1,28 @@
-// Virtual packet list. state: {epoch, first, end, paused, start_ns, several, newest, go, empty}: rows [first, end) exist; a new
-// epoch makes every row known so far worthless; a paused list stays where it is, even if rows it asked for are still on
-// their way. `newest` are the last rows, {first, rows}, while the list follows. `go` is a row to select, {row, note, turn}: once
-// for each turn.
+// Virtual packet list. state: {epoch, first, end, paused, start_ns, several, newest, go, empty}: rows [first, end) exist; a
+// new epoch makes every row known so far worthless; a paused list stays where it is, even if rows it asked for are still
+// on their way. `newest` are the last rows, {epoch, first, kept, rows}, while the list follows; `go` is a row to select,
+// {row, note, turn, epoch}: once for each turn. `several`: the column that tells where packets come from, if that differs.
 //
 // `top` (a row, with fraction) is where the list is; the scrollbar follows it. Browsers cap an element's height near
 // 33 million px, so past MAX_HEIGHT the scrollbar is scaled: small movements of it count as pixels, jumps as a share
-// of the whole. Rows are asked for by message, one question at a time, the latest wish winning.
+// of the whole.
 
 const ROW = 22;
 const MAX_HEIGHT = 8_000_000;
-const KEEP_ROWS = 4000;
-const ANSWER_MS = 5000;
 const NARROW_PX = 720;
 const OFFER_MS = 350;
 
 export function render({ model }) {
   const send = (message) => model.send_msg(message);
-  const columns = listColumns({ changed, ask: () => send({ choices: true }), widest });
-  const actions = listMenu(send, say);
-  const layer = h("div", { class: "layer" });
+  const columns = listColumns({ changed, ask: () => send({ choices: true }), widest: (name) => rows.widest(name) });
+  const store = listStore(send, columns.names);
+  const rows = listRows({ columns, store, textOf, version: (index) => `${epoch}:${columns.time === "delta" && store.has(index - 1)}` });
+  const actions = listMenu(send, say, () => body.focus());
   const spacer = h("div", { class: "spacer" });
   const pill = h("button", { class: "pill primary", hidden: true, onclick: () => follow() });
   const empty = h("div", { class: "empty muted" });
   const note = h("div", { class: "note", role: "status", hidden: true });
-  const body = h("div", { class: "body", role: "grid", tabIndex: 0, "aria-label": "Packets" }, layer, spacer);
+  const body = h("div", { class: "body", role: "grid", tabIndex: 0, "aria-label": "Packets" }, rows.layer, spacer);
   const frame = h("div", { class: "frame" }, body, empty, note, pill);
   const root = h("section", { class: "root" }, columns.head, frame, columns.panel, actions.panel);
 
@@ -32,11 +31,7 @@ export function render({ model }) {
   let following = true;
   let seen = end;
   let current = null;
-  let known = new Map();
-  let asked = 0;
-  let outdated = false;
-  let barren = false;
-  let pool = [];
+  let column = null;
   let scheduled = 0;
   let settling = 0;
   let placed = -1;
@@ -54,6 +49,7 @@ export function render({ model }) {
   const full = () => (end - first) * ROW;
   const scaled = () => full() > MAX_HEIGHT;
   const room = () => Math.max(0, Math.min(full(), MAX_HEIGHT) - height());
+  const within = (row) => Math.min(Math.max(row, first), last());
 
   function place() {
     spacer.style.height = `${Math.min(full(), MAX_HEIGHT)}px`;
@@ -63,7 +59,7 @@ export function render({ model }) {
   }
 
   function move(row) {
-    top = Math.min(Math.max(row, first), last());
+    top = within(row);
     draw();
   }
 
@@ -71,28 +67,27 @@ export function render({ model }) {
     following = true;
     seen = end;
     goal = null;
-    tellTail();
+    tell();
     chase();
   }
 
   /** Moves to the newest rows once they are here: until then the ones in sight stay, so that nothing flickers. */
   function chase() {
     const wanted = last();
-    if (ask(Math.floor(wanted), end)) goal = wanted;
-    else if (!asked) arrive(wanted);
+    if (store.ask(Math.floor(wanted), end, epoch)) goal = wanted;
+    else if (!store.waits) arrive(wanted);
   }
 
   function arrive(row) {
     goal = null;
-    top = Math.min(Math.max(row, first), last());
+    top = within(row);
     place();
     draw();
   }
 
   /** While the list follows, the newest rows come by themselves. */
-  function tellTail() {
-    const rows = following ? Math.ceil(fits()) + 1 : 0;
-    const message = { tail: rows, columns: columns.names() };
+  function tell() {
+    const message = { fits: Math.ceil(fits()) + 1, follows: following, columns: columns.names() };
     if (JSON.stringify(message) !== told) send(message);
     told = JSON.stringify(message);
   }
@@ -108,7 +103,7 @@ export function render({ model }) {
       : first + (at / room()) * (last() - first);
     following = wanted >= last() - 0.5;
     if (following) seen = end;
-    tellTail();
+    tell();
     move(wanted);
     if (scaled()) {
       clearTimeout(settling);
@@ -117,39 +112,67 @@ export function render({ model }) {
   });
 
   body.addEventListener("keydown", (event) => {
-    if ((event.ctrlKey || event.metaKey) && event.key === "c" && getSelection().isCollapsed && known.has(current)) {
+    if ((event.ctrlKey || event.metaKey) && event.key === "c" && getSelection().isCollapsed && store.has(current)) {
       actions.copy(lineOf(current));
       event.preventDefault();
     }
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || end <= first) return;
     const page = Math.max(1, Math.floor(fits()) - 1);
     const from = current ?? Math.ceil(top);
     const to = { ArrowUp: from - 1, ArrowDown: current === null ? from : from + 1, PageUp: from - page, PageDown: from + page,
       Home: first, End: end - 1, Enter: from }[event.key];
-    if (to === undefined || end <= first) return;
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (to !== undefined) choose(Math.min(Math.max(to, first), end - 1));
+    else if (by && current !== null) turnTo(by);
+    else return alone(event);
     event.preventDefault();
-    choose(Math.min(Math.max(to, first), end - 1));
   });
 
-  layer.addEventListener("pointerdown", (event) => {
+  function turnTo(by) {
+    const names = columns.names();
+    column = names[Math.min(Math.max(names.indexOf(column) + (column === null && by < 0 ? names.length + 1 : by), 0), names.length - 1)];
+    draw();
+  }
+
+  /** Keys that a page has for all its views (keys.js): where there is none, as in a notebook, the list has them. */
+  function alone(event) {
+    const act = { n: () => send({ problem: true }), p: () => send({ problem: false }), g: askNumber }[event.key];
+    if (act) setTimeout(() => { if (!event.defaultPrevented) act(); });
+  }
+
+  function askNumber() {
+    const number = h("input", { type: "number", min: 1, step: 1, required: true, "aria-label": "Go to packet number", placeholder: "packet number" });
+    const form = h("form", { class: "go", onsubmit: (event) => {
+      event.preventDefault();
+      send({ go_to: Number(number.value) });
+      body.focus();
+    }, onfocusout: () => form.remove(), onkeydown: (event) => { if (event.key === "Escape") body.focus(); event.stopPropagation(); } }, number);
+    frame.append(form);
+    number.focus();
+  }
+
+  rows.layer.addEventListener("pointerdown", (event) => {
     const line = event.target.closest(".row");
     if (!line || event.button !== 0 || event.target.closest(".plus")) return;
-    // What is under the pointer is what was painted; rows may have come since.
-    top = painted;
-    choose(Number(line.dataset.index));
+    point(line);
   });
 
-  layer.addEventListener("mouseleave", () => clearTimeout(offering));
+  /** What is under the pointer is what was painted; rows may have come since. */
+  function point(line) {
+    top = painted;
+    column = null;
+    choose(Number(line.dataset.index));
+  }
 
-  layer.addEventListener("mouseover", ({ target }) => {
+  rows.layer.addEventListener("mouseleave", () => clearTimeout(offering));
+
+  rows.layer.addEventListener("mouseover", ({ target }) => {
     if (target.role !== "gridcell" || target.contains(actions.plus)) return;
-    const row = known.get(Number(target.parentElement.dataset.index));
-    const cut = target.scrollWidth > target.clientWidth ? target.textContent : "";
-    target.title = row ? [cut, target.dataset.name === "ts" ? stamp(row) : "", row.problem].filter(Boolean).join("\n") : "";
     // Not at once: who clicks a row to look at it must not meet a button that came under the pointer.
     clearTimeout(offering);
     actions.plus.remove();
-    if (row && target.textContent && !["info", "number"].includes(target.dataset.name)) offering = setTimeout(() => target.append(actions.plus), OFFER_MS);
+    const offers = target.textContent && !["info", "number"].includes(target.dataset.name);
+    if (offers && store.has(Number(target.parentElement.dataset.index))) offering = setTimeout(() => target.append(actions.plus), OFFER_MS);
   });
 
   actions.plus.addEventListener("click", (event) => {
@@ -159,48 +182,35 @@ export function render({ model }) {
 
   body.addEventListener("contextmenu", (event) => {
     const inside = event.target.closest?.("[data-name]");
-    const line = event.target.closest?.(".row") ?? pool.find(({ element }) => !element.hidden && Number(element.dataset.index) === current)?.element;
-    const cell = cellAt(inside ?? line?.querySelector("[data-name=protocol]") ?? line?.lastElementChild);
+    const line = inside?.parentElement ?? rows.elementOf(current);
+    const element = inside ?? line?.querySelector(`[data-name="${column ?? "protocol"}"]`) ?? line?.lastElementChild;
+    const cell = cellAt(element);
     if (!cell) return;
     event.preventDefault();
-    const at = (inside ?? line).getBoundingClientRect();
-    actions.open(cell, event.clientX || at.left + 40, event.clientY || at.bottom);
+    const { left, bottom } = element.getBoundingClientRect();
+    if (inside) point(line);
+    actions.open(cell, inside ? event.clientX : left, inside ? event.clientY : bottom);
   });
 
   function cellAt(element) {
     const index = Number(element?.parentElement?.dataset.index);
-    const row = known.get(index);
-    const column = row && columns.shown().find(({ name }) => name === element.dataset.name);
-    return column && { column: column.name, title: column.title, number: row.number, value: textOf(row, column.name, index), line: lineOf(index) };
+    const row = store.get(index);
+    const found = row && columns.shown().find(({ name }) => name === element.dataset.name);
+    return found && { column: found.name, title: found.title, number: row.number, value: textOf(row, found.name, index), line: lineOf(index) };
   }
 
-  const lineOf = (index) => columns.names().map((name) => textOf(known.get(index), name, index)).join("\t");
-  const stamp = (row) => `${new Date(row.s * 1000).toISOString().slice(0, 19).replace("T", " ")}.${String(row.ns).padStart(9, "0")} UTC`;
-
-  function origin() {
-    const start = BigInt(model.state.start_ns || 0);
-    return { s: Number(start / 1_000_000_000n), ns: Number(start % 1_000_000_000n) };
-  }
+  const lineOf = (index) => columns.names().map((name) => textOf(store.get(index), name, index)).join("\t");
 
   function textOf(row, name, index) {
     if (name === "number") return count(row.number);
-    if (name === "ts") return timeText(row, columns.time, origin(), known.get(index - 1));
+    if (name === "ts") return timeText(row, columns.time, moment(model.state.start_ns), store.get(index - 1));
     return row.cells[name] ?? "";
-  }
-
-  function widest(name) {
-    const cells = pool.filter(({ element }) => !element.hidden).map(({ cells }) => cells.find((cell) => cell.dataset.name === name));
-    return Math.max(40, ...cells.filter(Boolean).map((cell) => {
-      const range = document.createRange();
-      range.selectNodeContents(cell);
-      return range.getBoundingClientRect().width + 14;
-    }));
   }
 
   function choose(index) {
     current = index;
     following = false;
-    tellTail();
+    tell();
     if (index < top) top = index;
     else if (index > top + fits() - 1) top = index - Math.floor(fits()) + 1;
     move(top);
@@ -212,9 +222,9 @@ export function render({ model }) {
     // Held arrow keys pass over many rows; only where they rest is worth a packet's whole dissection.
     clearTimeout(choosing);
     choosing = setTimeout(() => {
-      const row = known.get(current);
+      const row = store.get(current);
       if (row) send({ select: row.number });
-      else if (current !== null) announce();
+      else if (current !== null && !store.isGone(current)) announce();
     }, 60);
   }
 
@@ -225,82 +235,28 @@ export function render({ model }) {
     quiet = setTimeout(() => { note.hidden = true; }, 4000);
   }
 
-  function ask(from, to) {
-    if (barren || (asked && performance.now() - asked < ANSWER_MS)) return false;
-    while (from < to && known.has(from)) from += 1;
-    while (to > from && known.has(to - 1)) to -= 1;
-    if (from >= to) return false;
-    asked = performance.now();
-    send({ rows: [from, to - from], epoch, columns: columns.names() });
-    return true;
-  }
-
-  function take({ first: start, rows }) {
-    if (known.size > KEEP_ROWS) for (const k of known.keys()) if (Math.abs(k - top) > KEEP_ROWS / 4) known.delete(k);
-    const { cells, ...facts } = rows;
-    (rows.number ?? []).forEach((_, k) => {
-      const row = Object.fromEntries(Object.entries(facts).map(([name, values]) => [name, values[k]]));
-      row.cells = Object.fromEntries(Object.entries(cells).map(([name, values]) => [name, values[k]]));
-      known.set(start + k, row);
-    });
-  }
-
-  function answered(answer) {
-    asked = 0;
-    if (answer.epoch === epoch && !outdated) {
-      take(answer);
-      // Rows that were evicted meanwhile: asking again is of no use before the next tick has moved `first`.
-      barren = !answer.rows.number?.length;
-    }
-    outdated = false;
-    if (following && goal !== null && !model.state.paused) {
-      arrive(goal);
-      chase();
-    }
-    draw();
-  }
-
   model.on("msg:custom", (message) => {
-    if (message.rows) answered(message);
-    if (message.choices) columns.offer(message.choices);
-    if (message.copied) actions.copy(message.copied);
-  });
-
-  function line(k) {
-    while (pool.length <= k) {
-      const cells = columns.names().map((name, column) =>
-        h("span", { class: columnClass(name), role: "gridcell", "aria-colindex": column + 1, "data-name": name }));
-      const element = h("div", { class: "row", role: "row" }, ...cells);
-      layer.append(element);
-      pool.push({ element, cells, shown: undefined });
+    if (message.rows && message.epoch === epoch) {
+      store.answered(message, top);
+      if (following && goal !== null && !model.state.paused) {
+        arrive(goal);
+        chase();
+      }
+      draw();
     }
-    return pool[k];
-  }
-
-  function fill(slot, index) {
-    const row = known.get(index);
-    slot.element.style.transform = `translateY(${Math.round((index - top) * ROW)}px)`;
-    slot.element.classList.toggle("current", index === current);
-    slot.element.setAttribute("aria-selected", index === current);
-    slot.element.hidden = false;
-    const key = `${epoch}:${index}:${!!row}:${columns.time === "delta" && known.has(index - 1)}`;
-    if (slot.shown === key) return;
-    slot.shown = key;
-    slot.element.dataset.index = index;
-    slot.element.setAttribute("aria-rowindex", index - first + 1);
-    slot.element.className = `row ${row ? `p-${row.family}` : "loading"}${row?.problem ? " bad" : ""}${index === current ? " current" : ""}`;
-    for (const cell of slot.cells) put(cell, row ? textOf(row, cell.dataset.name, index) : "");
-  }
+    if (message.choices) columns.offer(message.choices);
+    if (message.copied !== undefined) actions.copy(message.copied);
+  });
 
   function paint() {
     scheduled = 0;
     painted = top;
     const from = Math.max(first, Math.floor(top));
-    const to = Math.min(end, Math.ceil(top + fits()) + 1);
-    const size = Math.max(0, to - from);
-    for (let k = 0; k < size; k += 1) fill(line(k), from + k);
-    for (let k = size; k < pool.length; k += 1) pool[k].element.hidden = true;
-    if (!following || model.state.paused) ask(Math.max(first, from - size), Math.min(end, to + size));
+    const to = Math.max(from, Math.min(end, Math.ceil(top + fits()) + 1));
+    const active = rows.paint({ from, to, top, first, current, cell: column });
+    if (active) body.setAttribute("aria-activedescendant", active);
+    else body.removeAttribute("aria-activedescendant");
+    if (!following || model.state.paused) store.ask(Math.max(first, 2 * from - to), Math.min(end, 2 * to - from), epoch);
     const fresh = end - seen;
     pill.hidden = following || fresh <= 0;
     if (!pill.hidden) put(pill, `${count(fresh)} new packets ↓`);
@@ -312,53 +268,42 @@ export function render({ model }) {
 
   /** Other columns, or other words in them: `refetch` if the hub has to be asked. */
   function changed(refetch) {
-    for (const { element } of pool) element.remove();
-    pool = [];
+    rows.rebuild();
     body.setAttribute("aria-colcount", columns.names().length);
-    if (refetch) forget();
-    tellTail();
+    if (refetch) {
+      store.forget();
+      goal = null;
+    }
+    tell();
     if (following && refetch) chase();
     draw();
   }
 
-  function forget() {
-    known = new Map();
-    outdated = asked > 0;
-    goal = null;
-  }
-
-  const fresh = (newest) => newest && columns.names().every((name) => ["number", "ts"].includes(name) || newest.rows.cells[name]);
+  const has = (newest) => newest?.epoch === epoch && columns.names().every((name) => ["number", "ts"].includes(name) || newest.rows.cells?.[name]);
 
   function update() {
     const s = model.state;
-    if (s.epoch !== epoch) {
+    const others = s.epoch !== epoch;
+    if (others) {
       epoch = s.epoch;
-      forget();
-      outdated = false;
-      asked = 0;
-      current = null;
+      store.clear();
+      goal = current = column = null;
       following = true;
     }
     first = s.first ?? 0;
     end = s.end ?? 0;
-    barren = false;
-    if (columns.fit(body.clientWidth <= NARROW_PX, !!s.several)) changed(true);
-    top = Math.min(Math.max(top, first), last());
+    store.tick();
+    if (columns.fit(body.clientWidth <= NARROW_PX, s.several ?? "")) changed(true);
+    if (others) top = last();
+    else if (!following && top < first) say("What was in sight has left the ring; these are the oldest packets it keeps.");
+    top = within(top);
     if (following) {
       seen = end;
-      tellTail();
-      if (!s.paused) {
-        if (fresh(s.newest)) take(s.newest);
-        chase();
-      }
+      tell();
+      if (has(s.newest)) store.take(s.newest, top);
+      if (!s.paused) chase();
     }
-    if (s.go && s.go.turn !== turn) {
-      turn = s.go.turn;
-      say(s.go.note);
-      end = Math.max(end, s.go.row + 1);
-      top = Math.min(Math.max(s.go.row - Math.floor(fits() / 2), first), last());
-      choose(s.go.row);
-    }
+    if (s.go && s.go.turn !== turn && s.go.epoch === epoch) go(s.go);
     root.style.setProperty("--digits", Math.max(6, count(end).length));
     columns.head.style.paddingRight = `${body.offsetWidth - body.clientWidth + 12}px`;
     body.setAttribute("aria-rowcount", end - first);
@@ -366,6 +311,14 @@ export function render({ model }) {
     put(empty, s.empty ?? "");
     place();
     draw();
+  }
+
+  function go({ row, note: words, turn: now }) {
+    turn = now;
+    say(words);
+    end = Math.max(end, row + 1);
+    if (row < top || row > top + fits() - 1) top = within(row - Math.floor(fits() / 2));
+    choose(row);
   }
 
   columns.paint();

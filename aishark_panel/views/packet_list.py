@@ -5,6 +5,7 @@ What the list spans (`Feed.extent`) goes down with every tick, and while the lis
 go with it: as many as fit, whatever the packet rate.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -26,7 +27,9 @@ Add = Callable[[str, bool], Awaitable[None]]
 
 
 class PacketListElement(Element):
-    _esm = script("menu.js", "list_columns.js", "list_menu.js", "packet_list.js")
+    _esm = script(
+        "menu.js", "list_columns.js", "list_times.js", "list_menu.js", "list_store.js", "list_rows.js", "packet_list.js"
+    )
 
 
 class PacketList(View):
@@ -40,9 +43,11 @@ class PacketList(View):
         self._on_select, self._on_filter = on_select, on_filter
         self._selected = 0
         """number of the packet that is looked at; 0 for none"""
-        self._tail = 0
-        """rows that fit while the list follows; 0 while it does not"""
-        self._tail_columns: list[str] = []
+        self._fits = 0
+        """rows that fit into the list"""
+        self._follows = False
+        """whether it shows what is new"""
+        self._columns: list[str] = []
         self._newest: dict[str, Any] | None = None
         self._goal: dict[str, Any] | None = None
         """the row to go to, until the browser says that it did"""
@@ -50,17 +55,26 @@ class PacketList(View):
         self.root = PacketListElement(
             self._receive, "packet_list.css", css_classes=["packet-list"], sizing_mode="stretch_both", margin=0
         )
+        feed.changed.append(self._start_anew)
 
-    async def pull(self) -> None:
+    async def _start_anew(self) -> None:
+        """The page shows other packets: the first rows of them are on their way before the rest of the page asks. A
+        packet that somebody looks at stays in sight if it is among them; else the list follows what is new."""
+        with contextlib.suppress(AisharkError):  # the feed says what is the matter
+            if not self._selected or self._follows or not await self.select(self._selected):
+                self._follows, self._selected = True, 0
+                await self.pull(although_paused=True)
+        self.repaint()
+
+    async def pull(self, *, although_paused: bool = False) -> None:
         """The newest rows, while the list follows them."""
         feed, self._newest = self.feed, None
-        if not self._tail or feed.paused or not feed.extent.count:
+        if not self._follows or not self._fits or not feed.extent.count or (feed.paused and not although_paused):
             return
-        first = max(feed.extent.first, feed.extent.end - self._tail)
-        try:
-            self._newest = await self._rows(first, feed.extent.end - first, self._tail_columns)
-        except AisharkError:
-            return  # the feed says what is the matter
+        first, epoch = max(feed.extent.first, feed.extent.end - self._fits), feed.epoch
+        with contextlib.suppress(AisharkError):  # the feed says what is the matter
+            newest = await self._rows(first, feed.extent.end - first, self._columns)
+            self._newest = {"epoch": epoch, **newest}
 
     def paint(self) -> None:
         feed = self.feed
@@ -70,7 +84,7 @@ class PacketList(View):
             end=feed.extent.end,
             paused=feed.paused,
             start_ns=str(feed.stats.get("first_ts", 0)),
-            several=len({agent["name"] for agent in feed.stats.get("agents", ())}) > 1,
+            several=_several(feed.stats.get("agents", ())),
             newest=self._newest,
             go=self._goal,
             empty=self._empty(),
@@ -89,47 +103,70 @@ class PacketList(View):
         return feed.problem or feed.stats.get("reason") or "No packet has arrived yet."
 
     async def go_to(self, number: int) -> None:
-        """Show a packet, or the next one that the list has."""
+        """Show a packet, or the one of the list that is nearest to it. NotFoundError if the list has none."""
         found = await self._seek(number, "", back=False)
         if not found["number"]:
             raise NotFoundError("The list has no packets.")
-        near = "" if found["number"] == number else f"Packet {number:,} is not in the list; this one is near."
-        self._go(found, near)
+        if found["number"] != number:
+            before = await self._seek(number, "", back=True)
+            found = min((found, before), key=lambda each: abs(each["number"] - number))
+        self._go(found, "" if found["number"] == number else self._why_not(number))
 
-    async def select(self, number: int) -> None:
+    def _why_not(self, number: int) -> str:
+        """Why a packet is not in the list, and that another is shown."""
+        stats = self.feed.stats
+        why = "does not match what the page shows"
+        if number < stats.get("first", 0):
+            why = "has left the ring" if number > 0 else "does not exist"
+        elif number >= stats.get("end", 0):
+            why = "has not come yet"
+        return f"Packet {number:,} {why}; this one is nearest."
+
+    async def select(self, number: int) -> bool:
         """Show a packet if the list has it."""
         found = await self._seek(number, "", back=False)
-        if found["number"] == number:
+        is_there = bool(found["number"] == number)
+        if is_there:
             self._go(found, "")
+        return is_there
 
     async def next_problem(self, forward: bool = True) -> None:
-        """Show the next packet, or the one before, that TCP had trouble with or that is malformed."""
+        """Show the next packet, or the one before, that is marked: TCP had trouble, a connection was reset, or it is
+        malformed. NotFoundError if the list has none."""
         at = self._selected or (0 if forward else int(self.feed.stats.get("end", 0)))
         found = await self._seek(at + 1 if forward else at - 1, PROBLEMS, back=not forward)
         if not found["number"]:
             raise NotFoundError("No packet of the list has a problem.")
-        end = "last: there is none before" if not forward else "first: there is none after"
-        self._go(found, f"This problem is the {end} the one you were at." if found["wrapped"] else "")
+        wrapped = "No problem after that one: this is the first." if forward else "None before that one: this is the last."
+        self._go(found, wrapped if found["wrapped"] else "")
 
     async def _seek(self, number: int, only: str, *, back: bool) -> dict[str, Any]:
-        feed = self.feed
-        return await feed.client.seek(feed.session, number, feed.query, only, back=back)
+        feed, epoch = self.feed, self.feed.epoch
+        found = await feed.client.seek(feed.session, number, feed.query, only, back=back)
+        return {**found, "epoch": epoch}
 
     def _go(self, found: dict[str, Any], note: str) -> None:
-        self._selected, self._turn = found["number"], self._turn + 1
-        self._goal = {"row": found["row"], "note": note, "turn": self._turn}
-        self.paint()
+        if found["epoch"] != self.feed.epoch:
+            return  # the list became another one meanwhile
+        self._selected, self._follows, self._turn = found["number"], False, self._turn + 1
+        self._goal = {"row": found["row"], "note": note, "turn": self._turn, "epoch": found["epoch"]}
+        self.repaint()
 
     async def _receive(self, message: Any) -> None:
         match message:
             case {"rows": [int(first), int(count)], "epoch": int(epoch), "columns": [*columns]}:
                 await self._answer(first, min(max(count, 0), MAX_ROWS), epoch, _names(columns))
-            case {"tail": int(rows), "columns": [*columns]}:
-                self._tail, self._tail_columns = min(max(rows, 0), MAX_ROWS), _names(columns)
+            case {"fits": int(rows), "follows": bool(follows), "columns": [*columns]}:
+                self._fits, self._columns = min(max(rows, 0), MAX_ROWS), _names(columns)
+                self._follows = follows
             case {"select": int(number)}:
                 self._selected, self._goal = number, None
                 if self._on_select:
                     await self._on_select(number)
+            case {"go_to": int(number)}:
+                await self.go_to(number)
+            case {"problem": bool(forward)}:
+                await self.next_problem(forward)
             case {"choices": True}:
                 self.root.send({"choices": choices()})
             case {"filter": str(name), "packet": int(number), "exclude": bool(exclude)} if self._on_filter:
@@ -141,7 +178,7 @@ class PacketList(View):
                 self.root.send({"copied": packet["frame"].hex(" ")})
 
     async def _answer(self, first: int, count: int, epoch: int, columns: Sequence[str]) -> None:
-        answer: dict[str, Any] = {"first": first, "rows": {}}
+        answer: dict[str, Any] = {"first": first, "kept": 0, "rows": {}}
         try:
             if epoch == self.feed.epoch:
                 answer = await self._rows(first, count, columns)
@@ -151,7 +188,8 @@ class PacketList(View):
     async def _rows(self, first: int, count: int, columns: Sequence[str]) -> dict[str, Any]:
         feed = self.feed
         batch, info = await feed.client.rows(feed.session, first, count, feed.query, needed(columns))
-        return {"first": max(first, int(info["first"])), "rows": row_columns(batch, columns)}
+        kept = int(info["first"])
+        return {"first": max(first, kept), "kept": kept, "rows": row_columns(batch, columns)}
 
     async def _condition(self, name: str, number: int) -> str:
         columns = needed([name])
@@ -161,6 +199,13 @@ class PacketList(View):
         if not batch.num_rows:
             raise NotFoundError(f"Packet {number:,} has left the ring.")
         return condition(name, batch)
+
+
+def _several(agents: Sequence[dict[str, Any]]) -> str:
+    """The column that tells apart where packets come from: '' where they all come from one interface."""
+    if any(len(agent["interfaces"]) > 1 for agent in agents):
+        return "iface"
+    return "agent" if len({agent["name"] for agent in agents}) > 1 else ""
 
 
 def _names(columns: Sequence[Any]) -> list[str]:

@@ -56,7 +56,7 @@ def test_a_question_from_before_a_change_is_answered_with_nothing(
     old = feed.epoch
     wait(feed.filter("tcp"))
     wait(view.root._handle_msg({"rows": [1, 1], "epoch": old, "columns": COLUMNS}))
-    assert answers == [{"epoch": old, "first": 1, "rows": {}}]
+    assert answers == [{"epoch": old, "first": 1, "kept": 0, "rows": {}}]
 
 
 def test_a_greedy_browser_gets_no_more_than_the_limit(
@@ -85,7 +85,7 @@ def test_a_lost_hub_still_gets_an_answer_to_the_browser(
     wait(view.refresh())
     hub.connected = False
     wait(view.root._handle_msg({"rows": [1, 1], "epoch": feed.epoch, "columns": COLUMNS}))
-    assert answers == [{"epoch": feed.epoch, "first": 1, "rows": {}}]
+    assert answers == [{"epoch": feed.epoch, "first": 1, "kept": 0, "rows": {}}]
 
 
 def test_an_empty_list_says_why(hub: MemoryHub, feed: Feed) -> None:
@@ -120,14 +120,16 @@ def test_while_the_list_follows_the_newest_rows_come_with_the_tick(hub: MemoryHu
         return came["rows"]["number"] if came else []
 
     assert newest() == []
-    wait(view.root._handle_msg({"tail": 3, "columns": COLUMNS}))
+    wait(view.root._handle_msg({"fits": 3, "follows": True, "columns": COLUMNS}))
     assert newest() == [7, 8, 9]
     feed.paused = True
     hub.add(["dns"], START_NS + 60 * SECOND_NS)
     assert newest() == []
     feed.paused = False
-    wait(view.root._handle_msg({"tail": 10**9, "columns": COLUMNS}))
+    wait(view.root._handle_msg({"fits": 10**9, "follows": True, "columns": COLUMNS}))
     assert newest() == list(range(1, 11))
+    wait(view.root._handle_msg({"fits": 3, "follows": False, "columns": COLUMNS}))
+    assert newest() == []
 
 
 def went(view: PacketList) -> tuple[int, bool]:
@@ -147,7 +149,7 @@ def test_one_goes_to_a_packet_by_its_number_also_among_matches(hub: MemoryHub, f
     wait(view.go_to(3))
     assert went(view) == (first + 1, True)
     wait(view.go_to(99))
-    assert went(view) == (first, True)
+    assert went(view) == (first + 1, True)
     wait(view.root._handle_msg({"select": 2}))
     view.paint()
     assert view.root.state["go"] is None
