@@ -2,9 +2,9 @@
 
     python benchmarks/packet_list.py [--packets 10000000] [--jumps 100]
 
-Hub, agent, dashboard and Chromium are real processes. The agent makes packets up and sends columns only (`payload: none`)
-until the ring holds them all; then it is stopped. Everything is timed by the page itself, up to the frame after which
-the rows are on the screen:
+Hub, agent, dashboard and Chromium are real processes. The agent makes packets up and sends columns only until the ring
+holds them all; then it is stopped. Everything is timed by the page itself, up to the frame after which the rows are on
+the screen:
 
 *jump*: the scrollbar is set to a place at random, until every row in sight has its text; without a filter, and with
 filters that leave much and little. *first rows*: Enter in the display filter, until the rows in sight are those of
@@ -177,15 +177,15 @@ def main() -> None:
     parser.add_argument("--jumps", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5, help="how often each filter is entered")
     options = parser.parse_args()
-    with running(RATE, ring_mib=options.packets * BYTES_A_PACKET // 2**20 + 64, payload="none") as run:
-        with browser_page(run.address) as (page, _):
-            fill(run.hub, options.packets)
-            page.wait_for_timeout(3_000)
-            now = stats(run.hub)
-            kept = now["end"] - now["first"]
-            print(f"{kept:,} packets in the ring; load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-            print(f"{'ms':<62}{'p50':>8}{'p95':>8}{'max':>8}")
-            lines = measure(page, options.jumps, options.rounds)
+    ring_mib = options.packets * BYTES_A_PACKET // 2**20 + 64
+    with running(RATE, ring_mib, payload="none") as run, browser_page(run.address) as (page, _):
+        fill(run.hub, options.packets)
+        page.wait_for_timeout(3_000)
+        now = stats(run.hub)
+        kept = now["end"] - now["first"]
+        print(f"{kept:,} packets in the ring; load {os.getloadavg()[0]:.1f}", file=sys.stderr)
+        print(f"{'ms':<62}{'p50':>8}{'p95':>8}{'max':>8}")
+        lines = measure(page, options.jumps, options.rounds)
     result = {"benchmark": "packet_list", "packets": kept, "load": os.getloadavg()[0], "result": lines}
     print(json.dumps(result))
 

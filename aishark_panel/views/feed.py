@@ -290,7 +290,7 @@ class Feed:
             self.epoch += 1
         self._plan()
         if self.paused:
-            if self._counted != self.epoch or not self.extent.complete:  # another filter: of it there is nothing to keep
+            if self._counted != self.epoch or not self.extent.complete:  # there are no rows yet that could stay
                 await self._pull_extent()
             return
         self._ticks += 1
