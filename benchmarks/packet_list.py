@@ -2,9 +2,9 @@
 
     python benchmarks/packet_list.py [--packets 10000000] [--jumps 100]
 
-Hub, agent, dashboard and Chromium are real processes. The agent makes packets up and sends columns only
-(`payload: none`) until the ring holds them all; then it is stopped. Everything is timed by the page itself, up to the
-frame after which the rows are on the screen:
+Hub, agent, dashboard and Chromium are real processes. The agent makes packets up and sends columns only until the ring
+holds them all; then it is stopped. Everything is timed by the page itself, up to the frame after which the rows are on
+the screen:
 
 *jump*: the scrollbar is set to a place at random, until every row in sight has its text; without a filter, and with
 filters that leave much and little. *first rows*: Enter in the display filter, until the rows in sight are those of

@@ -157,6 +157,6 @@ def _equals(name: str, value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as expressions take it; what a line of text cannot hold is escaped, as a filter has to fit into a box."""
+    """A text as expressions take it. What a line cannot hold is escaped: the filter has to fit into its box."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"{}"'.format(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped))

@@ -290,8 +290,7 @@ class Feed:
             self.epoch += 1
         self._plan()
         if self.paused:
-            # Of another filter there is nothing to keep.
-            if self._counted != self.epoch or not self.extent.complete:
+            if self._counted != self.epoch or not self.extent.complete:  # there are no rows yet that could stay
                 await self._pull_extent()
             return
         self._ticks += 1

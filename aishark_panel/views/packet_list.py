@@ -137,10 +137,10 @@ class PacketList(View):
         found = await self._seek(at + 1 if forward else at - 1, PROBLEMS, back=not forward)
         if not found["number"]:
             raise NotFoundError("No packet of the list has a problem.")
-        wrapped = (
-            "No problem after that one: this is the first." if forward else "None before that one: this is the last."
+        note = (
+            "There is none after that one: this is the first." if forward else "There is none before: this is the last."
         )
-        self._go(found, wrapped if found["wrapped"] else "")
+        self._go(found, note if found["wrapped"] else "")
 
     async def _seek(self, number: int, only: str, *, back: bool) -> dict[str, Any]:
         feed, epoch = self.feed, self.feed.epoch

@@ -40,10 +40,11 @@ rules:
 
 
 def frame(kind: str) -> bytes:
-    """One frame: tcp, dns or arp."""
+    """One frame: tcp, reset, dns or arp."""
     ether = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
     packets: dict[str, Packet] = {
         "tcp": ether / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=4000, dport=9999, flags="PA") / Raw(b"x" * 46),
+        "reset": ether / IP(src="10.0.0.3", dst="10.0.0.2") / TCP(sport=4002, dport=9999, flags="RA"),
         "dns": ether / IP(src="10.0.0.1", dst="10.0.0.53") / UDP(sport=4001, dport=53) / DNS(qd=DNSQR(qname="a.test")),
         "arp": ether / ARP(psrc="10.0.0.1", pdst="10.0.0.2"),
     }

@@ -221,3 +221,80 @@ def test_every_column_that_is_offered_can_be_shown(hub: MemoryHub, feed: Feed, a
         cells = answers[-1]["rows"]["cells"]
         assert set(cells) == set(some) - {"number", "ts"}
         assert all(isinstance(text, str) for texts in cells.values() for text in texts)
+
+
+def test_another_filter_brings_its_rows_before_the_next_tick(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns", "tcp", "dns"])
+    view = PacketList(feed)
+    wait(view.refresh())
+    wait(view.root._handle_msg({"fits": 3, "follows": False, "columns": COLUMNS}))
+    wait(feed.filter("dns"))
+    state: Any = view.root.state
+    assert (state["epoch"], state["newest"]["epoch"]) == (feed.epoch, feed.epoch)
+    assert state["newest"]["rows"]["number"] == [2, 4]
+    feed.paused = True
+    wait(feed.filter("tcp"))
+    state = view.root.state
+    assert (state["first"], state["end"], state["empty"]) == (0, 2, "")
+    assert state["newest"]["rows"]["number"] == [1, 3]
+
+
+def test_who_looks_at_a_packet_keeps_it_in_sight_under_another_filter(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns", "tcp", "dns"])
+    view = PacketList(feed)
+    wait(view.refresh())
+    wait(view.root._handle_msg({"fits": 3, "follows": False, "columns": COLUMNS}))
+    wait(view.root._handle_msg({"select": 2}))
+    wait(feed.filter("dns"))
+    state: Any = view.root.state
+    assert (state["go"]["row"], state["go"]["epoch"], state["newest"]) == (0, feed.epoch, None)
+    wait(feed.filter("tcp"))
+    state = view.root.state
+    assert state["newest"]["rows"]["number"] == [1, 3]
+
+
+def test_rows_that_come_for_another_filter_are_not_taken(hub: MemoryHub, feed: Feed) -> None:
+    hub.add(["tcp", "dns"])
+    view = PacketList(feed)
+    wait(view.refresh())
+    wait(view.root._handle_msg({"fits": 3, "follows": True, "columns": COLUMNS}))
+    ask = hub.rows
+
+    async def late(*args: Any, **more: Any) -> Any:
+        answer = await ask(*args, **more)
+        feed.epoch += 1  # somebody filters while the answer is on its way
+        return answer
+
+    hub.rows = late  # type: ignore[method-assign]
+    wait(view.pull())
+    newest: Any = view._newest
+    assert newest["epoch"] == feed.epoch - 1
+
+
+@pytest.mark.parametrize(
+    ("agents", "column"),
+    [
+        ([("a", 1)], ""),
+        ([("a", 1), ("a", 1)], ""),
+        ([("a", 1), ("b", 1)], "agent"),
+        ([("a", 2)], "iface"),
+        ([("a", 2), ("b", 1)], "iface"),
+    ],
+)
+def test_where_packets_come_from_is_a_column_if_that_differs(
+    feed: Feed, agents: list[tuple[str, int]], column: str
+) -> None:
+    view = PacketList(feed)
+    feed.stats = {"agents": [{"name": name, "interfaces": [{}] * count} for name, count in agents]}
+    view.paint()
+    assert view.root.state["several"] == column
+
+
+@pytest.mark.parametrize(("number", "why"), [(0, "does not exist"), (99, "has not come yet"), (3, "does not match")])
+def test_why_another_packet_is_shown_is_told(hub: MemoryHub, feed: Feed, number: int, why: str) -> None:
+    hub.add(["tcp", "dns", "tcp", "dns"])
+    wait(feed.filter("dns"))
+    view = PacketList(feed)
+    wait(view.root._handle_msg({"go_to": number}))
+    goal: Any = view.root.state["go"]
+    assert why in goal["note"]
