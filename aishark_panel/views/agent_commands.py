@@ -29,8 +29,9 @@ def ways(hub: str, key: str, interface: str) -> list[dict[str, Any]]:
 
     A step has a text that says what it does, and the command.
     """
-    of_its_own = hub.startswith("https://")
-    ca = "Where the hub's certificate is signed by a CA of your own, add its file: ca: hub-ca.pem" if of_its_own else ""
+    save = "Save its configuration"
+    if hub.startswith("https://"):
+        save += "; where a CA of your own signed the hub's certificate, with  ca: hub-ca.pem  behind the url"
     save_key = f"(umask 077; printf '%s\\n' '{key}' > {_KEY_FILE})"
     return [
         {
@@ -39,7 +40,7 @@ def ways(hub: str, key: str, interface: str) -> list[dict[str, Any]]:
             "steps": [
                 _step("Install it on the host (Python 3.11 or newer)", "pip install aishark-panel"),
                 _step("Save its key", save_key),
-                _step(f"Save its configuration. {ca}".strip(), _configuration(hub, interface, "agent.yaml", _KEY_FILE)),
+                _step(save, _configuration(hub, interface, "agent.yaml", _KEY_FILE)),
                 _step(
                     "Run it; to capture on an interface it needs root, or CAP_NET_RAW",
                     'sudo "$(command -v aishark)" agent --config agent.yaml',
@@ -56,9 +57,7 @@ def ways(hub: str, key: str, interface: str) -> list[dict[str, Any]]:
                     "install -d /etc/aishark",
                 ),
                 _step("Save its key", f"printf '%s\\n' '{key}' | install -m 600 /dev/stdin /etc/aishark/key"),
-                _step(
-                    f"Save its configuration. {ca}".strip(), _configuration(hub, interface, "/etc/aishark/agent.yaml")
-                ),
+                _step(save, _configuration(hub, interface, "/etc/aishark/agent.yaml")),
                 _step(
                     "Make the systemd unit, and start it",
                     "/opt/aishark/bin/aishark agent install --write\n"

@@ -4,7 +4,7 @@ function agentProfiles(send) {
   const none = h("p", { class: "muted" }, "No profile yet. A profile keeps a capture filter, and how much is sent, under a name; any agent can be started with it.");
   const name = h("input", { type: "text", placeholder: "name", "aria-label": "Name of the profile", maxLength: 200, required: true });
   const filter = h("input", { type: "text", class: "mono", spellcheck: false, autocomplete: "off", autocapitalize: "off",
-    placeholder: "capture filter (BPF)", "aria-label": "Capture filter of the profile" });
+    placeholder: "capture filter (BPF)", "aria-label": "Profile's capture filter" });
   const settings = agentSettings("of the profile");
   const answer = h("p", { class: "answer bad", role: "alert" });
   const form = h("form", { class: "profile-form", "aria-label": "New profile", onsubmit: (event) => {

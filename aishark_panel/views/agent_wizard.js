@@ -17,9 +17,9 @@ function agentWizard(send) {
   const key = copyBox("the key");
   const keyLine = h("div", { class: "key" }, h("p", {}, "Its key, which is shown this once; the commands below have it:"), key.root);
   const status = h("p", { class: "status", role: "status" }, h("i", { class: "lamp" }), h("span"));
-  const second = h("div", { class: "step" }, keyLine, choices, note, steps, status);
+  const second = h("div", { class: "step" }, keyLine, choices, note, steps);
   const close = h("button", { type: "button", onclick: () => send({ wizard: "close" }) });
-  const root = h("section", { class: "wizard", "aria-label": "Add an agent", hidden: true }, h("div", { class: "line" }, title, close), first, second);
+  const root = h("section", { class: "wizard", "aria-label": "Add an agent", hidden: true }, h("div", { class: "line" }, title, close), status, first, second);
   let way = 0;
   let drawn = "";
 
@@ -36,18 +36,21 @@ function agentWizard(send) {
   }
 
   return { root, paint(wizard) {
-    if (root.hidden && wizard?.step === "name") {
+    const opens = root.hidden && wizard;
+    root.hidden = !wizard;
+    if (opens) root.scrollIntoView({ block: "nearest" });
+    if (opens && wizard.step === "name") {
       name.value = "";
       network.value = wizard.interface;
-      setTimeout(() => name.focus());
+      name.focus();
     }
-    root.hidden = !wizard;
     if (!wizard) {
       drawn = "";
       return;
     }
     const asking = wizard.step === "name";
     first.hidden = !asking;
+    status.hidden = asking;
     second.hidden = asking;
     problem.hidden = !wizard.problem;
     put(problem, wizard.problem ?? "");

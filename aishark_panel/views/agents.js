@@ -50,6 +50,7 @@ export function render({ model }) {
       put(reason, item.reason);
       rate.hidden = item.state !== "capturing" || item.packets_per_s === null;
       put(rate.firstChild, si(item.packets_per_s ?? 0, ""));
+      packets.hidden = lost.hidden = item.state === "offline" && !item.packets;
       put(packets.firstChild, count(item.packets));
       put(lost.firstChild, count(item.lost));
       lost.title = item.lost ? "Dropped by the kernel or because the agent's memory was full" : "no packet is known to be lost";

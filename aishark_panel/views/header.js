@@ -18,7 +18,7 @@ export function render({ model }) {
   const state = h("span", { class: "state", role: "status" }, h("i", { class: "lamp" }), h("span"));
   const badge = h("span", { class: "badge" });
   const sampled = h("span", { class: "sampled" });
-  const recording = h("span", { class: "recording" }, h("i", { class: "lamp" }), "recording");
+  const recording = h("span", { class: "recording" }, h("i", { class: "lamp" }), "rec");
   const figure = (cls, unit) => h("span", { class: `figure ${cls}` }, h("b"), h("span", { class: "muted" }, unit));
   const rate = figure("rate", "packets/s");
   const bits = figure("bits", "");

@@ -4,11 +4,11 @@ function newSession(send, state) {
   const boxes = h("div", { class: "boxes" });
   const none = h("p", { class: "muted" }, "No agent is connected. The session waits for one that names it: aishark agent --session NAME. The tab Agents adds one.");
   const filter = h("input", { type: "text", class: "mono", spellcheck: false, autocomplete: "off", autocapitalize: "off",
-    placeholder: "capture filter (BPF), e.g. tcp port 443", "aria-label": "Capture filter of the new session",
+    placeholder: "capture filter (BPF), e.g. tcp port 443", "aria-label": "New session's capture filter",
     title: "Capture filter (BPF): what the agents take at all. Empty: what their own configuration says." });
   const attempt = h("button", { type: "button", title: "Check the filter, and say what share of the traffic it would keep; changes nothing",
     onclick: () => send({ try: chosen().find((id) => live(id)), filter: filter.value }) }, "Check");
-  const profile = h("select", { "aria-label": "Profile of the new session" });
+  const profile = h("select", { "aria-label": "New session's profile" });
   const answer = h("p", { class: "answer", role: "status" });
   const start = h("button", { type: "submit", class: "primary" }, "Start");
   const root = h("form", { class: "fresh", "aria-label": "New session", hidden: true, onsubmit: (event) => {

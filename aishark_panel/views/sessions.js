@@ -7,7 +7,7 @@ export function render({ model }) {
   const send = (message) => model.send_msg(message);
   const note = h("span", { class: "muted" });
   const create = h("button", { class: "primary", onclick: () => send({ making: true }) }, icon("add"), "New session");
-  const file = h("input", { type: "file", hidden: true, "aria-label": "Capture file to open", onchange: () => {
+  const file = h("input", { type: "file", hidden: true, "aria-label": "File to open", onchange: () => {
     // The header sends it: its line shows how far it is, whichever tab is in sight.
     if (file.files.length) window.dispatchEvent(new CustomEvent("aishark:upload", { detail: file.files[0] }));
     file.value = "";

@@ -390,18 +390,24 @@ def test_a_click_on_a_protocol_filters_to_it(page: Page) -> None:
 )
 def test_packets_can_be_taken_home(page: Page, tmp_path: Path, name: str, magic: bytes) -> None:
     page.get_by_role("button", name="Export packets to a file").click()
+    page.get_by_role("radio", name=re.compile(f"^{name} ")).check()
     with page.expect_download() as download:
-        page.get_by_role("button", name=name, exact=True).click()
+        page.get_by_role("button", name=re.compile(r"^Download [\d,]+ packets$")).click()
     file = tmp_path / "file"
     download.value.save_as(file)
     assert download.value.suggested_filename.endswith(f".{name}")
     assert file.read_bytes().startswith(magic)
     assert file.stat().st_size > 1000
+    begun = page.locator(".exports li").first
+    expect(begun).to_contain_text(f".{name}")
+    expect(begun.locator(".facts")).to_have_text(re.compile(r"^[1-9][\d,]+ packets, [\d.]+ [kM]?B$"))
+    begun.get_by_role("button", name="Take it off the list").click()
+    expect(page.locator(".exports li").filter(has_text=f".{name}")).to_have_count(0)
 
 
 def test_wireshark_gets_a_command_to_paste(page: Page) -> None:
     page.get_by_role("button", name="Open in Wireshark").click()
-    expect(page.locator(".command")).to_have_text(re.compile(r"^curl -s 'http://\S+' \| wireshark -k -i -$"))
+    expect(page.locator(".menu .copied")).to_have_text(re.compile(r"^curl -s 'http://\S+' \| wireshark -k -i -$"))
 
 
 def test_pause_holds_this_page_and_stop_the_capture(page: Page) -> None:

@@ -1,6 +1,9 @@
 """What lies behind the tabs and menus, in a real browser: conversations, alerts, agents, sessions, recordings."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.browser.conftest import OpenPage
 from tests.traffic import frames
 
-TABS = ("Packets", "Conversations", "Alerts", "Agents")
+TABS = ("Packets", "Conversations", "Alerts", "Agents", "Sessions")
 
 
 @pytest.fixture
@@ -50,9 +53,12 @@ def test_one_tab_is_in_sight_and_arrow_keys_move_along_them(page: Page) -> None:
     expect(page.get_by_role("textbox", name="Capture filter of")).to_be_hidden()
     page.get_by_role("tab", name="Packets").focus()
     page.keyboard.press("ArrowLeft")
-    expect(page.get_by_role("tab", name="Agents")).to_be_focused()
+    expect(page.get_by_role("tab", name="Sessions", selected=True)).to_be_focused()
+    page.keyboard.press("ArrowLeft")
     expect(page.get_by_role("textbox", name="Capture filter of")).to_be_visible()
     expect(page.locator(".packet-list")).to_be_hidden()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Sessions", selected=True)).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(page.locator(".packet-list .layer .row .number").first).to_be_visible()
 
@@ -134,27 +140,82 @@ def test_an_agent_stops_starts_and_says_what_it_cannot_do(page: Page) -> None:
 
 
 def test_a_recording_goes_on_until_it_is_stopped(page: Page) -> None:
-    page.get_by_role("button", name="Export packets to a file").click()
+    show(page, "Sessions")
+    page.get_by_role("button", name="More of live").click()
     page.get_by_role("button", name="Record", exact=True).click()
     expect(page.locator(".recording")).to_be_visible()
-    recording = page.locator(".recordings li")
+    recording = page.locator(".recordings > li")
     expect(recording.locator(".facts")).to_have_text(re.compile(r"^recording: [1-9][\d,]* packets, "))
     page.get_by_role("button", name="Stop the pcapng recording").click()
     expect(recording.locator(".facts")).to_have_text(re.compile("^stopped: "))
     expect(page.locator(".recording")).to_be_hidden()
-    (file,) = recording.locator("code").all_inner_texts()
-    assert Path(file).read_bytes().startswith(b"\x0a\x0d\x0d\x0a")
+    with page.expect_download() as download:
+        recording.get_by_role("button", name="Download live-").click()
+    written = Path(recording.locator(".folder").inner_text()) / download.value.suggested_filename
+    assert download.value.path().read_bytes() == written.read_bytes()
+    assert written.read_bytes().startswith(b"\x0a\x0d\x0d\x0a")
+    page.get_by_role("button", name="More of live").click()
+
+
+def test_a_link_lets_a_guest_look_at_one_session_and_do_no_more(page: Page, open_page: OpenPage) -> None:
+    show(page, "Sessions")
+    page.get_by_role("button", name="More of live").click()
+    page.get_by_role("button", name="Make a link").click()
+    box = page.locator(".made .copied")
+    expect(box).to_have_text(re.compile("^http://.*/login[?]token=."))
+    link = box.inner_text()
+    guest = open_page(log_in=False)
+    guest.goto(link)
+    guest.get_by_role("button", name="Go on as").click()
+    expect(guest.locator(".packet-list .layer .row .number").first).to_be_visible(timeout=30_000)
+    for name in ("Export packets to a file", "Open in Wireshark", "Stop the capture", "Forget all packets"):
+        expect(guest.get_by_role("button", name=name)).to_be_hidden()
+    show(guest, "Sessions")
+    expect(guest.locator(".session-list .one")).to_have_count(1)
+    for name in ("New session", "Open a capture file", "Stop live"):
+        expect(guest.get_by_role("button", name=name)).to_be_hidden()
+    page.get_by_role("button", name="Revoke this link").click()
+    expect(page.get_by_role("list", name="Links").locator("li")).to_have_count(0)
+    page.get_by_role("button", name="More of live").click()
+
+
+def test_the_wizard_waits_until_a_real_agent_says_hello(page: Page) -> None:
+    show(page, "Agents")
+    page.get_by_role("button", name="Add an agent").click()
+    page.get_by_label("Name of the agent").fill("edge-7")
+    page.get_by_role("button", name="Register").click()
+    status = page.locator(".wizard .status")
+    expect(status).to_have_text("Waiting for edge-7 to say hello …")
+    key = page.locator(".wizard .key .copied").inner_text()
+    configuration = page.locator(".wizard .steps li").nth(2).inner_text()
+    url = re.search(r'url: "(\S+)"', configuration)
+    assert url is not None
+    command = [sys.executable, "-m", "aishark_panel", "agent", "--hub", url[1], "--synthetic", "--rate", "50"]
+    process = subprocess.Popen(command, env={**os.environ, "AISHARK_TOKEN": key}, stderr=subprocess.DEVNULL)
+    try:
+        expect(status).to_contain_text("edge-7 said hello from", timeout=20_000)
+        page.get_by_role("button", name="Done").click()
+        agent = page.locator(".agent").filter(has_text="edge-7")
+        expect(agent.locator(".doing")).to_have_text("capturing")
+    finally:
+        process.terminate()
+        process.wait(20)
+    expect(agent.locator(".advice")).to_contain_text("Last seen", timeout=10_000)
+    agent.get_by_role("button", name="Remove").click()
+    agent.locator(".menu").get_by_role("button", name="Remove").click()
+    expect(agent).to_have_count(0)
 
 
 def test_a_new_session_is_shown_and_the_old_one_is_a_click_away(page: Page) -> None:
     expect(page.locator(".session")).to_have_text(re.compile("Session"))
-    live = page.url
+    live = re.compile(re.escape(page.url.partition("&packet=")[0]) + "$")  # a packet of it is selected no more then
     page.get_by_role("button", name="Session", exact=True).click()
     page.get_by_label("Name of the new session").fill("night shift")
     page.get_by_role("button", name="New session").click()
     expect(page.locator(".session")).to_contain_text("night shift")
     expect(page.locator(".state")).to_have_text("waiting")
-    expect(page).not_to_have_url(live)
+    expect(page).to_have_url(re.compile("session="))
+    expect(page).not_to_have_url(re.compile(live.pattern.removesuffix("$")))
     choose_session(page, "live")
     expect(page.locator(".state")).to_have_text("live")
     expect(page).to_have_url(live)
