@@ -19,9 +19,10 @@ REQUIRE_ALL = os.environ.get("AISHARK_REQUIRE_ALL") == "1"
 
 LONGEST = (
     "tests/integration/test_delivery_faults.py",
-    "tests/dissect/test_bounds_check.py",
-    "tests/integration/test_mission_flow.py",
+    "tests/integration/test_service.py",
     "tests/integration/test_journal.py",
+    "tests/integration/test_mission_flow.py",
+    "tests/dissect/test_bounds_check.py",
     "tests/integration/test_spool.py",
     "tests/integration/test_rest.py",
     "tests/integration/test_accounts.py",
@@ -31,7 +32,6 @@ LONGEST = (
     "tests/integration/test_recording.py",
     "tests/integration/test_remote_control.py",
     "tests/integration/test_live.py",
-    "tests/integration/test_service.py",
     "tests/integration/test_agents.py",
     "tests/integration/test_faults.py",
     "tests/browser/test_dashboard.py",

@@ -338,7 +338,7 @@ def play(number: int, scenario: Scenario, folder: Path) -> Outcome:
         if scenario.delayed:
             stack.enter_context(relay(world.hub_address))
         world.start_agent(RELAY_PORT if scenario.delayed else PORT)
-        wait_for(world.is_capturing, "the agent's capture")
+        wait_for(world.is_capturing, "the agent's capture", 90)  # hubs and agents of all scenarios start at once
         sender = threading.Thread(target=world.send, args=(scenario.number, scenario.rate, scenario.size))
         sender.start()
         time.sleep(2.0)
