@@ -176,7 +176,7 @@ def order(page: Page, name: str, button: str, answer: str, profile: str = "") ->
 
 
 def recording(page: Page, file_format: str) -> Locator:
-    return page.locator(".recordings li").filter(has_text=file_format)
+    return page.locator(".recordings > li").filter(has_text=file_format)
 
 
 def start_recording(page: Page, file_format: str) -> None:
@@ -186,10 +186,11 @@ def start_recording(page: Page, file_format: str) -> None:
 
 
 def stop_recording(page: Page, file_format: str) -> list[Path]:
-    """Its files; the page shows the newest one's name, which ends with its number."""
+    """Its files; the page shows the newest one first, whose name ends with its number."""
     page.get_by_role("button", name=f"Stop the {file_format} recording").click()
     expect(recording(page, file_format).locator(".facts")).to_contain_text("stopped: ")
-    newest = Path(recording(page, file_format).locator("code").inner_text())
+    folder = Path(recording(page, file_format).locator(".folder").inner_text())
+    newest = folder / recording(page, file_format).locator(".files .mono").first.inner_text()
     files = sorted(newest.parent.glob(f"{newest.stem[:-4]}*{newest.suffix}"))
     assert files[-1] == newest
     return files
@@ -247,10 +248,11 @@ def test_two_hosts_are_watched_from_page_webhook_files_and_notebook(
         hosts.west.run(FETCH, EAST, "3")  # nobody captures this
         wait_for(lambda: is_drained(session), "the last packets")
         before = session.packet_count
-        page.get_by_role("button", name="Export packets to a file").click()
+        show(page, "Sessions")
+        page.get_by_role("button", name=f"More of {SESSION}").click()
         start_recording(page, "pcapng")
         start_recording(page, "parquet")
-        page.keyboard.press("Escape")
+        show(page, "Agents")
         started_ns = time.time_ns()
         for name in ("west", "east"):
             order(page, name, "Start", "It captures with the filter 'tcp'.", profile="no chatter")
@@ -282,7 +284,7 @@ def test_two_hosts_are_watched_from_page_webhook_files_and_notebook(
         for name in ("west", "east"):
             order(page, name, "Stop", "It has stopped.")
         wait_for(lambda: is_drained(session), "the last packets")
-        page.get_by_role("button", name="Export packets to a file").click()
+        show(page, "Sessions")
         pcapng, parquet = (stop_recording(page, file_format) for file_format in ("pcapng", "parquet"))
         pictures(page, tmp_path, "Recordings")
 
