@@ -99,12 +99,15 @@ class AgentRun:
 
     def count(self, iface: npt.NDArray[np.uint16], orig_len: npt.NDArray[np.uint32]) -> None:
         """A batch came in with these packets, (n,) each."""
-        packets = np.bincount(iface)
-        sizes = np.bincount(iface, orig_len)
-        for place in np.flatnonzero(packets).tolist():
+        if len(self.interfaces) == 1:  # as most have: it takes a tenth of the time
+            counts = [(0, len(iface), int(orig_len.sum(dtype=np.int64)))]
+        else:
+            packets, sizes = np.bincount(iface), np.bincount(iface, orig_len)
+            counts = [(place, int(packets[place]), int(sizes[place])) for place in np.flatnonzero(packets).tolist()]
+        for place, number, size in counts:
             name = self.interfaces[place].name
             before = self.seen.get(name, (0, 0))
-            self.seen[name] = before[0] + int(packets[place]), before[1] + int(sizes[place])
+            self.seen[name] = before[0] + number, before[1] + size
 
     def reject(self, sequence: int, reason: str, packets: int) -> None:
         """A batch was not taken."""

@@ -65,14 +65,16 @@ class Agents(View):
 
     async def pull(self) -> None:
         try:
-            self._agents = await self.feed.client.agents()
+            agents = await self.feed.client.agents()
             self._profiles = await self.feed.client.profiles()
             self._problem = ""
         except AisharkError as error:
             self._problem = str(error)
-        self._wizard.look(self._agents)
+            return
+        # At once, for it may be painted while a question is under way.
         now_s = self._clock()
-        self._samples = {agent["id"]: self._sampled(agent, now_s) for agent in self._agents}
+        self._agents, self._samples = agents, {agent["id"]: self._sampled(agent, now_s) for agent in agents}
+        self._wizard.look(agents)
 
     def _sampled(self, agent: dict[str, Any], now_s: float) -> deque[_Sample]:
         samples = self._samples.get(agent["id"], deque())

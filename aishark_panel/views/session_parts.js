@@ -9,7 +9,7 @@ function recordingsPart(send, state) {
   const format = h("select", { "aria-label": "Format of the recording" });
   const shown = h("input", { type: "checkbox" });
   const shownText = h("code");
-  const shownLine = h("label", { class: "option" }, shown, h("span", {}, "only what matches"), shownText);
+  const shownLine = h("label", { class: "option" }, shown, h("span", {}, "only what matches the display filter"), shownText);
   const oldest = h("input", { type: "checkbox" });
   const options = {
     rotate_bytes: field("new file after MiB", { title: "A file ends with the packet that makes it this long. Empty: 1 GiB, Parquet 64 MiB" }),

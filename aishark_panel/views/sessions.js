@@ -32,6 +32,16 @@ export function render({ model }) {
     return panel;
   }
 
+  /** What throws packets of a session away; `now()` tells of it. */
+  function packetsPart(now) {
+    const { id, name } = now();
+    const clear = h("button", {}, icon("clear"), "Clear");
+    const remove = h("button", { class: "danger" }, icon("close"), "Delete");
+    return h("div", { class: "part" }, h("h3", {}, "Packets"), h("div", { class: "line" }, clear, remove,
+      asking(clear, () => `Forget the ${count(now().kept)} packets of '${name}' that the hub keeps? The session goes on; they cannot be brought back.`, "Clear", () => send({ clear: id })),
+      asking(remove, () => `Delete '${name}' with its ${count(now().kept)} packets, its shares and links? Its agents stop. Recorded files stay.`, "Delete", () => send({ delete: id }))));
+  }
+
   function session(first) {
     let now = first;
     const { id, name } = first;
@@ -41,17 +51,9 @@ export function render({ model }) {
     const run = h("button", { class: "run", onclick: () => send({ [now.state === "stopped" ? "start" : "stop"]: id }) });
     const more = h("button", { class: "more", "aria-label": `More of ${name}`, title: "Recordings, sharing, clearing and deleting",
       onclick: () => send({ open: model.state.open === id ? "" : id }) }, icon("more"));
-    const clear = h("button", {}, icon("clear"), "Clear");
-    const remove = h("button", { class: "danger" }, icon("close"), "Delete");
-    const questions = [
-      asking(clear, () => `Forget the ${count(now.kept)} packets of '${name}' that the hub keeps? The session goes on; they cannot be brought back.`, "Clear", () => send({ clear: id })),
-      asking(remove, () => `Delete '${name}' with its ${count(now.kept)} packets, its shares and links? Its agents stop. Recorded files stay.`, "Delete", () => send({ delete: id })),
-    ];
     const answer = h("p", { class: "answer", role: "status" });
-    const recordings = recordingsPart(send, () => ({ ...model.state, session: now }));
-    const sharing = sharingPart(send);
-    const danger = h("div", { class: "part" }, h("h3", {}, "Packets"), h("div", { class: "line" }, clear, remove, ...questions));
-    const inside = h("div", { class: "inside", hidden: true }, recordings.root, sharing.root, danger);
+    const inside = h("div", { class: "inside", hidden: true });
+    let parts = null; // of an open session only: there may be many
     const element = h("li", { class: "one" }, h("div", { class: "row" }, title, state, packets, kept, agents, started,
       h("span", { class: "actions" }, run, more)), answer, inside);
     return { element, fill(item) {
@@ -82,10 +84,18 @@ export function render({ model }) {
       answer.className = `answer ${item.answer?.kind ?? ""}`;
       put(answer, item.answer?.text ?? "");
       inside.hidden = !isOpen;
-      if (!isOpen) return;
-      recordings.paint(may);
-      sharing.root.hidden = danger.hidden = !may("capture");
-      sharing.paint(s);
+      if (isOpen && !parts) {
+        parts = { recordings: recordingsPart(send, () => ({ ...model.state, session: now })), sharing: sharingPart(send), packets: packetsPart(() => now) };
+        inside.append(parts.recordings.root, parts.sharing.root, parts.packets);
+      }
+      if (!isOpen) {
+        inside.replaceChildren();
+        parts = null;
+        return;
+      }
+      parts.recordings.paint(may);
+      parts.sharing.root.hidden = parts.packets.hidden = !may("capture");
+      parts.sharing.paint(s);
     } };
   }
 

@@ -90,7 +90,7 @@ class Sessions(View):
             makes=self._makes,
             person=feed.person,
             uploads=at_page() and self._makes,
-            filter=feed.query if self._open == feed.session else "",
+            filter=feed.where if self._open == feed.session else "",
             formats=list(RECORD_FORMATS),
             recordings=[_recording(each) for each in self._recordings] if self._open else [],
             shares=self._shares,

@@ -290,3 +290,20 @@ def test_runs_may_come_while_others_ask_how_the_session_is(session: Session) -> 
     assert session.state in ("capturing", "waiting")
     assert session.end_of_gap(AgentRun(hello()), 1, since_ns=0) is None
     session.attach(hello(run="cd" * 16))
+
+
+def test_packets_are_counted_by_interface(session: Session) -> None:
+    alone = session.attach(hello(run="1" * 32))
+    several = session.attach(hello("eth0", "eth1", "wg0", run="2" * 32))
+    batch = frames(90)
+    sizes = batch.orig_len
+    session.ingest(alone, batch, 1, {})
+    iface = np.array([0, 2, 2] * 30, np.uint16)
+    for sequence in (1, 2):
+        session.ingest(several, Frames(batch.ts, sizes, iface, batch.offsets, batch.data), sequence, {})
+    session.ingest(several, Frames.from_list([], []), 3, {})
+    assert alone.seen == {"eth0": (90, int(sizes.sum()))}
+    by_hand = {
+        name: (2 * int((iface == k).sum()), 2 * int(sizes[iface == k].sum())) for k, name in ((0, "eth0"), (2, "wg0"))
+    }
+    assert several.seen == by_hand

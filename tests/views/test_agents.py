@@ -1,5 +1,9 @@
 """The tab of agents: what it says of each, what it asks of them, profiles, and adding one."""
 
+from typing import Any
+
+import pytest
+
 from aishark_panel.views.agents import Agents
 from aishark_panel.views.feed import Feed
 from tests.views.hub import MemoryHub, wait
@@ -179,3 +183,21 @@ def test_who_may_not_capture_gets_no_controls(hub: MemoryHub, feed: Feed) -> Non
     view = Agents(feed)
     wait(view.refresh())
     assert view.root.state["may"] is False
+
+
+def test_it_can_be_painted_while_a_question_is_under_way(
+    hub: MemoryHub, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = Agents(feed)
+    hub.agent_lines = [agent_line()]
+    wait(view.refresh())
+    hub.agent_lines = [agent_line(), agent_line(id="b2", name="new")]
+    answer = hub.profiles
+
+    async def painted_meanwhile() -> list[dict[str, Any]]:
+        view.paint()
+        return await answer()
+
+    monkeypatch.setattr(hub, "profiles", painted_meanwhile)
+    wait(view.refresh())
+    assert [agent["name"] for agent in view.root.state["agents"]] == ["edge", "new"]

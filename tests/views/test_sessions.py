@@ -6,7 +6,7 @@ import pytest
 
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.sessions import Sessions
-from tests.views.hub import MemoryHub, wait
+from tests.views.hub import SECOND_NS, START_NS, MemoryHub, wait
 from tests.views.places import agent_line
 
 
@@ -76,6 +76,12 @@ def test_a_recording_is_started_with_its_options_stopped_and_fetched(
     assert press(sessions, record_stop="r0")["recordings"][0]["state"] == "stopped"
     press(sessions, fetch="lab-0001.parquet", recording="r0")
     assert answers == [{"download": "files/r0-lab-0001.parquet"}]
+
+
+def test_a_chosen_time_is_no_filter_for_what_is_still_to_come(feed: Feed, sessions: Sessions) -> None:
+    wait(feed.filter("dns"))
+    wait(feed.choose_range((START_NS, START_NS + SECOND_NS)))
+    assert press(sessions, open="5e55")["filter"] == "dns"
 
 
 def test_a_session_is_shared_with_people_and_by_links(hub: MemoryHub, sessions: Sessions) -> None:
