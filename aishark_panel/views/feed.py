@@ -330,7 +330,7 @@ class Feed:
 
     def _now_ns(self) -> int:
         """Capture time now: the last packet's, and while capturing live the time since it came (a quiet line is 0)."""
-        last_ts, now = int(self.stats["last_ts"]), self._clock()
+        last_ts, now = int(self.stats.get("last_ts", 0)), self._clock()
         if last_ts != self._last_ts[0]:
             self._last_ts = (last_ts, now)
         if not self.live or self.stats.get("source") == "replay":

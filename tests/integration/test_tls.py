@@ -95,6 +95,7 @@ def test_the_dashboards_routes_reach_a_tls_hub(
 ) -> None:
     monkeypatch.setenv("AISHARK_HUB", hub.url)
     monkeypatch.setenv("AISHARK_CA", str(certificate.cert))
+    monkeypatch.setenv("AISHARK_TOKEN", hub.token)
     hub_tls.cache_clear()
 
     async def log_in() -> int:

@@ -1,5 +1,7 @@
 """A page pulls what is new, once a tick, and says what stands in the way."""
 
+from typing import Any
+
 import pytest
 
 from aishark_panel.errors import ExpressionError
@@ -215,3 +217,17 @@ def test_a_session_is_found_again_by_its_name(hub: MemoryHub, feed: Feed, monkey
     assert wait(pull()) == "8"
     wait(feed.choose("7"))
     assert wait(pull()) == "7"
+
+
+def test_without_a_session_there_is_nothing_to_rewind(
+    hub: MemoryHub, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none() -> list[dict[str, Any]]:
+        return []
+
+    monkeypatch.setattr(hub, "sessions", none)
+    wait(feed.pull())
+    wait(feed.rewind(START_NS))
+    wait(feed.rewind(None))
+    assert not feed.rewound
+    assert feed.stats["state"] == "waiting"
