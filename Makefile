@@ -30,7 +30,7 @@ demo: $(VENV)/.demo-installed  ## install what the dashboard needs, then show it
 test: $(VENV)/.test-installed  ## install everything, check the code, run all tests
 	@$(MAKE) --no-print-directory --jobs 2 lint kernels
 	@echo '==> Running the tests'
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.test-installed  ## check style, types and layering
 	@echo '==> Checking style, types and layering'
