@@ -1,13 +1,12 @@
 """Conversations: who talks with whom and how much, both directions, most bytes first."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 import pyarrow as pa
 
-from aishark_panel.errors import AisharkError
-from aishark_panel.views.base import Element, View
+from aishark_panel.views.base import Element
 from aishark_panel.views.feed import Feed
+from aishark_panel.views.ranking import Add, Ranking
 from aishark_panel.views.theme import FAMILIES, family_of, script
 from aishark_panel.views.words import why_nothing
 
@@ -30,45 +29,35 @@ _SORTS: Final = {
 """The hub's words for the table's columns."""
 _PROBLEMS: Final = ("retransmissions", "out_of_order", "lost_segments", "duplicate_acks", "zero_windows")
 
-Add = Callable[[str, bool], Awaitable[None]]
-
 
 class ConversationsElement(Element):
     _esm = script("conversations.js")
 
 
-class Conversations(View):
+class Conversations(Ranking):
     """The conversations with most bytes. `on_filter(condition, exclude)` hears which one is clicked."""
 
     root: ConversationsElement
     every: ClassVar[int] = 2
+    sorts = _SORTS
+    key = "id"
+    column = "conversation_id"
 
     def __init__(self, feed: Feed, on_filter: Add | None = None) -> None:
-        super().__init__(feed)
-        self._on_filter = on_filter
-        self._rows: list[dict[str, Any]] = []
-        self._rows_of: tuple[str, str, int] | None = None  # session, question and epoch they belong to
-        self._info: dict[str, Any] = {}
-        self._sort = "bytes"
-        self._problem = ""
+        super().__init__(feed, on_filter)
         self.root = ConversationsElement(
             self._receive, "conversations.css", css_classes=["conversations"], sizing_mode="stretch_both", margin=0
         )
 
-    async def pull(self) -> None:
+    async def _ask(self) -> tuple[pa.RecordBatch, dict[str, Any]]:
         feed = self.feed
-        asked = (feed.session, feed.query, feed.epoch)
-        if not feed.session or (feed.paused and self._rows_of == asked and self._info.get("complete")):
-            return
-        try:
-            batch, info = await feed.client.talks(feed.session, MAX_CONVERSATIONS, feed.query, self._sort)
-        except AisharkError as error:
-            self._problem = str(error)
-        else:
-            self._rows, self._info, self._rows_of, self._problem = _rows(batch), info, asked, ""
+        return await feed.client.talks(feed.session, MAX_CONVERSATIONS, feed.query, self._sort)
+
+    def _lines(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
+        return _rows(batch)
 
     def paint(self) -> None:
-        rows = self._rows if self._rows_of and self._rows_of[0] == self.feed.session else []
+        rows = self._shown
         self.root.draw(
             rows=rows,
             sort=self._sort,
@@ -78,16 +67,6 @@ class Conversations(View):
             complete=self._info.get("complete", True),
             empty="" if rows else self._problem or why_nothing(self.feed, "conversation"),
         )
-
-    async def _receive(self, message: Any) -> None:
-        match message:
-            case {"filter": str(conversation), "exclude": bool(exclude)} if self._on_filter:
-                if conversation in (row["id"] for row in self._rows):
-                    await self._on_filter(f"conversation_id == {conversation}", exclude)
-            case {"sort": str(column)} if column in _SORTS:
-                self._sort = _SORTS[column]
-                await self.pull()
-                self.paint()
 
 
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:

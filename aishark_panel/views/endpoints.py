@@ -1,13 +1,12 @@
 """Endpoints: addresses with what they sent and received; all of them in a table, the busiest ones as bars."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 import pyarrow as pa
 
-from aishark_panel.errors import AisharkError
-from aishark_panel.views.base import Element, View
+from aishark_panel.views.base import Element
 from aishark_panel.views.feed import Feed
+from aishark_panel.views.ranking import Add, Ranking
 from aishark_panel.views.theme import script
 from aishark_panel.views.words import why_nothing
 
@@ -27,8 +26,6 @@ _SORTS: Final = {
 }
 """The hub's words for the table's columns."""
 
-Add = Callable[[str, bool], Awaitable[None]]
-
 
 class EndpointsElement(Element):
     _esm = script("endpoints.js")
@@ -38,39 +35,24 @@ class TalkersElement(Element):
     _esm = script("talkers.js")
 
 
-class _Addresses(View):
-    """What the table and the bars share. `on_filter(condition, exclude)` hears which address is clicked."""
+class _Addresses(Ranking):
+    """What the table and the bars share."""
 
-    root: Element
     every: ClassVar[int] = 3
+    sorts = _SORTS
+    key = "address"
+    column = "ip.addr"
     limit: ClassVar[int]
 
-    def __init__(self, feed: Feed, on_filter: Add | None = None) -> None:
-        super().__init__(feed)
-        self._on_filter = on_filter
-        self._sort = "bytes"
-        self._rows: list[dict[str, Any]] = []
-        self._info: dict[str, Any] = {}
-        self._rows_of: tuple[str, str, int] | None = None  # session, question and epoch they belong to
-        self._problem = ""
+    async def _ask(self) -> tuple[pa.RecordBatch, dict[str, Any]]:
+        feed = self.feed
+        return await feed.client.endpoints(feed.session, self.limit, feed.query, self._sort)
 
-    @property
-    def _asked(self) -> tuple[str, str, int]:
-        return self.feed.session, self.feed.query, self.feed.epoch
-
-    async def pull(self) -> None:
-        feed, asked = self.feed, self._asked
-        if not feed.session or (feed.paused and self._rows_of == asked and self._info.get("complete")):
-            return
-        try:
-            batch, info = await feed.client.endpoints(feed.session, self.limit, feed.query, self._sort)
-        except AisharkError as error:
-            self._problem = str(error)
-        else:
-            self._rows, self._info, self._rows_of, self._problem = _rows(batch), info, asked, ""
+    def _lines(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
+        return _rows(batch)
 
     def paint(self) -> None:
-        rows = self._rows if self._rows_of and self._rows_of[0] == self.feed.session else []
+        rows = self._shown
         self.root.draw(
             rows=rows,
             sort=next(name for name, word in _SORTS.items() if word == self._sort),
@@ -79,16 +61,6 @@ class _Addresses(View):
             scope="of what matches" if self.feed.query else "whole capture",
             empty="" if rows else self._problem or why_nothing(self.feed, "address"),
         )
-
-    async def _receive(self, message: Any) -> None:
-        match message:
-            case {"filter": str(address), "exclude": bool(exclude)} if self._on_filter:
-                if address in (row["address"] for row in self._rows):
-                    await self._on_filter(f"ip.addr == {address}", exclude)
-            case {"sort": str(column)} if column in _SORTS:
-                self._sort = _SORTS[column]
-                await self.pull()
-                self.paint()
 
 
 class Endpoints(_Addresses):
