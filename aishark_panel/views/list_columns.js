@@ -10,7 +10,7 @@ function listColumns({ changed, ask, widest }) {
     protocol: ["Protocol", "minmax(50px, 74px)"], orig_len: ["Length", "minmax(40px, 58px)"], info: ["Info", "minmax(110px, 3fr)"],
   };
   const NARROW = {
-    number: "calc(var(--digits) * 6.7px + 9px)", ts: "88px", source: "minmax(0, 1fr)", destination: "minmax(0, 1fr)", protocol: "66px",
+    number: "calc(var(--digits) * 6.7px + 9px)", ts: "88px", source: "minmax(0, 1fr)", destination: "minmax(0, 1fr)", protocol: "58px",
   };
   const SEVERAL = { agent: "Agent", iface: "Interface" };
   const PLACE = "aishark.packet_list";

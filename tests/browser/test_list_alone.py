@@ -239,4 +239,8 @@ def test_where_packets_come_from_is_told_if_that_differs(page: Page, say: Say) -
     expect(titles).to_have_text(["No.", "Time", "Source", "Destination", "Protocol"])
     cells = page.locator(".layer .row:not([hidden])").first.locator("> span")
     assert all(cell.is_visible() for cell in cells.all())
-    assert cells.evaluate_all("cells => cells.slice(0, 1).every(e => e.scrollWidth <= e.clientWidth)")
+    page.evaluate("document.querySelector('.packet-list').style.width = '384px'")
+    source = page.locator(".layer .row:not([hidden]) .src").first
+    source.evaluate("e => { e.textContent = '192.168.100.138'; }")
+    for cell in (cells.first, source):
+        assert cell.evaluate("e => e.scrollWidth <= e.clientWidth")
