@@ -50,6 +50,7 @@ class Hubs:
 def hubs(folder: Path, *options: str) -> Iterator[Hubs]:
     made = Hubs(folder, *options)
     try:
+        wait_until_ready(made.hub)  # an agent that began before it could be through before the first kill
         yield made
     finally:
         made.hub.close()
@@ -103,7 +104,7 @@ def test_a_hub_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path
     with hubs(tmp_path / "journal") as each:
         sending = agent(each.hub, "-r", str(capture_file), "--speed", "0.4", "--batch-size", "37")
         session = session_of(each.hub, "live")
-        wait_until_ready_with_agent(each.hub, session)
+        stats_when(each.hub, session, lambda s: s["packets"], "first packets")
         for _ in range(KILLS):
             time.sleep(rng.uniform(0, 1.5))  # the moment is what this test is about
             each.restart()
@@ -122,11 +123,6 @@ def test_a_hub_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path
         assert exported(each.hub, session, tmp_path) == expected
         assert identities(ask(each.hub, lambda c: c.ledger(session))) == []
         assert ask(each.hub, lambda c: c.stats(session))["state"] == "ended"
-
-
-def wait_until_ready_with_agent(hub: EmbeddedHub, session: str) -> None:
-    """Until the hub has its kernels, which takes long on a new machine."""
-    wait_for(lambda: ask(hub, lambda c: c.stats(session))["packets"], "first packets", timeout_s=120)
 
 
 def test_sessions_come_back_as_they_were(tmp_path: Path, capture_file: Path) -> None:
@@ -263,10 +259,11 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 def test_a_full_disk_stops_durable_and_nothing_else(disk: SmallDisk, tmp_path: Path, capture_file: Path) -> None:
     hub = disk.start()
+    wait_until_ready(hub)
     sending = agent(hub, "-r", str(capture_file), "--speed", "1", "--batch-size", "50")
     try:
         session = session_of(hub, "live")
-        wait_until_ready_with_agent(hub, session)
+        stats_when(hub, session, lambda s: s["packets"], "first packets")
         filler = disk.inside / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
