@@ -73,7 +73,7 @@ def session_of(hub: EmbeddedHub, name: str) -> str:
     def look() -> str | None:
         return next((str(s["id"]) for s in ask(hub, lambda c: c.sessions()) if s["name"] == name), None)
 
-    return wait_for(look, f"session {name}")
+    return wait_for(look, f"session {name}", timeout_s=90.0)  # on a new machine its agent compiles first
 
 
 def wait_for(check: Callable[[], T | None], what: str, timeout_s: float = 30.0) -> T:

@@ -127,7 +127,6 @@ def test_a_hub_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path
 
 def test_sessions_come_back_as_they_were(tmp_path: Path, capture_file: Path) -> None:
     with hubs(tmp_path / "journal") as each:
-        wait_until_ready(each.hub)
         for name in ("kept", "cleared", "deleted", "stopped"):
             assert run_agent(each.hub, "-r", str(capture_file), "--speed", "max", "--session", name).returncode == 0
         ids = {name: session_of(each.hub, name) for name in ("kept", "cleared", "deleted", "stopped")}
@@ -180,7 +179,6 @@ def test_alerts_are_not_told_again(tmp_path: Path, capture_file: Path, told: tup
     (tmp_path / "rules.yaml").write_text(RULE)
     options = ("--rules", str(tmp_path / "rules.yaml"), "--no-builtin-rules", "--webhook", address)
     with hubs(tmp_path / "journal", *options) as each:
-        wait_until_ready(each.hub)
         assert run_agent(each.hub, "-r", str(capture_file), "--speed", "max", "--session", "alerts").returncode == 0
         session = session_of(each.hub, "alerts")
         wait_for(lambda: [m["state"] for m in messages] == ["firing", "resolved"], "both messages")
