@@ -45,6 +45,15 @@ function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+const parsed = new WeakMap();
+
+/** What a view is to show: the object that the text `state` of its model stands for, read once for each change. */
+function shown(model) {
+  const text = model.state;
+  if (parsed.get(model)?.text !== text) parsed.set(model, { text, object: JSON.parse(text) });
+  return parsed.get(model).object;
+}
+
 const grouped = new Intl.NumberFormat("en");
 const count = (value) => grouped.format(value ?? 0);
 

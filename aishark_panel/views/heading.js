@@ -41,13 +41,13 @@ export function render({ model }) {
   }
 
   function draw() {
-    put(title, model.state.title ?? "");
-    put(unit, model.state.unit ?? "");
-    put(value, model.state.value ?? "");
+    put(title, shown(model).title ?? "");
+    put(unit, shown(model).unit ?? "");
+    put(value, shown(model).value ?? "");
     unit.title = unit.textContent;
-    keyed(legend, model.state.legend ?? [], (item) => item.name, key);
-    keyed(actions, model.state.actions ?? [], (item) => item.name, action);
-    keyed(choices, model.state.choices ?? [], (item) => item.name, choice);
+    keyed(legend, shown(model).legend ?? [], (item) => item.name, key);
+    keyed(actions, shown(model).actions ?? [], (item) => item.name, action);
+    keyed(choices, shown(model).choices ?? [], (item) => item.name, choice);
   }
 
   model.on("state", draw);

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bokeh.settings import settings as bokeh_settings
 from panel.io.server import get_server
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
@@ -156,6 +157,8 @@ async def _serve(
     for name in ("bokeh.server.views.ws", "panel.io.document"):
         logging.getLogger(name).addFilter(_is_no_farewell)
     server.start()
+    # Asked again for every column of every chart of every tick; what the environment says is not going to change.
+    bokeh_settings.simple_ids = bokeh_settings.simple_ids()
     # What every page imports leaves more than a hundred thousand objects that never go; looking through them again and
     # again took a sixth of the time of thirty open pages.
     gc.collect()

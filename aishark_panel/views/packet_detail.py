@@ -59,7 +59,7 @@ class PacketDetail(View):
         )
 
     def paint(self) -> None:
-        if self.feed.session != self.root.state.get("session", self.feed.session):
+        if self.feed.session != self.root.drawn.get("session", self.feed.session):
             self._wanted = None
             self.root.draw()
 
@@ -94,12 +94,12 @@ class PacketDetail(View):
 
     async def _look_deeper(self, tshark: Tshark, number: int, packet: dict[str, Any]) -> None:
         """Put tshark's tree in the place of scapy's, if it has one and the packet is still looked at."""
-        shown = self.root.state
+        shown = self.root.drawn
         await asyncio.sleep(_STAY_S)
         if self._wanted != number:
             return
         layers = await tshark.layers(packet["frame"], packet["link_type"], packet.get("orig_len", 0))
-        if layers and self.root.state is shown:
+        if layers and self.root.drawn is shown:
             self.root.draw(**{**shown, "layers": offered(layers, packet), "by": "tshark"})
 
     async def _receive(self, message: Any) -> None:
@@ -109,7 +109,7 @@ class PacketDetail(View):
             case {"follow": True} if self._on_follow and self._conversation is not None:
                 await self._on_follow(self._conversation)
             case {"filter": str(chosen), "exclude": bool(exclude)} if self._on_filter:
-                state = self.root.state
+                state = self.root.drawn
                 offers = [
                     *(each["condition"] for each in state.get("filters", ())),
                     *_filters_in(state.get("layers", ())),

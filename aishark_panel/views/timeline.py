@@ -121,7 +121,7 @@ class Timeline(View):
             "packets": packets[used].astype(np.float32),
             "problems": problems[used].astype(np.float32),
             "bad": np.where(problems > 0, problems, np.nan)[used].astype(np.float32),
-            "kinds": [_kinds(names, counts[:, k]) if problems[k] else "" for k in used],
+            "kinds": _kinds(names, counts[:, used]),
         }
         self._bands.show(bands(span, feed.gaps, feed.losses))
         self.figure.x_range.update(start=span.start_ms, end=span.end_ms)
@@ -228,9 +228,13 @@ def _no_bars() -> dict[str, Any]:
     return {**{name: np.zeros(0) for name in ("x", "right", "packets", "problems", "bad")}, "kinds": []}
 
 
-def _kinds(names: list[str], counts: Any) -> str:
-    """What the problems of a bar are: '(3 duplicate ack, 1 zero window)'."""
-    return f"({', '.join(f'{int(n):,} {name}' for name, n in zip(names, counts, strict=True) if n and name != _FINE)})"
+def _kinds(names: list[str], counts: Any) -> list[str]:
+    """What the problems of each bar are: '(3 duplicate ack, 1 zero window)', '' where there are none."""
+    texts: list[list[str]] = [[] for _ in range(counts.shape[1])]
+    for bar, group in np.argwhere(counts.T).tolist():
+        if names[group] != _FINE:
+            texts[bar].append(f"{int(counts[group, bar]):,} {names[group]}")
+    return [f"({', '.join(text)})" if text else "" for text in texts]
 
 
 def _columns(span: Span | None, alerts: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The page in a real browser, on the demo's traffic."""
 
+import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -466,7 +467,7 @@ def elements_for_a_bare_socket(origin: str) -> set[str]:
                 str(model.class_name): model for model in look.document.models if isinstance(model, ReactiveESM)
             }
             look.close()
-            if "Login" not in found or found["Login"].data.state.get("ask"):
+            if "Login" not in found or json.loads(found["Login"].data.state).get("ask"):
                 return set(found)
             time.sleep(0.05)
         pytest.fail("the page neither asked for the token nor opened")

@@ -40,12 +40,12 @@ MAKE = """async ([source, css]) => {
   window.sent = sent;
   window.reply = (message) => heard["msg:custom"](answer(message));
   window.say = async (state) => {
-    model.state = { ...model.state, ...state };
+    model.state = JSON.stringify({ ...JSON.parse(model.state), ...state });
     heard.state();
     for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
   };
   const some = { epoch: 1, first: 1, end: 1001, paused: false };
-  model.state = { ...some, start_ns: "0", several: "", newest: null, go: null, empty: "" };
+  model.state = JSON.stringify({ ...some, start_ns: "0", several: "", newest: null, go: null, empty: "" });
   host.shadowRoot.append(render({ model }));
 }"""
 

@@ -72,7 +72,7 @@ def address(dashboard: Dashboard) -> Address:
 
 def follow(address: Address, query: str) -> dict[str, Any]:
     wait(address.root._handle_msg({"went": query}))
-    return dict(address.root.state)
+    return dict(address.root.drawn)
 
 
 def test_a_page_follows_a_link_and_links_to_what_it_shows(dashboard: Dashboard, address: Address) -> None:
@@ -81,7 +81,7 @@ def test_a_page_follows_a_link_and_links_to_what_it_shows(dashboard: Dashboard, 
     state = follow(address, link_query(link))
     feed = dashboard.feed
     assert (feed.where, feed.range, feed.window, feed.extent.count) == ("dns", (start, end), "5 min", 1)
-    assert (dashboard.tabs.chosen, dashboard.detail.root.state["number"]) == ("Alerts", 2)
+    assert (dashboard.tabs.chosen, dashboard.detail.root.drawn["number"]) == ("Alerts", 2)
     assert state == {"query": link_query(link), "notice": ""}
 
 
@@ -99,18 +99,18 @@ def test_a_session_that_is_gone_is_told_and_what_there_is_is_shown(dashboard: Da
     assert state["notice"] == "The session 'gone' is gone, or not yours to see. Shown is lab."
     assert state["query"] == "session=5e55&filter=dns"  # a number and a time mean nothing in another session
     wait(address.root._handle_msg({"read": True}))
-    assert address.root.state["notice"] == ""
+    assert address.root.drawn["notice"] == ""
 
 
 def test_what_else_is_not_there_is_told(dashboard: Dashboard, address: Address) -> None:
     state = follow(address, "tab=Cellar&window=a+year&filter=src_prt+%3D%3D+1&packet=99")
     assert "no tab 'Cellar'" in state["notice"]
     assert "no window 'a year'" in state["notice"]
-    assert dashboard.filter_bar.root.state["error"]["fix"] == "src_port == 1"
-    assert "packet 99 is not in the ring" in dashboard.detail.root.state["problem"]
+    assert dashboard.filter_bar.root.drawn["error"]["fix"] == "src_port == 1"
+    assert "packet 99 is not in the ring" in dashboard.detail.root.drawn["problem"]
 
 
 def test_going_back_takes_away_what_the_address_does_not_name(dashboard: Dashboard, address: Address) -> None:
     follow(address, "session=5e55&filter=dns&tab=Alerts&packet=2")
     assert follow(address, "session=5e55")["query"] == "session=5e55"
-    assert (dashboard.tabs.chosen, dashboard.detail.root.state) == ("Packets", {})
+    assert (dashboard.tabs.chosen, dashboard.detail.root.drawn) == ("Packets", {})

@@ -53,7 +53,7 @@ def test_protocols_share_the_bytes(hub: MemoryHub, feed: Feed) -> None:
     protocols = Protocols(feed)
     hub.run.ended = True
     wait(protocols.refresh())
-    slices = protocols.root.state["slices"]
+    slices = protocols.root.drawn["slices"]
     assert [s["name"] for s in slices] == ["TCP", "DNS", "ARP"]
     assert sum(s["share"] for s in slices) == pytest.approx(1, abs=0.001)
     assert [s["family"] for s in slices] == ["tcp", "dns", "arp"]

@@ -14,7 +14,7 @@ def test_the_header_says_what_moves(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp", "dns"])
     header = Header(feed)
     wait(header.refresh())
-    state = header.root.state
+    state = header.root.drawn
     assert (state["capture"], state["packets"], state["badge"]) == ("capturing", 2, "synthetic traffic")
     assert state["agents"][0]["interfaces"] == [{"name": "eth0", "filter": "not port 22"}]
 
@@ -23,16 +23,16 @@ def test_the_header_says_why_nothing_moves(hub: MemoryHub, feed: Feed) -> None:
     header = Header(feed)
     hub.run.connected, hub.run.reason = False, "Its connection was lost."
     wait(header.refresh())
-    assert header.root.state["reason"] == "Agent edge is not connected. Its connection was lost."
+    assert header.root.drawn["reason"] == "Agent edge is not connected. Its connection was lost."
     hub.connected, hub.reason = False, "No hub answers."
     wait(header.refresh())
-    assert (header.root.state["connected"], header.root.state["reason"]) == (False, "No hub answers.")
+    assert (header.root.drawn["connected"], header.root.drawn["reason"]) == (False, "No hub answers.")
 
 
 def test_live_traffic_has_no_badge() -> None:
     header = Header(Feed(MemoryHub("live")))  # type: ignore[arg-type]
     wait(header.refresh())
-    assert header.root.state["badge"] == ""
+    assert header.root.drawn["badge"] == ""
 
 
 def test_buttons_start_stop_pause_and_clear(hub: MemoryHub, feed: Feed) -> None:
@@ -45,10 +45,10 @@ def test_buttons_start_stop_pause_and_clear(hub: MemoryHub, feed: Feed) -> None:
     wait(press({"capture": "start"}))
     assert hub.session.wanted
     wait(press({"pause": True}))
-    assert header.root.state["paused"]
+    assert header.root.drawn["paused"]
     wait(press({"pause": False}))
     wait(press({"clear": True}))
-    assert header.root.state["kept"] == 0
+    assert header.root.drawn["kept"] == 0
 
 
 def test_an_export_is_a_ticket_for_what_is_shown(hub: MemoryHub, feed: Feed, answers: list[dict[str, Any]]) -> None:
@@ -67,7 +67,7 @@ def test_the_filter_bar_counts_matches(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp", "dns", "dns"])
     bar = FilterBar(feed)
     wait(bar.root._handle_msg({"where": " dns "}))
-    state = bar.root.state
+    state = bar.root.drawn
     assert (state["where"], state["matched"], state["kept"], state["error"]) == ("dns", 2, 3, None)
 
 
@@ -75,11 +75,11 @@ def test_the_filter_bar_shows_where_a_filter_is_wrong(hub: MemoryHub, feed: Feed
     hub.add(["tcp"])
     bar = FilterBar(feed)
     wait(bar.apply("tcp.port == 443 and"))
-    error = bar.root.state["error"]
+    error = bar.root.drawn["error"]
     assert error["text"] == "tcp.port == 443 and"
     assert error["position"] == len(error["text"])
     wait(bar.apply(""))
-    assert bar.root.state["error"] is None
+    assert bar.root.drawn["error"] is None
 
 
 def test_conditions_are_added_to_the_filter(hub: MemoryHub, feed: Feed) -> None:
@@ -131,7 +131,7 @@ def test_a_wrong_filter_comes_with_what_was_meant(hub: MemoryHub, feed: Feed) ->
     hub.add(["tcp"])
     bar = FilterBar(feed)
     wait(bar.root._handle_msg({"where": "tcp_port == 1"}))
-    error = bar.root.state["error"]
+    error = bar.root.drawn["error"]
     assert (error["position"], error["fix"]) == (0, "tcp.port == 1")
 
 
@@ -140,9 +140,9 @@ def test_a_chosen_time_is_history_and_a_button_leads_back(hub: MemoryHub, feed: 
     header = Header(feed)
     wait(feed.choose_range((START_NS, START_NS + 10**9)))
     wait(header.refresh())
-    assert (header.root.state["history"], header.root.state["reason"]) == (True, HISTORY)
+    assert (header.root.drawn["history"], header.root.drawn["reason"]) == (True, HISTORY)
     wait(header.root._handle_msg({"live": True}))
-    assert (feed.range, header.root.state["history"], header.root.state["reason"]) == (None, False, "")
+    assert (feed.range, header.root.drawn["history"], header.root.drawn["reason"]) == (None, False, "")
 
 
 def test_the_ledger_is_asked_for_while_somebody_looks_at_it(hub: MemoryHub, feed: Feed) -> None:
@@ -151,16 +151,16 @@ def test_the_ledger_is_asked_for_while_somebody_looks_at_it(hub: MemoryHub, feed
     wait(header.refresh())
     hub.asked.clear()
     wait(header.pull())
-    assert (header.root.state["ledger"], hub.asked) == (None, [])
+    assert (header.root.drawn["ledger"], hub.asked) == (None, [])
     wait(header.root._handle_msg({"ledger": True}))
-    assert header.root.state["ledger"]["groups"][-1]["stages"][0]["packets"] == 2
+    assert header.root.drawn["ledger"]["groups"][-1]["stages"][0]["packets"] == 2
     hub.add(["tcp"])
     wait(header.refresh())
-    assert header.root.state["ledger"]["groups"][-1]["stages"][0]["packets"] == 3
+    assert header.root.drawn["ledger"]["groups"][-1]["stages"][0]["packets"] == 3
     wait(header.root._handle_msg({"ledger": False}))
     hub.asked.clear()
     wait(header.pull())
-    assert (header.root.state["ledger"], hub.asked) == (None, [])
+    assert (header.root.drawn["ledger"], hub.asked) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -180,4 +180,4 @@ def test_traffic_that_is_not_all_there_is_has_a_badge(
     hub.run.counters["throttled"] = throttled
     header = Header(feed)
     wait(header.refresh())
-    assert header.root.state["sampled"] == said
+    assert header.root.drawn["sampled"] == said

@@ -69,7 +69,7 @@ def test_what_the_page_shows_is_filter_and_time_together(hub: MemoryHub, feed: F
     assert second[1] == ""
     header = Header(feed)
     wait(header.refresh())
-    state = header.root.state
+    state = header.root.drawn
     assert (state["kept"], state["matched"], state["matched_complete"]) == (3, 1, True)
     assert (state["filtered"], state["ranged"]) == (True, True)
 
@@ -86,10 +86,10 @@ def test_the_header_tells_of_exports_and_recordings(hub: MemoryHub, feed: Feed, 
     press = header.root._handle_msg
     wait(press({"export": "csv", "shown": False, "purpose": "download"}))
     assert answers == [{"download": "http://127.0.0.1:1/api/export/ticket-1"}]
-    assert [each["format"] for each in header.root.state["exports"]] == ["csv"]
+    assert [each["format"] for each in header.root.drawn["exports"]] == ["csv"]
     hub.export = dict(WRITING)
     wait(header.refresh())
-    assert header.root.state["exports"][0]["written"] == 3
+    assert header.root.drawn["exports"][0]["written"] == 3
     wait(press({"export_cancel": "ticket-1"}))
-    assert header.root.state["exports"][0]["state"] == "cancelled"
-    assert header.root.state["recordings"] == 0
+    assert header.root.drawn["exports"][0]["state"] == "cancelled"
+    assert header.root.drawn["recordings"] == 0

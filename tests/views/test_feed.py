@@ -191,8 +191,8 @@ def test_without_a_session_the_page_says_what_to_do(
     header = Header(feed)
     wait(header.pull())
     header.paint()
-    assert header.root.state["connected"]
-    assert "Start an agent" in header.root.state["reason"]
+    assert header.root.drawn["connected"]
+    assert "Start an agent" in header.root.drawn["reason"]
 
 
 def test_a_session_is_found_again_by_its_name(hub: MemoryHub, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,12 +40,12 @@ def test_a_packets_conversation_can_be_read(hub: MemoryHub, feed: Feed) -> None:
     heard = Heard(feed)
     detail = PacketDetail(feed, on_follow=heard.follow.read)
     wait(detail.look_at(3))
-    assert not detail.root.state["follows"]
+    assert not detail.root.drawn["follows"]
     wait(detail.look_at(2))
-    assert detail.root.state["follows"]
-    assert heard.follow.root.state == {}
+    assert detail.root.drawn["follows"]
+    assert heard.follow.root.drawn == {}
     wait(detail.root._handle_msg({"follow": True}))
-    state = heard.follow.root.state
+    state = heard.follow.root.drawn
     assert (state["conversation"], state["family"]) == (str(conversation_of(hub, 2)), "tcp")
     assert state["numbers"]["packets"] == [2, 0]
     assert state["numbers"]["bytes"] == [2 * len(frame("tcp")), 0]
@@ -95,7 +95,7 @@ def test_it_tells_the_page_what_to_filter_and_to_show(hub: MemoryHub, feed: Feed
     assert heard.filters == [(f"conversation_id == {conversation_of(hub, 1)}", True)]
     assert heard.selected == [1]
     heard.receive(close=True)
-    assert heard.follow.root.state == {}
+    assert heard.follow.root.drawn == {}
     hub.asked.clear()
     wait(heard.follow.pull())
     assert hub.asked == []
@@ -108,7 +108,7 @@ def test_numbers_grow_and_a_conversation_that_is_gone_is_said(hub: MemoryHub, fe
     wait(heard.follow.read(conversation_of(hub, 1)))
     hub.add(["tcp"], every_ns=5)
     wait(heard.follow.refresh())
-    assert heard.follow.root.state["numbers"]["packets"] == [2, 0]
+    assert heard.follow.root.drawn["numbers"]["packets"] == [2, 0]
     wait(hub.clear(""))
     wait(heard.follow.refresh())
-    assert "no conversation" in heard.follow.root.state["problem"]
+    assert "no conversation" in heard.follow.root.drawn["problem"]

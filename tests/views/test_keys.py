@@ -23,9 +23,9 @@ def keys(dashboard: Dashboard) -> Keys:
 
 def test_a_key_pauses_and_goes_on(dashboard: Dashboard, keys: Keys) -> None:
     wait(keys.root._handle_msg({"pause": True}))
-    assert (dashboard.feed.paused, dashboard.header.root.state["paused"]) == (True, True)
+    assert (dashboard.feed.paused, dashboard.header.root.drawn["paused"]) == (True, True)
     wait(keys.root._handle_msg({"pause": True}))
-    assert (dashboard.feed.paused, dashboard.header.root.state["paused"]) == (False, False)
+    assert (dashboard.feed.paused, dashboard.header.root.drawn["paused"]) == (False, False)
 
 
 def test_digits_are_tabs_and_those_of_no_tab_are_nothing(dashboard: Dashboard, keys: Keys) -> None:
@@ -43,7 +43,7 @@ def test_a_number_goes_to_its_packet_on_the_first_tab(dashboard: Dashboard, keys
 
 def test_the_map_knows_the_tabs_and_the_numbers_there_are(dashboard: Dashboard, keys: Keys) -> None:
     keys.paint()
-    assert keys.root.state == {"tabs": dashboard.tabs.names, "first": 1, "last": 2, "problems": False}
+    assert keys.root.drawn == {"tabs": dashboard.tabs.names, "first": 1, "last": 2, "problems": False}
 
 
 def test_keys_go_from_problem_to_problem_where_there_is_a_way(dashboard: Dashboard) -> None:
@@ -55,7 +55,7 @@ def test_keys_go_from_problem_to_problem_where_there_is_a_way(dashboard: Dashboa
     detail = dashboard.detail
     keys = Keys(dashboard.feed, dashboard.header, dashboard.tabs, on_packet=detail.look_at, on_problem=go)
     keys.paint()
-    assert keys.root.state["problems"]
+    assert keys.root.drawn["problems"]
     wait(keys.root._handle_msg({"tab": 2}))
     for forward in (True, False):
         wait(keys.root._handle_msg({"problem": forward}))

@@ -11,7 +11,7 @@ from tests.views.hub import MemoryHub, wait
 
 def said(kiosk: Kiosk) -> tuple[str, str]:
     """Of the line below the header: the filter, and what is not as the address says."""
-    state = kiosk._line.root.state
+    state = kiosk._line.root.drawn
     return state["unit"], state["value"]
 
 
@@ -25,7 +25,7 @@ def test_the_views_of_the_address_are_shown_in_its_order(hub: MemoryHub, feed: F
     for view in kiosk.views:
         view.paint()
     assert isinstance(header := kiosk.views[0], Header)
-    assert header.root.state["bare"]
+    assert header.root.drawn["bare"]
 
 
 def test_a_wall_without_a_word_has_something_to_show(feed: Feed) -> None:

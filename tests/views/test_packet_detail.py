@@ -1,6 +1,8 @@
 """One packet in full: layers, fields and their bytes, and nothing that hostile bytes could break."""
 
 import asyncio
+import json
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -59,7 +61,7 @@ def test_a_selected_packet_is_shown(hub: MemoryHub, feed: Feed) -> None:
     wait(feed.pull())
     detail = PacketDetail(feed)
     wait(detail.look_at(2))
-    state = detail.root.state
+    state = detail.root.drawn
     assert (state["number"], state["protocol"], state["family"]) == (2, "DNS", "dns")
     assert state["time"] == "2023-11-14 22:13:21.000000000 UTC"
     assert bytes.fromhex(state["hex"]) == frame("dns")[:MAX_SHOWN_BYTES]
@@ -70,10 +72,10 @@ def test_names_that_other_tools_know_are_shown(hub: MemoryHub, feed: Feed) -> No
     wait(feed.pull())
     detail = PacketDetail(feed)
     wait(detail.look_at(1))
-    (name,) = detail.root.state["names"]
+    (name,) = detail.root.drawn["names"]
     assert (name["name"], name["text"][:2]) == ("Community ID", "1:")
     wait(detail.look_at(2))
-    assert detail.root.state["names"] == []
+    assert detail.root.drawn["names"] == []
 
 
 def test_a_packet_whose_frame_the_agent_kept_is_shown_by_its_columns(hub: MemoryHub, feed: Feed) -> None:
@@ -81,7 +83,7 @@ def test_a_packet_whose_frame_the_agent_kept_is_shown_by_its_columns(hub: Memory
     wait(feed.pull())
     detail = PacketDetail(feed)
     wait(detail.look_at(2))
-    state = detail.root.state
+    state = detail.root.drawn
     assert state["note"] == "The agent sent no bytes of this packet, only its columns."
     assert (state["hex"], state["protocol"], state["orig_len"]) == ("", "DNS", len(frame("dns")))
     (columns,) = state["layers"]
@@ -98,10 +100,10 @@ def test_what_is_not_shown_of_a_packet_is_said(hub: MemoryHub, feed: Feed) -> No
     wait(feed.pull())
     detail = PacketDetail(feed)
     wait(detail.look_at(1))
-    assert detail.root.state["note"] == ""
+    assert detail.root.drawn["note"] == ""
     wait(detail.look_at(2))
-    assert detail.root.state["note"] == f"The capture kept 42 of {len(frame('dns'))} bytes."
-    assert [layer["name"] for layer in detail.root.state["layers"]] == ["Ethernet", "IP", "UDP"]
+    assert detail.root.drawn["note"] == f"The capture kept 42 of {len(frame('dns'))} bytes."
+    assert [layer["name"] for layer in detail.root.drawn["layers"]] == ["Ethernet", "IP", "UDP"]
 
 
 def test_of_two_packets_asked_for_the_last_one_wins(hub: MemoryHub, feed: Feed) -> None:
@@ -113,7 +115,7 @@ def test_of_two_packets_asked_for_the_last_one_wins(hub: MemoryHub, feed: Feed) 
         await asyncio.gather(detail.look_at(1), detail.look_at(2))
 
     wait(both())
-    assert detail.root.state["number"] == 2
+    assert detail.root.drawn["number"] == 2
 
 
 class Deep(Tshark):
@@ -135,7 +137,7 @@ def test_tshark_tells_more_of_a_packet_once_it_is_ready(hub: MemoryHub, feed: Fe
 
     detail = PacketDetail(feed, add, tshark=Deep("tshark"))
     told: list[tuple[int, str]] = []
-    detail.root.param.watch(lambda event: told.append((event.new["number"], event.new["by"])), "state")
+    detail.root.param.watch(lambda event: told.append(itemgetter("number", "by")(json.loads(event.new))), "state")
 
     async def pass_by() -> None:
         await asyncio.gather(detail.look_at(1), detail.look_at(2))
@@ -144,7 +146,7 @@ def test_tshark_tells_more_of_a_packet_once_it_is_ready(hub: MemoryHub, feed: Fe
     assert (2, "scapy") in told
     assert told[-1] == (2, "tshark")
     assert (1, "tshark") not in told
-    assert detail.root.state["layers"][0]["name"] == f"{len(frame('dns'))} bytes"
+    assert detail.root.drawn["layers"][0]["name"] == f"{len(frame('dns'))} bytes"
     wait(detail.root._handle_msg({"filter": "ip_ttl == 64", "exclude": False}))
     assert chosen == ["ip_ttl == 64"]
 
@@ -154,9 +156,9 @@ def test_an_evicted_packet_is_said_to_be_gone(hub: MemoryHub, feed: Feed) -> Non
     wait(feed.pull())
     detail = PacketDetail(feed)
     wait(detail.look_at(99))
-    assert "99" in detail.root.state["problem"]
+    assert "99" in detail.root.drawn["problem"]
     wait(detail.root._handle_msg({"close": True}))
-    assert detail.root.state == {}
+    assert detail.root.drawn == {}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,7 @@ def test_what_a_packet_offers_as_filter_works(
 
     detail = PacketDetail(feed, add)
     wait(detail.look_at(2))
-    offers = {each["name"]: each["condition"] for each in detail.root.state["filters"]}
+    offers = {each["name"]: each["condition"] for each in detail.root.drawn["filters"]}
     wait(detail.root._handle_msg({"filter": offers[name], "exclude": False}))
     wait(detail.root._handle_msg({"filter": "number > 0", "exclude": False}))
     assert chosen == [(condition, False)]
@@ -192,7 +194,7 @@ def test_the_conversation_filter_finds_its_packet(hub: MemoryHub, feed: Feed) ->
     wait(feed.pull())
     detail = PacketDetail(feed)
     wait(detail.look_at(2))
-    offers: list[dict[str, Any]] = detail.root.state["filters"]
+    offers: list[dict[str, Any]] = detail.root.drawn["filters"]
     condition = next(o["condition"] for o in offers if o["name"] == "conversation")
     batch, _ = wait(hub.rows("", 0, 10, condition, ["number"]))
     assert batch.column("number").to_pylist() == [2]

@@ -91,13 +91,13 @@ def test_a_lost_hub_still_gets_an_answer_to_the_browser(
 def test_an_empty_list_says_why(hub: MemoryHub, feed: Feed) -> None:
     view = PacketList(feed)
     wait(view.refresh())
-    assert view.root.state["empty"]
+    assert view.root.drawn["empty"]
     hub.add(["tcp"], START_NS + SECOND_NS)
     wait(view.refresh())
-    assert view.root.state["empty"] == ""
+    assert view.root.drawn["empty"] == ""
     wait(feed.filter("arp"))
     view.paint()
-    assert view.root.state["empty"] == "None of the 1 packets kept matches the display filter."
+    assert view.root.drawn["empty"] == "None of the 1 packets kept matches the display filter."
 
 
 def test_a_selected_row_is_passed_on(feed: Feed) -> None:
@@ -116,7 +116,7 @@ def test_while_the_list_follows_the_newest_rows_come_with_the_tick(hub: MemoryHu
 
     def newest() -> list[int]:
         wait(view.refresh())
-        came: Any = view.root.state["newest"]
+        came: Any = view.root.drawn["newest"]
         return came["rows"]["number"] if came else []
 
     assert newest() == []
@@ -134,7 +134,7 @@ def test_while_the_list_follows_the_newest_rows_come_with_the_tick(hub: MemoryHu
 
 def went(view: PacketList) -> tuple[int, bool]:
     """The row that the browser is sent to, and whether something is said of it."""
-    goal: Any = view.root.state["go"]
+    goal: Any = view.root.drawn["go"]
     return goal["row"], bool(goal["note"])
 
 
@@ -152,7 +152,7 @@ def test_one_goes_to_a_packet_by_its_number_also_among_matches(hub: MemoryHub, f
     assert went(view) == (first + 1, True)
     wait(view.root._handle_msg({"select": 2}))
     view.paint()
-    assert view.root.state["go"] is None
+    assert view.root.drawn["go"] is None
     wait(feed.filter("number > 1000"))
     with pytest.raises(NotFoundError, match="no packets"):
         wait(view.go_to(1))
@@ -229,12 +229,12 @@ def test_another_filter_brings_its_rows_before_the_next_tick(hub: MemoryHub, fee
     wait(view.refresh())
     wait(view.root._handle_msg({"fits": 3, "follows": False, "columns": COLUMNS}))
     wait(feed.filter("dns"))
-    state: Any = view.root.state
+    state: Any = view.root.drawn
     assert (state["epoch"], state["newest"]["epoch"]) == (feed.epoch, feed.epoch)
     assert state["newest"]["rows"]["number"] == [2, 4]
     feed.paused = True
     wait(feed.filter("tcp"))
-    state = view.root.state
+    state = view.root.drawn
     assert (state["first"], state["end"], state["empty"]) == (0, 2, "")
     assert state["newest"]["rows"]["number"] == [1, 3]
 
@@ -246,10 +246,10 @@ def test_who_looks_at_a_packet_keeps_it_in_sight_under_another_filter(hub: Memor
     wait(view.root._handle_msg({"fits": 3, "follows": False, "columns": COLUMNS}))
     wait(view.root._handle_msg({"select": 2}))
     wait(feed.filter("dns"))
-    state: Any = view.root.state
+    state: Any = view.root.drawn
     assert (state["go"]["row"], state["go"]["epoch"], state["newest"]) == (0, feed.epoch, None)
     wait(feed.filter("tcp"))
-    state = view.root.state
+    state = view.root.drawn
     assert state["newest"]["rows"]["number"] == [1, 3]
 
 
@@ -287,7 +287,7 @@ def test_where_packets_come_from_is_a_column_if_that_differs(
     view = PacketList(feed)
     feed.stats = {"agents": [{"name": name, "interfaces": [{}] * count} for name, count in agents]}
     view.paint()
-    assert view.root.state["several"] == column
+    assert view.root.drawn["several"] == column
 
 
 @pytest.mark.parametrize(("number", "why"), [(0, "does not exist"), (99, "has not come yet"), (3, "does not match")])
@@ -296,5 +296,5 @@ def test_why_another_packet_is_shown_is_told(hub: MemoryHub, feed: Feed, number:
     wait(feed.filter("dns"))
     view = PacketList(feed)
     wait(view.root._handle_msg({"go_to": number}))
-    goal: Any = view.root.state["go"]
+    goal: Any = view.root.drawn["go"]
     assert why in goal["note"]

@@ -20,11 +20,11 @@ def sessions(hub: MemoryHub, feed: Feed) -> Sessions:
 
 def press(view: Sessions, **message: Any) -> dict[str, Any]:
     wait(view.root._handle_msg(message))
-    return dict(view.root.state)
+    return dict(view.root.drawn)
 
 
 def test_a_session_is_told_in_a_line(sessions: Sessions) -> None:
-    (line,) = sessions.root.state["sessions"]
+    (line,) = sessions.root.drawn["sessions"]
     assert (line["name"], line["state"], line["packets"], line["kept"]) == ("lab", "capturing", 2, 2)
     assert (line["agents"], line["started"]) == (["edge"], "2023-11-14 22:13:20 UTC")
     assert line["kept_bytes"] > 0
@@ -32,7 +32,7 @@ def test_a_session_is_told_in_a_line(sessions: Sessions) -> None:
 
 def test_a_session_stops_starts_is_cleared_and_deleted(hub: MemoryHub, sessions: Sessions) -> None:
     assert press(sessions, stop="5e55")["sessions"][0]["answer"]["text"] == "Stopped. What came so far is kept."
-    assert sessions.root.state["sessions"][0]["state"] == "stopped"
+    assert sessions.root.drawn["sessions"][0]["state"] == "stopped"
     press(sessions, start="5e55")
     assert hub.session.wanted
     assert press(sessions, clear="5e55")["sessions"][0]["kept"] == 0
@@ -48,7 +48,7 @@ def test_a_new_session_gets_its_agents_and_their_filter(hub: MemoryHub, feed: Fe
     press(sessions, create=" dns only ", agents=["a1"], filter="port 53", profile="")
     assert hub.created == ["dns only"]
     assert hub.orders[-1] == ("capturing", {"session": "new0", "profile": "", "filter": "port 53"})
-    assert (feed.session, sessions.root.state["making"]) == ("new0", False)
+    assert (feed.session, sessions.root.drawn["making"]) == ("new0", False)
     press(sessions, create="by profile", agents=["a1"], filter="", profile="web")
     assert hub.orders[-1] == ("capturing", {"session": "new1", "profile": "web", "filter": None})
 
@@ -112,7 +112,7 @@ def test_who_may_only_look_is_not_asked_for_more(hub: MemoryHub, feed: Feed) -> 
 def test_what_is_closed_is_not_asked_for(hub: MemoryHub, sessions: Sessions) -> None:
     hub.recorded = [{"never": "read"}]
     wait(sessions.refresh())
-    assert sessions.root.state["recordings"] == []
+    assert sessions.root.drawn["recordings"] == []
 
 
 def test_a_session_that_is_gone_is_open_no_more(hub: MemoryHub, sessions: Sessions) -> None:
@@ -121,10 +121,10 @@ def test_a_session_that_is_gone_is_open_no_more(hub: MemoryHub, sessions: Sessio
     press(sessions, open="new0")
     hub.created = []
     wait(sessions.refresh())
-    assert sessions.root.state["open"] == ""
+    assert sessions.root.drawn["open"] == ""
 
 
 def test_without_a_hub_it_says_so(hub: MemoryHub, sessions: Sessions) -> None:
     hub.connected, hub.reason = False, "No hub answers."
     wait(sessions.refresh())
-    assert sessions.root.state["problem"] == "No hub answers."
+    assert sessions.root.drawn["problem"] == "No hub answers."

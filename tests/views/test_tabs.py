@@ -56,7 +56,7 @@ def test_tabs_count_firing_alerts_and_connected_agents(hub: MemoryHub, feed: Fee
     raise_alert(hub)
     tabs = Tabs(feed, {"Alerts": [], "Agents": []})
     wait(tabs.refresh())
-    assert [(tab["name"], tab["count"]) for tab in tabs.root.state["tabs"]] == [("Alerts", 1), ("Agents", 1)]
+    assert [(tab["name"], tab["count"]) for tab in tabs.root.drawn["tabs"]] == [("Alerts", 1), ("Agents", 1)]
 
 
 def test_conversations_hold_both_directions(hub: MemoryHub, feed: Feed) -> None:
@@ -64,7 +64,7 @@ def test_conversations_hold_both_directions(hub: MemoryHub, feed: Feed) -> None:
     heard, add = sent_filters()
     view = Conversations(feed, on_filter=add)
     wait(view.refresh())
-    first = view.root.state["rows"][0]
+    first = view.root.drawn["rows"][0]
     assert (first["a"], first["b"], first["packets"]) == ("10.0.0.1:4000", "10.0.0.2:9999", 2)
     assert (first["bytes_ab"], first["bytes_ba"], first["duration_ms"]) == (first["bytes"], 0, 1000)
     assert (first["rtt_ms"], first["retransmissions"]) == (None, 1)
@@ -78,21 +78,21 @@ def test_conversations_hold_both_directions(hub: MemoryHub, feed: Feed) -> None:
 def test_conversations_say_why_there_are_none(hub: MemoryHub, feed: Feed) -> None:
     view = Conversations(feed)
     wait(view.refresh())
-    assert "No conversation" in view.root.state["empty"]
+    assert "No conversation" in view.root.drawn["empty"]
     hub.connected, hub.reason = False, "No hub answers."
     wait(view.refresh())
-    assert view.root.state["empty"] == "No hub answers."
+    assert view.root.drawn["empty"] == "No hub answers."
 
 
 def test_an_alert_is_listed_and_selects_its_packets(hub: MemoryHub, feed: Feed) -> None:
     heard, add = sent_filters()
     view = Alerts(feed, on_filter=add)
     wait(view.refresh())
-    assert view.root.state["empty"].startswith("Nothing to report")
-    assert [rule["name"] for rule in view.root.state["rules"]] == ["many_questions"]
+    assert view.root.drawn["empty"].startswith("Nothing to report")
+    assert [rule["name"] for rule in view.root.drawn["rules"]] == ["many_questions"]
     raise_alert(hub)
     wait(view.refresh())
-    (alert,) = view.root.state["alerts"]
+    (alert,) = view.root.drawn["alerts"]
     assert (alert["rule"], alert["severity"], alert["state"]) == ("many_questions", "warning", "firing")
     assert alert["headline"].startswith("10.0.0.1 asked ")
     assert ["src_ip", "10.0.0.1"] in alert["facts"]
@@ -109,8 +109,8 @@ def test_firing_alerts_come_first(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp"], START_NS + 30 * SECOND_NS + 3 * SECOND_NS // 2)
     view = Alerts(feed)
     wait(view.refresh())
-    assert [alert["state"] for alert in view.root.state["alerts"]] == ["firing", "resolved"]
-    assert view.root.state["alerts"][1]["ended"]
+    assert [alert["state"] for alert in view.root.drawn["alerts"]] == ["firing", "resolved"]
+    assert view.root.drawn["alerts"][1]["ended"]
 
 
 def test_an_alert_is_pinned_to_the_timeline_and_its_pin_filters(hub: MemoryHub, feed: Feed) -> None:
@@ -143,8 +143,8 @@ def test_a_session_is_made_and_shown(hub: MemoryHub, feed: Feed) -> None:
     header = Header(feed)
     wait(header.refresh())
     wait(header.root._handle_msg({"create": "night"}))
-    assert header.root.state["session"] == "new0"
-    assert [session["name"] for session in header.root.state["sessions"]] == ["lab", "night"]
+    assert header.root.drawn["session"] == "new0"
+    assert [session["name"] for session in header.root.drawn["sessions"]] == ["lab", "night"]
 
 
 @pytest.mark.parametrize("tab", ["Conversations", "Alerts", "Agents", "Sessions"])
@@ -155,7 +155,7 @@ def test_a_tab_is_up_to_date_when_it_comes_into_sight(hub: MemoryHub, feed: Feed
     wait(feed.pull())
     tabs = next(view for view in dashboard.views if isinstance(view, Tabs))
     wait(tabs.choose(tab))
-    state = next(view for view in dashboard.views if type(view).__name__ == tab).root.state  # type: ignore[attr-defined]
+    state = next(view for view in dashboard.views if type(view).__name__ == tab).root.drawn  # type: ignore[attr-defined]
     assert state.get("rows") or state.get("alerts") or state.get("agents") or state.get("sessions")
 
 
@@ -168,18 +168,18 @@ def test_endpoints_follow_the_filter_and_filter(hub: MemoryHub, feed: Feed) -> N
 
     view = Endpoints(feed, hear)
     wait(view.refresh())
-    assert [row["address"] for row in view.root.state["rows"]] == ["10.0.0.1", "10.0.0.2", "10.0.0.53"]
+    assert [row["address"] for row in view.root.drawn["rows"]] == ["10.0.0.1", "10.0.0.2", "10.0.0.53"]
     wait(view.root._handle_msg({"sort": "bytes_received"}))
-    assert view.root.state["rows"][0]["address"] == "10.0.0.2"
+    assert view.root.drawn["rows"][0]["address"] == "10.0.0.2"
     wait(feed.filter("dns"))
     wait(view.refresh())
-    assert {row["address"] for row in view.root.state["rows"]} == {"10.0.0.1", "10.0.0.53"}
+    assert {row["address"] for row in view.root.drawn["rows"]} == {"10.0.0.1", "10.0.0.53"}
     wait(view.root._handle_msg({"filter": "10.0.0.53", "exclude": True}))
     wait(view.root._handle_msg({"filter": "no such address", "exclude": True}))
     assert heard == [("ip.addr == 10.0.0.53", True)]
     wait(feed.filter("src_port == 1"))
     wait(view.refresh())
-    assert "matches the display filter" in view.root.state["empty"]
+    assert "matches the display filter" in view.root.drawn["empty"]
 
 
 def test_the_hierarchy_is_a_tree_that_filters(hub: MemoryHub, feed: Feed) -> None:
@@ -192,7 +192,7 @@ def test_the_hierarchy_is_a_tree_that_filters(hub: MemoryHub, feed: Feed) -> Non
 
     view = Hierarchy(feed, hear)
     wait(view.refresh())
-    lines = [(line["depth"], line["name"], line["packets"]) for line in view.root.state["lines"]]
+    lines = [(line["depth"], line["name"], line["packets"]) for line in view.root.drawn["lines"]]
     assert lines == [
         (0, "Ethernet", 4), (1, "IPv4", 3), (2, "TCP", 2), (2, "UDP", 1), (3, "DNS", 1), (1, "ARP", 1),
     ]  # fmt: skip
@@ -209,11 +209,11 @@ def test_health_of_tcp_counts_what_is_sent_again(hub: MemoryHub, feed: Feed) -> 
     hub.run.ended = True
     view = TcpHealth(feed)
     wait(view.refresh())
-    state = view.figures.state
+    state = view.figures.drawn
     assert (state["segments"], state["resent"], state["rtt_p50_ms"]) == (10, 9, None)
     wait(feed.filter("dns"))
     wait(view.refresh())
-    assert "matches" in view.figures.state["empty"]
+    assert "matches" in view.figures.drawn["empty"]
 
 
 def test_conversations_follow_the_filter(hub: MemoryHub, feed: Feed) -> None:
@@ -221,8 +221,8 @@ def test_conversations_follow_the_filter(hub: MemoryHub, feed: Feed) -> None:
     view = Conversations(feed)
     wait(feed.filter("dns"))
     wait(view.refresh())
-    (row,) = view.root.state["rows"]
-    assert (row["protocol"], row["packets"], view.root.state["total"]) == ("DNS", 2, 1)
+    (row,) = view.root.drawn["rows"]
+    assert (row["protocol"], row["packets"], view.root.drawn["total"]) == ("DNS", 2, 1)
     wait(feed.filter(""))
     wait(view.root._handle_msg({"sort": "problems"}))
-    assert view.root.state["rows"][0]["problems"] == 1
+    assert view.root.drawn["rows"][0]["problems"] == 1
