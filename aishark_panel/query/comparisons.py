@@ -22,12 +22,23 @@ from aishark_panel.wire.layers import FLAG_NAMES
 from aishark_panel.wire.schema import Kind, ipv6_layer
 
 __all__ = [
-    "NUMERIC", "TEXTUAL", "Atom", "compare_fields", "compare_literal", "compare_quantities", "has_flags", "in_networks",
-    "in_set", "numbers_in_set", "on_text",
+    "MULTICAST", "NUMERIC", "PRIVATE", "TEXTUAL", "Atom", "compare_fields", "compare_literal", "compare_quantities",
+    "has_flags", "in_networks", "in_set", "numbers_in_set", "on_text",
 ]  # fmt: skip
 
 NUMERIC: Final = frozenset({Kind.INTEGER, Kind.FLAGS, Kind.BOOLEAN})
 TEXTUAL: Final = frozenset({Kind.TEXT, Kind.PROTOCOL, Kind.INTERFACE})
+PRIVATE: Final = (
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",  # RFC 1918
+    "100.64.0.0/10",  # shared by a provider's customers, RFC 6598
+    "169.254.0.0/16", "fe80::/10",  # of one link, RFC 3927 and 4291
+    "127.0.0.0/8", "::1/128",  # of one host, RFC 1122 and 4291
+    "fc00::/7",  # RFC 4193
+)  # fmt: skip
+"""Networks whose addresses nobody on the internet has."""
+MULTICAST: Final = ("224.0.0.0/4", "ff00::/8")
+"""RFC 5771 and 4291"""
+
 _ORDERED: Final = NUMERIC | {Kind.TIME, Kind.TEXT}
 
 _UFUNCS: Final[dict[str, np.ufunc]] = {
@@ -44,6 +55,8 @@ class Atom:
     test: Test
     fields: tuple[Field, ...] = ()
     """null where one of these is"""
+    presence: tuple[Presence, ...] = ()
+    """null unless all of these hold"""
     defined: Test | None = None
     """null where this is false"""
     columns: frozenset[str] = frozenset()

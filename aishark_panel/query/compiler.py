@@ -18,7 +18,9 @@ from aishark_panel.errors import ExpressionError
 from aishark_panel.query import syntax, texts
 from aishark_panel.query.arithmetic import Quantity, arithmetic, bitwise, constant, quantity
 from aishark_panel.query.comparisons import (
+    MULTICAST,
     NUMERIC,
+    PRIVATE,
     TEXTUAL,
     Atom,
     compare_fields,
@@ -32,9 +34,11 @@ from aishark_panel.query.comparisons import (
 )
 from aishark_panel.query.frames import FRAME_COLUMNS, frames_containing
 from aishark_panel.query.literals import frame_bytes, integer, string
-from aishark_panel.query.names import Field, Presence, resolve
+from aishark_panel.query.names import PAYLOADS, Field, Presence, resolve
 from aishark_panel.query.parser import FUNCTIONS
+from aishark_panel.query.payloads import PAYLOAD_COLUMNS, payloads_containing
 from aishark_panel.query.rows import Mask, Rows, Test
+from aishark_panel.query.tokens import MAX_TEXT_CHARS
 from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import Kind
 
@@ -44,7 +48,17 @@ Compiled = tuple[Test, frozenset[str], bool]
 """The test, the stored columns it reads, and whether it reads frames."""
 
 _FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_FRAME: Final = "frame"
+_MEASURES: Final = frozenset({"entropy", "str.len"})
+"""Functions that give a number."""
+_NETWORKS: Final = {"is_private": PRIVATE, "is_multicast": MULTICAST}
+_BYTES: Final = frozenset({"frame", *PAYLOADS})
+"""Names of bytes, which are in no column."""
+_VALUES: Final = {
+    "has": (1, MAX_TEXT_CHARS), "in_net": (1, MAX_TEXT_CHARS),
+    **dict.fromkeys(("is_private", "is_multicast", "entropy", "str.len"), (0, 0)),
+}  # fmt: skip
+"""How few and how many values a function takes behind what it is about; one, if it is not named here."""
+_SWITCHES: Final = {"str.contains": ("regex", "case"), "str.match": ("case",), "str.fullmatch": ("case",)}
 _PROTOCOL: Final = frozenset({"protocol"})
 _CONSTANTS: Final = "this compares two constants; a column belongs on one side"
 _BRACKETS: Final = "'&' and '|' bind like 'and' and 'or': write (tcp_flags & 2) == 2"
@@ -111,12 +125,8 @@ class _Compiler:
         return self._any([_compare(operator, s, other, position) for s in _subjects(left) for other in others], wanted)
 
     def _match(self, node: syntax.Match, wanted: bool) -> Test:
-        if isinstance(node.subject, syntax.Name) and node.subject.text == _FRAME:
-            if node.operator != "contains":
-                raise ExpressionError("frames can be searched with 'contains' only", node.position)
-            self.needs_frames = True
-            test = frames_containing(frame_bytes(node.pattern))
-            return self._decide(Atom(test=test, columns=frozenset(FRAME_COLUMNS)), wanted)
+        if isinstance(node.subject, syntax.Name) and node.subject.text in _BYTES:
+            return self._bytes(node, node.subject, wanted)
         subjects = _texts(node.subject)
         text = string(node.pattern, subjects[0].name)
         if node.operator == "contains":
@@ -125,16 +135,29 @@ class _Compiler:
             decision = texts.matching(text, node.pattern.position, ignore_case=True)
         return self._any([on_text(field, decision) for field in subjects], wanted)
 
+    def _bytes(self, node: syntax.Match, subject: syntax.Name, wanted: bool) -> Test:
+        if node.operator != "contains":
+            raise ExpressionError(f"{subject.text} can be searched with 'contains' only", node.position)
+        self.needs_frames = True
+        needle = frame_bytes(node.pattern)
+        if subject.text not in PAYLOADS:
+            return self._decide(Atom(test=frames_containing(needle), columns=frozenset(FRAME_COLUMNS)), wanted)
+        presence = resolve(subject.text, subject.position).presence
+        atom = Atom(test=payloads_containing(needle), presence=presence, columns=frozenset(PAYLOAD_COLUMNS))
+        return self._decide(atom, wanted)
+
     def _call(self, node: syntax.Call, wanted: bool) -> Test:
-        if len(node.arguments) < 2:
-            raise ExpressionError(f"{node.function} needs more: {FUNCTIONS[node.function]}", node.position)
-        subject, values = node.arguments[0], [_literal(argument) for argument in node.arguments[1:]]
+        if node.function in _MEASURES:
+            raise ExpressionError("expected a condition here; compare this number with something", node.position)
+        subject, values = _arguments(node)
         if node.function.startswith("str."):
             fields, decision = _texts(subject), _text_decision(node, values)
             return self._any([on_text(field, decision) for field in fields], wanted)
         if node.options:
             raise ExpressionError(f"{node.function} has no options", node.options[0][1].position)
-        condition = in_networks if node.function == "in_net" else has_flags
+        if networks := _NETWORKS.get(node.function):
+            values = [syntax.Text(node.arguments[0].position, network) for network in networks]
+        condition = has_flags if node.function == "has" else in_networks
         return self._any([condition(_field(s, node), values) for s in _subjects(subject)], wanted)
 
     def _name(self, node: syntax.Name, wanted: bool) -> Test:
@@ -155,7 +178,9 @@ class _Compiler:
         return _either(tests) if wanted else _all(tests)
 
     def _decide(self, atom: Atom, wanted: bool) -> Test:
-        presences = tuple(dict.fromkeys(presence for field in atom.fields for presence in field.presence))
+        presences = tuple(
+            dict.fromkeys([*(presence for field in atom.fields for presence in field.presence), *atom.presence])
+        )
         self.columns.update(atom.columns, (presence.column for presence in presences))
         self.columns.update(field.stored for field in atom.fields if field.stored)
         test, defined = atom.test, atom.defined
@@ -225,6 +250,8 @@ def _is_number(node: syntax.Node) -> bool:
         return any(certain) and all(
             sure or isinstance(term, syntax.Name) for sure, term in zip(certain, node.terms, strict=True)
         )
+    if isinstance(node, syntax.Call):
+        return node.function in _MEASURES
     return isinstance(node, syntax.Number | syntax.Negative | syntax.Arithmetic)
 
 
@@ -276,12 +303,29 @@ def _quantity(node: syntax.Node) -> Quantity:
             )
         case syntax.Logic() if node.operator in "&|":
             return bitwise(node.operator, [_quantity(term) for term in node.terms], node.position)
+        case syntax.Call() if node.function in _MEASURES:
+            return _measure(node)
         case syntax.Text() | syntax.Bare():
             raise ExpressionError(f"{node.text[:40]!r} is not a number", node.position)
         case syntax.Not():
             raise ExpressionError("a negation has no value; write not (a == b)", node.position)
         case _:
             raise ExpressionError(f"a condition has no value to compare or calculate with. {_BRACKETS}", node.position)
+
+
+def _measure(node: syntax.Call) -> Quantity:
+    subject, _ = _arguments(node)
+    if node.options:
+        raise ExpressionError(f"{node.function} has no options", node.options[0][1].position)
+    (field,) = _texts(subject)
+    if node.function == "entropy":
+        return Quantity(
+            values=texts.text_numbers(field, texts.entropies, np.float64), low=0, high=8, dtype="f8", fields=(field,)
+        )
+    return Quantity(
+        values=texts.text_numbers(field, texts.lengths, np.int32),
+        low=0, high=np.iinfo(np.int32).max, dtype="i4", fields=(field,),
+    )  # fmt: skip
 
 
 def _number(subject: Field | Quantity, position: int) -> Quantity:
@@ -320,11 +364,9 @@ def _member(subject: Field | Quantity, items: syntax.Items) -> Atom:
 
 def _text_decision(node: syntax.Call, values: Sequence[syntax.Literal]) -> texts.Decision:
     argument, text = values[0], string(values[0], node.function)
-    if len(values) > 1:
-        raise ExpressionError(f"{node.function} takes one text", values[1].position)
-    switches = {"regex": True, "case": True}
+    switches = dict.fromkeys(_SWITCHES.get(node.function, ()), True)
     for name, value in node.options:
-        if node.function != "str.contains" or name not in switches:
+        if name not in switches:
             raise ExpressionError(f"{node.function} has no option {name[:20]!r}", value.position)
         if not isinstance(value, syntax.Number):
             raise ExpressionError(f"{name} is True or False", value.position)
@@ -334,10 +376,25 @@ def _text_decision(node: syntax.Call, values: Sequence[syntax.Literal]) -> texts
             return texts.starting(text)
         case "str.endswith":
             return texts.ending(text)
+        case "str.match":
+            return texts.beginning(text, argument.position, ignore_case=not switches["case"])
+        case "str.fullmatch":
+            return texts.filling(text, argument.position, ignore_case=not switches["case"])
         case _ if switches["regex"]:
             return texts.matching(text, argument.position, ignore_case=not switches["case"])
         case _:
             return texts.containing(text, ignore_case=not switches["case"])
+
+
+def _arguments(node: syntax.Call) -> tuple[syntax.Node, list[syntax.Literal]]:
+    """What a function is about, and the values that follow. Raises ExpressionError where there are too few or many."""
+    least, most = _VALUES.get(node.function, (1, 1))
+    if len(node.arguments) < 1 + least:
+        raise ExpressionError(f"{node.function} needs more: {FUNCTIONS[node.function]}", node.position)
+    if len(node.arguments) > 1 + most:
+        message = f"{node.function} takes no more than that: {FUNCTIONS[node.function]}"
+        raise ExpressionError(message, node.arguments[1 + most].position)
+    return node.arguments[0], [_literal(argument) for argument in node.arguments[1:]]
 
 
 def _literal(node: syntax.Node) -> syntax.Literal:

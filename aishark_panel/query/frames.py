@@ -3,7 +3,7 @@
 Knuth-Morris-Pratt, so that the time is linear in the bytes searched whatever bytes are looked for.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,31 +11,42 @@ import numpy.typing as npt
 from aishark_panel.jit import kernel
 from aishark_panel.query.rows import Mask, Rows, Test
 
-__all__ = ["FRAME_COLUMNS", "frames_containing"]
+__all__ = ["FRAME_COLUMNS", "Needle", "frames_containing", "places"]
 
 FRAME_COLUMNS: Final = ("frame_pos", "cap_len")
 
 
 def frames_containing(needle: bytes) -> Test:
     """Frames that hold these bytes, all of them within one frame. No bytes are in every frame."""
-    pattern = np.frombuffer(needle, np.uint8)
-    fallback = _fallback(needle)
+    wanted = Needle(needle)
+    return lambda rows: wanted.search(rows, 0, rows.values("cap_len"))
 
-    def test(rows: Rows) -> Mask:
-        found = np.zeros(len(rows), np.bool_) if needle else np.ones(len(rows), np.bool_)
-        if not needle or not len(rows):
+
+class Needle:
+    """Bytes that are looked for."""
+
+    def __init__(self, needle: bytes) -> None:
+        self._pattern = np.frombuffer(needle, np.uint8)
+        self._fallback = _fallback(needle)
+
+    def search(self, rows: Rows, skip: npt.NDArray[np.int64] | int, lengths: npt.NDArray[Any]) -> Mask:
+        """Which frames hold the bytes in those that follow their first `skip`, so many as `lengths` says."""
+        found = np.zeros(len(rows), np.bool_) if len(self._pattern) else np.ones(len(rows), np.bool_)
+        if not len(self._pattern) or not len(rows):
             return found
-        packets = rows.packets
-        positions, lengths = (rows.values(name) for name in FRAME_COLUMNS)
-        bits = np.uint64(packets.arena_bits)
-        pieces = positions >> bits
-        starts = (positions & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
-        held = pieces[lengths > 0]  # rows without bytes have no place in the arena
-        for piece in range(int(held.min()), int(held.max()) + 1) if len(held) else ():
-            _search(packets.arena[piece], pieces == piece, starts, lengths, pattern, fallback, found)
+        pieces, starts = places(rows)
+        searched = lengths > 0  # rows without bytes have no place in the arena
+        for piece in np.unique(pieces[searched]):
+            here = searched & (pieces == piece)
+            data = rows.packets.arena[int(piece)]
+            _search(data, here, starts + skip, lengths.astype(np.int64), self._pattern, self._fallback, found)
         return found
 
-    return test
+
+def places(rows: Rows) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Which piece of the arena each frame is in, and where in it."""
+    positions, bits = rows.values("frame_pos"), np.uint64(rows.packets.arena_bits)
+    return positions >> bits, (positions & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
 
 
 def _fallback(needle: bytes) -> npt.NDArray[np.int32]:
@@ -55,7 +66,7 @@ def _search(
     data: npt.NDArray[np.uint8],
     here: Mask,
     starts: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.uint32],
+    lengths: npt.NDArray[np.int64],
     pattern: npt.NDArray[np.uint8],
     fallback: npt.NDArray[np.int32],
     found: Mask,
@@ -65,7 +76,7 @@ def _search(
         if not here[i]:
             continue
         start = starts[i]
-        stop = min(start + np.int64(lengths[i]), np.int64(len(data)))
+        stop = min(start + lengths[i], np.int64(len(data)))
         matched, at = 0, start
         while at < stop:
             if matched == 0:  # most bytes are passed over here

@@ -20,7 +20,10 @@ from aishark_panel.wire.packets import ARROW_NAMES
 from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import COLUMNS, Column, Kind, column
 
-__all__ = ["Field", "Meaning", "Presence", "Word", "nearest", "protocol_named", "resolve", "suggestion", "vocabulary"]
+__all__ = [
+    "PAYLOADS", "Field", "Meaning", "Presence", "Word", "nearest", "protocol_named", "resolve", "suggestion",
+    "vocabulary",
+]  # fmt: skip
 
 
 class Presence(NamedTuple):
@@ -120,6 +123,11 @@ _PROTOCOL_LAYERS: Final = {
 }  # fmt: skip
 """Protocols that are seen below the highest one too: `tcp` finds TLS packets."""
 
+PAYLOADS: Final = {
+    "payload": Layer.TRANSPORT, "tcp.payload": Layer.ANY_TCP, "udp.payload": Layer.UDP | Layer.INNER_UDP,
+}  # fmt: skip
+"""Names of what the innermost transport carries; null where that is nothing."""
+
 
 _VERSIONS: Final = {
     "ssh": ("SSH", "SSHv1", "SSHv2"),
@@ -201,6 +209,9 @@ def _protocols() -> Iterator[tuple[str, Meaning]]:
         presence = (_layers(Layer.TCP), Presence("tcp_problem", int(problem)))
         meaning = Meaning(presence=presence, description=f"TCP problem {problem.name}")
         yield f"tcp.analysis.{str(problem.name).lower()}", meaning
+    for name, layer in PAYLOADS.items():
+        carries = (_layers(layer), _layers(Layer.TRANSPORT), Presence("payload_len"))
+        yield name, Meaning(presence=carries, description=f"has payload; or its bytes: {name} contains 'text'")
     yield "frame", Meaning(description="all packets; or their bytes: frame contains 'text'")
 
 

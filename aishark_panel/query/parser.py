@@ -21,9 +21,15 @@ MAX_DEPTH: Final = 50
 FUNCTIONS: Final = {
     "has": "has(tcp_flags, 'SYN', ...): all these flags are set; tcp_problem has some too",
     "in_net": "in_net(src_ip, '10.0.0.0/8', ...): the address is in one of these networks",
+    "is_private": "is_private(src_ip): nobody on the internet has this address",
+    "is_multicast": "is_multicast(dst_ip): the address stands for a group",
+    "entropy": "entropy(dns_query): how mixed a text is, in bits per character; random letters have more than words",
     "str.contains": "column.str.contains('regex'): found anywhere; regex=False for plain text, case=False for any case",
+    "str.match": "column.str.match('regex'): found at the start; case=False for any case",
+    "str.fullmatch": "column.str.fullmatch('regex'): matches the whole text; case=False for any case",
     "str.startswith": "column.str.startswith('text')",
     "str.endswith": "column.str.endswith('text')",
+    "str.len": "column.str.len(): how many characters the text has",
 }
 """What can be called, and how; `str.` functions stand behind a column's name."""
 

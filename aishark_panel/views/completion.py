@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aishark_panel.errors import ExpressionError
 from aishark_panel.query import Word, compile_expression, vocabulary
-from aishark_panel.query.names import Meaning, resolve
+from aishark_panel.query.names import PAYLOADS, Meaning, resolve
 from aishark_panel.query.parser import FUNCTIONS
 from aishark_panel.query.tokens import Token, tokenize
 from aishark_panel.wire.layers import FLAG_NAMES
@@ -49,6 +49,8 @@ _WRONG: Final = re.compile(r"""[A-Za-z0-9_.]+|"[^"]*"|'[^']*'|.""", re.DOTALL)
 _COMPARISONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "contains", "matches"})
 _JOINTS: Final = frozenset({"and", "or", "&", "|", "not"})
 _WORDS: Final = vocabulary()
+_ABOUT: Final = {"has": Kind.FLAGS, "entropy": Kind.TEXT}
+"""Kinds of the columns that functions look at; of the others, addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,7 @@ class _Around:
             if meaning is None or quoted:
                 return place
             offered = _OPERATORS[meaning.fields[0].kind] if meaning.fields else ("and", "or")
-            if last.text == "frame":
+            if last.text == "frame" or last.text in PAYLOADS:
                 offered = ("contains", *offered)
             return replace(place, choices=_symbols(offered, place.typed))
         if last.kind == "symbol" and last.text in _COMPARISONS and len(self._tokens) > 1:
@@ -185,7 +187,7 @@ class _Around:
         if not begins:
             return place
         if tokens[-1].text == "(":
-            return replace(place, choices=_names(place.typed, ("flags",) if name == "has" else ("address",)))
+            return replace(place, choices=_names(place.typed, (_ABOUT.get(name, Kind.ADDRESS).value,)))
         subject_name = tokens[opening + 1].text
         if name == "has":
             flags = FLAG_NAMES.get(_stored(subject_name), ())

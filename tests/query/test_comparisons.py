@@ -49,6 +49,24 @@ def test_networks_hold_what_the_standard_library_says(
         assert mask.tolist() == [a.version != network.version or a not in network for a in addresses]
 
 
+PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8"]
+PRIVATE += ["::1/128", "fe80::/10", "fc00::/7"]
+NEAR = [ipaddress.ip_network(network) for network in [*PRIVATE, "224.0.0.0/4", "ff00::/8"]]
+edges = [edge for n in NEAR for edge in (n[0], n[-1], n[0] - 1, *([n[-1] + 1] if int(n[-1]) + 1 < 2**128 else []))]
+
+
+def test_private_and_multicast_addresses_are_those_of_their_networks() -> None:
+    layers = {4: TCP, 6: TCP & ~Layer.IPV4 | Layer.IPV6}
+    addresses = [*edges, *map(ipaddress.ip_address, ("8.8.8.8", "255.255.255.255", "2001:db8::1", "::ffff:10.0.0.1"))]
+    packets = fill({**SAMPLE[0], "layers": layers[a.version], "src_ip": str(a)} for a in addresses)
+    mask = compile_expression("is_private(src_ip)").mask(packets, 0, packets.length)
+    assert mask.tolist() == [any(a in n for n in NEAR[:-2] if n.version == a.version) for a in addresses]
+    mask = compile_expression("is_multicast(src_ip)").mask(packets, 0, packets.length)
+    assert mask.tolist() == [a.is_multicast and "ffff:10" not in str(a) for a in addresses]
+    # The standard library's word means what is not routed; but for a provider's shared addresses it agrees on these.
+    assert all(a.is_private for n in NEAR[:3] for a in (n[0], n[-1]))
+
+
 def test_an_address_in_a_tunnel_is_ipv6_where_the_packet_in_the_tunnel_is() -> None:
     four, six = (layers | TCP for layers in (Layer.INNER_IPV4, Layer.IPV6 | Layer.INNER_IPV6))
     row = {

@@ -253,10 +253,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:30]))
 def test_everything_else_is_refused_at_once_with_one_sentence(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(ExpressionError) as caught:
         compile_expression(text)
-    assert time.perf_counter() - started < 0.5  # 50 ms on an idle machine; this leaves room for a busy one
+    assert time.thread_time() - started < 0.05
     assert caught.value.position is not None
     assert 0 <= caught.value.position <= len(text)
     assert 10 < len(str(caught.value)) < 250

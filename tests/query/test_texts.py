@@ -1,11 +1,17 @@
+import math
 import re
+from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aishark_panel.errors import ExpressionError
 from aishark_panel.query import compile_expression
+from aishark_panel.query.names import resolve
+from aishark_panel.query.rows import Rows
+from aishark_panel.query.texts import entropies, lengths, text_numbers
 from aishark_panel.wire.packets import Interface, Packets
 from tests.query.blocks import SAMPLE, fill
 
@@ -47,6 +53,30 @@ def test_regular_expressions_are_what_python_says(regex: str) -> None:
     ignoring = [bool(h) and bool(re.search(regex, h, re.IGNORECASE)) for h in hosts]
     for spelling in (text + ", case=False)", f"http_host matches r'{regex}'"):
         assert [found and bool(h) for found, h in zip(selected(packets, spelling), hosts, strict=True)] == ignoring
+
+
+@pytest.mark.parametrize("regex", ["a.c", "a|b", "[ab]{2}", "a+b*", "(?i)A", "", "b$|^c"])
+def test_matches_at_the_start_and_of_the_whole_are_what_python_says(regex: str) -> None:
+    hosts = ["abc", "a.c", "bca", "cab", "AB", "aab", "c b", "a\nb"]
+    packets = with_hosts(hosts)
+    assert selected(packets, f"http_host.str.match('{regex}')") == [bool(re.match(regex, h)) for h in hosts]
+    assert selected(packets, f"http_host.str.fullmatch('{regex}', case=False)") == [
+        bool(re.fullmatch(regex, h, re.IGNORECASE)) for h in hosts
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=9), st.integers(0, 8))
+def test_lengths_and_entropies_are_what_python_says(hosts: list[str], start: int) -> None:
+    packets, start = with_hosts(hosts), min(start, len(hosts))
+    rows = Rows(packets, start, len(hosts), [])
+    (field,) = resolve("http_host", 0).fields
+    assert text_numbers(field, lengths, np.int32)(rows).tolist() == [len(host) for host in hosts[start:]]
+    bits = []
+    for host in hosts[start:]:
+        counts = Counter(host.encode())
+        bits.append(-sum(n / counts.total() * math.log2(n / counts.total()) for n in counts.values()))
+    assert text_numbers(field, entropies, np.float64)(rows) == pytest.approx(bits, abs=1e-12)
 
 
 def test_case_and_regex_can_be_switched_off() -> None:
