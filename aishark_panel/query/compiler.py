@@ -37,6 +37,7 @@ from aishark_panel.query.literals import frame_bytes, integer, string
 from aishark_panel.query.names import PAYLOADS, Field, Presence, resolve
 from aishark_panel.query.parser import FUNCTIONS
 from aishark_panel.query.payloads import PAYLOAD_COLUMNS, payloads_containing
+from aishark_panel.query.regexes import RegexBudget
 from aishark_panel.query.rows import Mask, Rows, Test
 from aishark_panel.query.tokens import MAX_TEXT_CHARS
 from aishark_panel.wire.protocols import PROTOCOLS
@@ -75,6 +76,7 @@ class _Compiler:
     def __init__(self) -> None:
         self.columns: set[str] = set()
         self.needs_frames = False
+        self._regexes = RegexBudget()
 
     def condition(self, node: syntax.Node, wanted: bool) -> Test:
         """Where the condition has the verdict `wanted`."""
@@ -132,6 +134,7 @@ class _Compiler:
         if node.operator == "contains":
             decision = texts.containing(text)
         else:  # Wireshark's `matches` ignores case
+            self._regexes.take(text, node.pattern.position)
             decision = texts.matching(text, node.pattern.position, ignore_case=True)
         return self._any([on_text(field, decision) for field in subjects], wanted)
 
@@ -151,7 +154,7 @@ class _Compiler:
             raise ExpressionError("expected a condition here; compare this number with something", node.position)
         subject, values = _arguments(node)
         if node.function.startswith("str."):
-            fields, decision = _texts(subject), _text_decision(node, values)
+            fields, decision = _texts(subject), _text_decision(node, values, self._regexes)
             return self._any([on_text(field, decision) for field in fields], wanted)
         if node.options:
             raise ExpressionError(f"{node.function} has no options", node.options[0][1].position)
@@ -362,7 +365,7 @@ def _member(subject: Field | Quantity, items: syntax.Items) -> Atom:
     return numbers_in_set(subject, items, "the result")
 
 
-def _text_decision(node: syntax.Call, values: Sequence[syntax.Literal]) -> texts.Decision:
+def _text_decision(node: syntax.Call, values: Sequence[syntax.Literal], regexes: RegexBudget) -> texts.Decision:
     argument, text = values[0], string(values[0], node.function)
     switches = dict.fromkeys(_SWITCHES.get(node.function, ()), True)
     for name, value in node.options:
@@ -371,6 +374,8 @@ def _text_decision(node: syntax.Call, values: Sequence[syntax.Literal]) -> texts
         if not isinstance(value, syntax.Number):
             raise ExpressionError(f"{name} is True or False", value.position)
         switches[name] = bool(value.value)
+    if node.function in _SWITCHES and switches.get("regex", True):
+        regexes.take(text, argument.position)
     match node.function:
         case "str.startswith":
             return texts.starting(text)

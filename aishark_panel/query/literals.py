@@ -39,8 +39,6 @@ def network(literal: Literal) -> Network:
     """A network or a single address, IPv4 or IPv6; bits after the prefix are ignored, as Wireshark does."""
     text = literal.text
     try:
-        if isinstance(literal, Number):
-            raise ValueError
         parsed = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ExpressionError(
