@@ -1,5 +1,6 @@
 """Predicates against pandas itself, on the same rows with pandas' nullable types."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -26,6 +27,8 @@ NUMBERS = ["number", "orig_len", "cap_len", "ip_ttl", "src_port", "dst_port", "t
 TEXTS = ["http_host", "dns_query", "tls_sni", "http_method"]
 
 number = st.sampled_from(NUMBERS)
+text_name = st.sampled_from(TEXTS)
+join = st.sampled_from(["and", "or", "&", "|"])
 order = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
 known_values = st.sampled_from([0, 1, 2, 18, 53, 60, 64, 80, 96, 120, 255, 443, 40_000, 0xFFFFFFFF])
 value = (st.integers(-5, 70_000) | known_values).map(str)
@@ -35,7 +38,7 @@ quantity = st.one_of(
     st.builds("{} * {}".format, number, st.integers(-9, 9)),
     st.builds("{} {} {}".format, number, st.sampled_from(["//", "%", "/"]), st.integers(1, 99)),
 )
-# pandas' == and != with a text are `in` and `not in`, which are never null there: those are left to other tests.
+# pandas' == and != with a text are `in` and `not in`, which are never null there: see `with_texts`.
 part = st.sampled_from(["example", "www", ".com", "w{3}", "^example", "org$", "[a-e]x", "GET"])
 atom = st.one_of(
     st.builds("{} {} {}".format, quantity, order, value | number),
@@ -48,6 +51,9 @@ atom = st.one_of(
         st.sampled_from(["www.example.com", "GET", "f"]),
     ),
     st.builds("{}.str.contains('{}')".format, st.sampled_from(TEXTS), part),
+    st.builds("{}.str.match('{}')".format, st.sampled_from(TEXTS), part),
+    st.builds("{}.str.fullmatch('{}')".format, st.sampled_from(TEXTS), st.sampled_from(["GET", "w.*m", "[a-z.]+|G"])),
+    st.builds("{}.str.len() {} {}".format, st.sampled_from(TEXTS), order, st.sampled_from([0, 3, 11, 15])),
     st.builds("{}.str.startswith('{}')".format, st.sampled_from(TEXTS), st.sampled_from(["www", "e", "G"])),
     st.builds("{}.str.endswith('{}')".format, st.sampled_from(TEXTS), st.sampled_from([".com", "T", "g"])),
 )
@@ -62,6 +68,27 @@ expression = st.recursive(
 )
 
 
+nullable = st.one_of(
+    atom,
+    st.builds(
+        "{} {} '{}'".format, text_name, st.sampled_from(["==", "!="]), st.sampled_from(["www.example.com", "GET"])
+    ),
+    st.builds("{} {} ['GET', 'example.org']".format, text_name, st.sampled_from(["in", "not in", "==", "!="])),
+    st.builds("{} {} [{}, {}]".format, number, st.sampled_from(["in", "not in"]), value, value),
+    st.builds("{} == '10.0.0.1'".format, st.sampled_from(["src_ip", "dst_ip"])),
+    st.builds("{} in ['10.0.0.1', 'fe80::1']".format, st.sampled_from(["src_ip", "dst_ip"])),
+)
+with_texts = st.recursive(
+    nullable,
+    lambda inner: st.one_of(
+        st.builds("({}) {} ({})".format, inner, st.sampled_from(["and", "or", "&", "|"]), inner),
+        st.builds("{} {} {} {} {}".format, atom, join, nullable, join, nullable),
+        st.builds("{}({})".format, st.sampled_from(["not ", "~"]), inner),
+    ),
+    max_leaves=4,
+)
+
+
 def by_pandas(text: str) -> list[bool]:
     found = FRAME.eval(text, engine="python")
     assert isinstance(found, pd.Series)
@@ -72,6 +99,15 @@ def by_pandas(text: str) -> list[bool]:
 @given(expression)
 def test_an_expression_selects_what_pandas_selects(text: str) -> None:
     assert compile_expression(text).mask(PACKETS, 0, PACKETS.length).tolist() == by_pandas(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(with_texts)
+def test_so_do_those_for_which_pandas_has_another_null_rule_where_nothing_is_null(text: str) -> None:
+    named = [name for name in FRAME.columns if re.search(rf"\b{name}\b", re.sub("'[^']*'", "", text))]
+    known = FRAME[named].notna().all(axis=1).to_numpy()
+    found = compile_expression(text).mask(PACKETS, 0, PACKETS.length)
+    assert found[known].tolist() == np.array(by_pandas(text))[known].tolist()
 
 
 @pytest.mark.parametrize(
