@@ -87,11 +87,19 @@ class HubClient(PeopleClient):
         return (await self.traffic(session, resolution_ms, since))[0]
 
     async def traffic(
-        self, session: str, resolution_ms: int, since: int = 0, where: str = "", by: str = "protocol"
+        self,
+        session: str,
+        resolution_ms: int,
+        since: int = 0,
+        where: str = "",
+        by: str = "protocol",
+        *,
+        having: str = "",
     ) -> tuple[pa.RecordBatch, dict[str, Any]]:
         """Packets and bytes by bin and group (protocol, agent, interface, host, problem, tcp) of what `where` selects,
-        bins >= `since`: bin, the group, packets, bytes; and how far the hub has looked: complete, first_ts."""
-        params = {"resolution_ms": resolution_ms, "since": since, "where": where, "by": by}
+        bins >= `since`: bin, the group, packets, bytes; and how far the hub has looked: complete, first_ts. `having`
+        chooses among these rows, by their own columns."""
+        params = {"resolution_ms": resolution_ms, "since": since, "where": where, "by": by, "having": having}
         result, body = await self._ask("rollup", session=session, **params)
         return _batch(body), result
 
@@ -182,23 +190,27 @@ class HubClient(PeopleClient):
         return {**result, "frame": bytes(body)}
 
     async def conversations(
-        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes"
+        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes", *, having: str = ""
     ) -> pa.RecordBatch:
-        """The conversations with most bytes (or packets, problems ...) of what `where` selects, most first."""
-        return (await self.talks(session, limit, where, sort))[0]
+        """The conversations with most bytes (or packets, problems ...) of what `where` selects, most first.
+
+        `having` chooses among them by their own columns: "packets > 100 and not is_private(addr_b)"."""
+        return (await self.talks(session, limit, where, sort, having=having))[0]
 
     async def talks(
-        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes"
+        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes", *, having: str = ""
     ) -> tuple[pa.RecordBatch, dict[str, Any]]:
         """As `conversations`, with how many there are in all (total) and whether the hub has looked at all packets."""
-        result, body = await self._ask("conversations", session=session, limit=limit, where=where, sort=sort)
+        params = {"limit": limit, "where": where, "sort": sort, "having": having}
+        result, body = await self._ask("conversations", session=session, **params)
         return _batch(body), result
 
     async def endpoints(
-        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes"
+        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes", *, having: str = ""
     ) -> tuple[pa.RecordBatch, dict[str, Any]]:
         """The addresses with most bytes (or packets, bytes_sent ...) of what `where` selects, as `talks`."""
-        result, body = await self._ask("endpoints", session=session, limit=limit, where=where, sort=sort)
+        params = {"limit": limit, "where": where, "sort": sort, "having": having}
+        result, body = await self._ask("endpoints", session=session, **params)
         return _batch(body), result
 
     async def hierarchy(self, session: str, where: str = "") -> dict[str, Any]:

@@ -74,9 +74,10 @@ def quantity(field: Field) -> Quantity:
             low=0, high=1, dtype="u1", fields=(field,),
         )  # fmt: skip
     limits = np.iinfo(field.dtype)
+    low, high = field.limits or (int(limits.min), int(limits.max))
     return Quantity(
         values=lambda rows: rows.values(stored),
-        low=int(limits.min), high=int(limits.max), dtype=field.dtype, fields=(field,),
+        low=low, high=high, dtype=field.dtype, fields=(field,),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ Equal conditions, of one expression or of several, are evaluated once on the sam
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -34,7 +34,7 @@ from aishark_panel.query.comparisons import (
 )
 from aishark_panel.query.frames import FRAME_COLUMNS, frames_containing
 from aishark_panel.query.literals import frame_bytes, integer, string
-from aishark_panel.query.names import PAYLOADS, Field, Presence, resolve
+from aishark_panel.query.names import PAYLOADS, Field, Meaning, Presence, resolve
 from aishark_panel.query.parser import FUNCTIONS
 from aishark_panel.query.payloads import PAYLOAD_COLUMNS, payloads_containing
 from aishark_panel.query.regexes import RegexBudget
@@ -65,15 +65,16 @@ _CONSTANTS: Final = "this compares two constants; a column belongs on one side"
 _BRACKETS: Final = "'&' and '|' bind like 'and' and 'or': write (tcp_flags & 2) == 2"
 
 
-def compile_tree(tree: syntax.Node) -> Compiled:
-    """Compile a condition. Raises ExpressionError where kinds do not fit."""
-    compiler = _Compiler()
+def compile_tree(tree: syntax.Node, names: Mapping[str, Meaning]) -> Compiled:
+    """Compile a condition on what the names stand for. Raises ExpressionError where kinds do not fit."""
+    compiler = _Compiler(names)
     test = compiler.condition(tree, True)
     return test, frozenset(compiler.columns), compiler.needs_frames
 
 
 class _Compiler:
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, Meaning]) -> None:
+        self._names = names
         self.columns: set[str] = set()
         self.needs_frames = False
         self._regexes = RegexBudget()
@@ -93,7 +94,7 @@ class _Compiler:
             case syntax.Comparison():
                 return self._comparison(node, wanted)
             case syntax.Membership():
-                return self._any([_member(subject, node.items) for subject in _subjects(node.subject)], wanted)
+                return self._any([_member(subject, node.items) for subject in self._subjects(node.subject)], wanted)
             case syntax.Match():
                 return self._match(node, wanted)
             case syntax.Call():
@@ -105,7 +106,7 @@ class _Compiler:
 
     def _logic(self, node: syntax.Logic, wanted: bool) -> Test:
         if _is_number(node):
-            return self._decide(compare_quantities(">", _quantity(node), constant(0)), wanted)
+            return self._decide(compare_quantities(">", self._quantity(node), constant(0)), wanted)
         if node.operator in "&|" and any(_is_number(term) or _compares_numbers(term) for term in node.terms):
             raise ExpressionError(_BRACKETS, node.position)
         tests = [self.condition(term, wanted) for term in node.terms]
@@ -123,13 +124,15 @@ class _Compiler:
             return self.condition(syntax.Membership(position, left, right), wanted)
         if isinstance(left, syntax.Literal):
             left, right, operator = right, left, _FLIPPED.get(operator, operator)
-        others = [right] if isinstance(right, syntax.Literal) else _subjects(right)
-        return self._any([_compare(operator, s, other, position) for s in _subjects(left) for other in others], wanted)
+        others = [right] if isinstance(right, syntax.Literal) else self._subjects(right)
+        return self._any(
+            [_compare(operator, s, other, position) for s in self._subjects(left) for other in others], wanted
+        )
 
     def _match(self, node: syntax.Match, wanted: bool) -> Test:
         if isinstance(node.subject, syntax.Name) and node.subject.text in _BYTES:
             return self._bytes(node, node.subject, wanted)
-        subjects = _texts(node.subject)
+        subjects = self._texts(node.subject)
         text = string(node.pattern, subjects[0].name)
         if node.operator == "contains":
             decision = texts.containing(text)
@@ -141,11 +144,11 @@ class _Compiler:
     def _bytes(self, node: syntax.Match, subject: syntax.Name, wanted: bool) -> Test:
         if node.operator != "contains":
             raise ExpressionError(f"{subject.text} can be searched with 'contains' only", node.position)
+        presence = resolve(subject.text, subject.position, self._names).presence
         self.needs_frames = True
         needle = frame_bytes(node.pattern)
         if subject.text not in PAYLOADS:
             return self._decide(Atom(test=frames_containing(needle), columns=frozenset(FRAME_COLUMNS)), wanted)
-        presence = resolve(subject.text, subject.position).presence
         atom = Atom(test=payloads_containing(needle), presence=presence, columns=frozenset(PAYLOAD_COLUMNS))
         return self._decide(atom, wanted)
 
@@ -154,18 +157,18 @@ class _Compiler:
             raise ExpressionError("expected a condition here; compare this number with something", node.position)
         subject, values = _arguments(node)
         if node.function.startswith("str."):
-            fields, decision = _texts(subject), _text_decision(node, values, self._regexes)
+            fields, decision = self._texts(subject), _text_decision(node, values, self._regexes)
             return self._any([on_text(field, decision) for field in fields], wanted)
         if node.options:
             raise ExpressionError(f"{node.function} has no options", node.options[0][1].position)
         if networks := _NETWORKS.get(node.function):
             values = [syntax.Text(node.arguments[0].position, network) for network in networks]
         condition = has_flags if node.function == "has" else in_networks
-        return self._any([condition(_field(s, node), values) for s in _subjects(subject)], wanted)
+        return self._any([condition(_field(s, node), values) for s in self._subjects(subject)], wanted)
 
     def _name(self, node: syntax.Name, wanted: bool) -> Test:
         """A bare name: the value of a yes/no column, else whether there is any; of a protocol, its packets."""
-        meaning = resolve(node.text, node.position)
+        meaning = resolve(node.text, node.position, self._names)
         if meaning.protocols:
             return self._decide(Atom(test=_is_protocol(meaning.protocols), columns=_PROTOCOL), wanted)
         if any(field.kind is Kind.BOOLEAN and not field.bit for field in meaning.fields):
@@ -200,6 +203,75 @@ class _Compiler:
             return mask if defined is None else mask & defined(rows)
 
         return decided
+
+    def _subjects(self, node: syntax.Node) -> Sequence[Field | Quantity]:
+        """What a comparison is about: the fields a name stands for, or a number."""
+        return self._fields(node) if isinstance(node, syntax.Name) else [self._quantity(node)]
+
+    def _fields(self, node: syntax.Name) -> tuple[Field, ...]:
+        meaning = resolve(node.text, node.position, self._names)
+        if not meaning.fields:
+            shown = node.text[:40]
+            raise ExpressionError(
+                f"{shown!r} is a protocol and has no value; put it in quotes if it is one, or search frames: "
+                "frame contains 'text'",
+                node.position,
+            )
+        return meaning.fields
+
+    def _texts(self, node: syntax.Node) -> tuple[Field, ...]:
+        if not isinstance(node, syntax.Name):
+            raise ExpressionError("a text is searched in a column: write its name here", node.position)
+        fields = self._fields(node)
+        if any(field.kind not in TEXTUAL for field in fields):
+            raise ExpressionError(f"{node.text} is not text ({fields[0].kind.value})", node.position)
+        return fields
+
+    def _quantity(self, node: syntax.Node) -> Quantity:
+        match node:
+            case syntax.Number() | syntax.Text() | syntax.Bare():
+                return _literal_number(node)
+            case syntax.Name():
+                fields = self._fields(node)
+                if len(fields) > 1:
+                    raise ExpressionError(f"{node.text} means two columns; calculate with one of them", node.position)
+                return _number(fields[0], node.position)
+            case syntax.Negative():
+                return arithmetic(constant(0), [("-", self._quantity(node.operand))], node.position)
+            case syntax.Arithmetic():
+                return arithmetic(
+                    self._quantity(node.first),
+                    [(symbol, self._quantity(term)) for symbol, term in node.steps],
+                    node.position,
+                )
+            case syntax.Logic() if node.operator in "&|":
+                return bitwise(node.operator, [self._quantity(term) for term in node.terms], node.position)
+            case syntax.Call() if node.function in _MEASURES:
+                return self._measure(node)
+            case syntax.Not():
+                raise ExpressionError("a negation has no value; write not (a == b)", node.position)
+            case _:
+                raise ExpressionError(
+                    f"a condition has no value to compare or calculate with. {_BRACKETS}", node.position
+                )
+
+    def _measure(self, node: syntax.Call) -> Quantity:
+        subject, _ = _arguments(node)
+        if node.options:
+            raise ExpressionError(f"{node.function} has no options", node.options[0][1].position)
+        (field,) = self._texts(subject)
+        if node.function == "entropy":
+            return Quantity(
+                values=texts.text_numbers(field, texts.entropies, np.float64),
+                low=0,
+                high=8,
+                dtype="f8",
+                fields=(field,),
+            )
+        return Quantity(
+            values=texts.text_numbers(field, texts.lengths, np.int32),
+            low=0, high=np.iinfo(np.int32).max, dtype="i4", fields=(field,),
+        )  # fmt: skip
 
 
 def _all(tests: Sequence[Test]) -> Test:
@@ -263,72 +335,10 @@ def _compares_numbers(node: syntax.Node) -> bool:
     return isinstance(node, syntax.Comparison) and all(isinstance(n, syntax.Number) for n in node.operands)
 
 
-def _subjects(node: syntax.Node) -> Sequence[Field | Quantity]:
-    """What a comparison is about: the fields a name stands for, or a number."""
-    return _fields(node) if isinstance(node, syntax.Name) else [_quantity(node)]
-
-
-def _fields(node: syntax.Name) -> tuple[Field, ...]:
-    meaning = resolve(node.text, node.position)
-    if not meaning.fields:
-        shown = node.text[:40]
-        raise ExpressionError(
-            f"{shown!r} is a protocol and has no value; put it in quotes if it is one, or search frames: "
-            "frame contains 'text'",
-            node.position,
-        )
-    return meaning.fields
-
-
-def _texts(node: syntax.Node) -> tuple[Field, ...]:
-    if not isinstance(node, syntax.Name):
-        raise ExpressionError("a text is searched in a column: write its name here", node.position)
-    fields = _fields(node)
-    if any(field.kind not in TEXTUAL for field in fields):
-        raise ExpressionError(f"{node.text} is not text ({fields[0].kind.value})", node.position)
-    return fields
-
-
-def _quantity(node: syntax.Node) -> Quantity:
-    match node:
-        case syntax.Number():
-            return constant(integer(node, "a number"))
-        case syntax.Name():
-            fields = _fields(node)
-            if len(fields) > 1:
-                raise ExpressionError(f"{node.text} means two columns; calculate with one of them", node.position)
-            return _number(fields[0], node.position)
-        case syntax.Negative():
-            return arithmetic(constant(0), [("-", _quantity(node.operand))], node.position)
-        case syntax.Arithmetic():
-            return arithmetic(
-                _quantity(node.first), [(symbol, _quantity(term)) for symbol, term in node.steps], node.position
-            )
-        case syntax.Logic() if node.operator in "&|":
-            return bitwise(node.operator, [_quantity(term) for term in node.terms], node.position)
-        case syntax.Call() if node.function in _MEASURES:
-            return _measure(node)
-        case syntax.Text() | syntax.Bare():
-            raise ExpressionError(f"{node.text[:40]!r} is not a number", node.position)
-        case syntax.Not():
-            raise ExpressionError("a negation has no value; write not (a == b)", node.position)
-        case _:
-            raise ExpressionError(f"a condition has no value to compare or calculate with. {_BRACKETS}", node.position)
-
-
-def _measure(node: syntax.Call) -> Quantity:
-    subject, _ = _arguments(node)
-    if node.options:
-        raise ExpressionError(f"{node.function} has no options", node.options[0][1].position)
-    (field,) = _texts(subject)
-    if node.function == "entropy":
-        return Quantity(
-            values=texts.text_numbers(field, texts.entropies, np.float64), low=0, high=8, dtype="f8", fields=(field,)
-        )
-    return Quantity(
-        values=texts.text_numbers(field, texts.lengths, np.int32),
-        low=0, high=np.iinfo(np.int32).max, dtype="i4", fields=(field,),
-    )  # fmt: skip
+def _literal_number(literal: syntax.Literal) -> Quantity:
+    if not isinstance(literal, syntax.Number):
+        raise ExpressionError(f"{literal.text[:40]!r} is not a number", literal.position)
+    return constant(integer(literal, "a number"))
 
 
 def _number(subject: Field | Quantity, position: int) -> Quantity:
@@ -350,7 +360,7 @@ def _compare(operator: str, left: Field | Quantity, right: Field | Quantity | sy
         return compare_literal(operator, left, right)
     if isinstance(left, Field) and isinstance(right, Field):
         return compare_fields(operator, left, right, position)
-    other = _quantity(right) if isinstance(right, syntax.Literal) else _number(right, position)
+    other = _literal_number(right) if isinstance(right, syntax.Literal) else _number(right, position)
     number = _number(left, position)
     if number.constant is not None and other.constant is not None:
         raise ExpressionError(_CONSTANTS, position)

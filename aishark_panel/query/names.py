@@ -9,7 +9,7 @@ of IPv6 packets too; and names of addresses and ports mean the outermost packet'
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -21,8 +21,8 @@ from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import COLUMNS, Column, Kind, column
 
 __all__ = [
-    "PAYLOADS", "Field", "Meaning", "Presence", "Word", "nearest", "protocol_named", "resolve", "suggestion",
-    "vocabulary",
+    "PACKET_NAMES", "PAYLOADS", "Field", "Meaning", "Presence", "Word", "nearest", "protocol_named", "resolve",
+    "suggestion", "vocabulary",
 ]  # fmt: skip
 
 
@@ -49,6 +49,8 @@ class Field:
     dtype: str
     presence: tuple[Presence, ...] = ()
     """null unless all of these hold"""
+    limits: tuple[int, int] | None = None
+    """of its values; None: whatever the dtype holds"""
     bit: int = 0
     """if not 0, the field is this one bit of the column, as 0 or 1"""
 
@@ -217,7 +219,8 @@ def _protocols() -> Iterator[tuple[str, Meaning]]:
 
 _COLUMN_MEANINGS: Final = dict(_columns())
 _FIELDS: Final = _COLUMN_MEANINGS | dict(_wireshark(_COLUMN_MEANINGS))
-_MEANINGS: Final = dict(_protocols()) | _FIELDS
+PACKET_NAMES: Final[Mapping[str, Meaning]] = dict(_protocols()) | _FIELDS
+"""What names stand for in expressions over PACKETS."""
 
 _PROTOCOL_NAMES: Final = {name.lower(): name for name in PROTOCOLS}
 
@@ -225,12 +228,12 @@ _MAX_SHOWN_CHARS: Final = 40
 """Longer names are cut in messages, and not compared with all others: nobody meant one of them."""
 
 
-def resolve(name: str, position: int) -> Meaning:
+def resolve(name: str, position: int, names: Mapping[str, Meaning] = PACKET_NAMES) -> Meaning:
     """What a name stands for. Raises ExpressionError with the nearest known name."""
-    meaning = _MEANINGS.get(name)
+    meaning = names.get(name)
     if meaning is None:
-        message = f"no column or protocol {_shown(name)}{suggestion(name, _MEANINGS)}"
-        raise ExpressionError(message, position, nearest(name, _MEANINGS))
+        what = "column or protocol" if names is PACKET_NAMES else "column"
+        raise ExpressionError(f"no {what} {_shown(name)}{suggestion(name, names)}", position, nearest(name, names))
     return meaning
 
 
@@ -246,7 +249,7 @@ def protocol_named(name: str, position: int) -> str:
 def vocabulary() -> list[Word]:
     """All names an expression may use, for completion: columns first, then Wireshark's, protocols, functions."""
     words = [Word(name, meaning.fields[0].kind.value, meaning.description) for name, meaning in _FIELDS.items()]
-    words += [Word(name, "protocol name", m.description) for name, m in _MEANINGS.items() if not m.fields]
+    words += [Word(name, "protocol name", m.description) for name, m in PACKET_NAMES.items() if not m.fields]
     words += [Word(name, "function", meaning) for name, meaning in FUNCTIONS.items()]
     return sorted(words, key=lambda word: word.name not in ARROW_NAMES)
 

@@ -1,12 +1,13 @@
 """A compiled expression: which packets of a block it selects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.query.compiler import compile_tree
+from aishark_panel.query.names import PACKET_NAMES, Meaning
 from aishark_panel.query.parser import parse
 from aishark_panel.query.rows import CHUNK_ROWS, Rows, Test
 from aishark_panel.wire.packets import Interface, Packets
@@ -42,8 +43,8 @@ class Predicate:
         return mask
 
 
-def compile_expression(text: str) -> Predicate:
-    """Compile an expression over PACKETS; one without text selects every packet.
+def compile_expression(text: str, names: Mapping[str, Meaning] = PACKET_NAMES) -> Predicate:
+    """Compile an expression over PACKETS, or a table with other `names`; one without text selects every row.
 
     The language is pandas' (`src_port == 443 & ~http_host.str.contains('example')`) with Wireshark's spellings
     (`tcp.port == 443 && !(http.host contains "example")`) in the same expression.
@@ -52,5 +53,5 @@ def compile_expression(text: str) -> Predicate:
     """
     if not text.strip(" \t\r\n"):
         return Predicate(text=text, columns=frozenset(), needs_frames=False, test=Rows.everything)
-    test, columns, needs_frames = compile_tree(parse(text))
+    test, columns, needs_frames = compile_tree(parse(text), names)
     return Predicate(text=text, columns=columns, needs_frames=needs_frames, test=test)

@@ -14,11 +14,20 @@ import pyarrow as pa
 
 from aishark_panel.dissect.conversations import ConversationRows
 from aishark_panel.errors import ConfigError
+from aishark_panel.query import Predicate, compile_expression
 from aishark_panel.streams.groupings import GROUPINGS, Grouped, GroupedBins
 from aishark_panel.streams.layertree import LayerTree
-from aishark_panel.streams.rollups import PROBLEMS, RESOLUTIONS_MS
+from aishark_panel.streams.rollups import PROBLEMS, RESOLUTIONS_MS, BinCounts
 from aishark_panel.streams.session import Session
-from aishark_panel.streams.talks import Talks, ends_of
+from aishark_panel.streams.tables import (
+    BIN_NAMES,
+    CONVERSATION_NAMES,
+    ENDPOINT_NAMES,
+    bin_table,
+    conversation_table,
+    endpoint_table,
+)
+from aishark_panel.streams.talks import Ends, Talks, ends_of
 from aishark_panel.wire.packets import address_text
 from aishark_panel.wire.protocols import PROTOCOLS
 
@@ -41,8 +50,11 @@ Answer = tuple[dict[str, Any], pa.RecordBatch]
 Int64 = npt.NDArray[np.int64]
 
 
-def rollup(session: Session, resolution_ms: int, since: int, where: str, by: str) -> Answer:
-    """Packets and bytes of the bins from `since` on, by one of GROUPINGS, which names the groups' column."""
+def rollup(session: Session, resolution_ms: int, since: int, where: str, by: str, having: str = "") -> Answer:
+    """Packets and bytes of the bins from `since` on, by one of GROUPINGS, which names the groups' column.
+
+    `having` chooses among bins and groups (tables.BIN_NAMES)."""
+    chosen = compile_expression(having, BIN_NAMES | {by: BIN_NAMES["group"]})
     if resolution_ms not in RESOLUTIONS_MS:
         raise ConfigError(f"resolution_ms is {resolution_ms}; kept are {', '.join(map(str, RESOLUTIONS_MS))}")
     if by not in GROUPINGS:
@@ -58,6 +70,9 @@ def rollup(session: Session, resolution_ms: int, since: int, where: str, by: str
             info = summary.update(session, SUMMARY_ROWS).as_dict()
             found = summary.counter.since(since, session.interfaces)
     counts = found.counts
+    if having.strip():
+        mask = chosen.mask(bin_table(found), 0, len(counts.bin))
+        counts = BinCounts(*(column[mask] for column in counts))
     used, codes = np.unique(counts.group, return_inverse=True)
     names = [found.names[k] for k in used]
     batch = pa.RecordBatch.from_arrays(
@@ -86,19 +101,23 @@ CONVERSATION_SORTS: Final[dict[str, Callable[[ConversationRows], Int64]]] = {
 """Numbers by which conversations can be sorted, the greatest first."""
 
 
-def conversations(session: Session, limit: int, where: str, sort: str) -> Answer:
-    """The `limit` first conversations by one of CONVERSATION_SORTS."""
+def conversations(session: Session, limit: int, where: str, sort: str, having: str = "") -> Answer:
+    """The `limit` first conversations by one of CONVERSATION_SORTS, of those that `having` chooses (tables.py)."""
     if sort not in CONVERSATION_SORTS:
         raise ConfigError(f"conversations are not sorted by {sort!r:.50}, only by {', '.join(CONVERSATION_SORTS)}")
-    key = ("conversations", limit, where, sort)
-    return session.summaries.once(session, key, lambda: _conversation_table(session, limit, where, sort))
+    chosen = compile_expression(having, CONVERSATION_NAMES)
+    key = ("conversations", limit, where, sort, having)
+    return session.summaries.once(session, key, lambda: _conversation_table(session, limit, where, sort, chosen))
 
 
-def _conversation_table(session: Session, limit: int, where: str, sort: str) -> Answer:
-    if not where.strip() and sort == "bytes":
+def _conversation_table(session: Session, limit: int, where: str, sort: str, having: Predicate) -> Answer:
+    if not where.strip() and sort == "bytes" and not having.columns:
         top, info = session.conversations.top(limit), {"total": len(session.conversations), "complete": True}
     else:
         rows, info = _conversations(session, where)
+        if having.columns:
+            rows = _take(rows, np.flatnonzero(having.mask(conversation_table(rows), 0, len(rows.id))))
+            info["total"] = len(rows.id)
         top = _take(rows, np.argsort(CONVERSATION_SORTS[sort](rows), kind="stable")[::-1][:limit])
     return info, conversation_lines(top)
 
@@ -134,17 +153,22 @@ def conversation_lines(top: ConversationRows) -> pa.RecordBatch:
 ENDPOINT_SORTS: Final = ("bytes", "packets", "bytes_sent", "bytes_received", "conversations", "last")
 
 
-def endpoints(session: Session, limit: int, where: str, sort: str) -> Answer:
-    """The `limit` first addresses of the conversations by one of ENDPOINT_SORTS."""
+def endpoints(session: Session, limit: int, where: str, sort: str, having: str = "") -> Answer:
+    """The `limit` first addresses of the conversations by one of ENDPOINT_SORTS, of those that `having` chooses."""
     if sort not in ENDPOINT_SORTS:
         raise ConfigError(f"endpoints are not sorted by {sort!r:.50}, only by {', '.join(ENDPOINT_SORTS)}")
-    key = ("endpoints", limit, where, sort)
-    return session.summaries.once(session, key, lambda: _endpoint_table(session, limit, where, sort))
+    chosen = compile_expression(having, ENDPOINT_NAMES)
+    key = ("endpoints", limit, where, sort, having)
+    return session.summaries.once(session, key, lambda: _endpoint_table(session, limit, where, sort, chosen))
 
 
-def _endpoint_table(session: Session, limit: int, where: str, sort: str) -> Answer:
+def _endpoint_table(session: Session, limit: int, where: str, sort: str, having: Predicate) -> Answer:
     rows, info = _conversations(session, where)
     ends = ends_of(rows)
+    if having.columns:
+        mask = having.mask(endpoint_table(ends), 0, len(ends.v6))
+        columns: list[Any] = [column[mask] for column in ends]
+        ends = Ends(*columns)
     talks, packets_sent, sent, packets_received, received = ends.counts.T
     keys = (sent + received, packets_sent + packets_received, sent, received, talks, ends.last_ts)
     top = np.argsort(keys[ENDPOINT_SORTS.index(sort)], kind="stable")[::-1][:limit]

@@ -39,6 +39,7 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 Where = Annotated[str, msgspec.Meta(max_length=4_000)]
 """of packets that match this expression"""
+Having = Annotated[str, msgspec.Meta(max_length=2_000)]
 
 
 class PacketsQuery(Query):
@@ -65,6 +66,8 @@ class RollupQuery(Query):
     """first bin; the newest is still growing, so ask again from it"""
     where: Where = ""
     by: Literal["protocol", "agent", "interface", "host", "problem", "tcp"] = "protocol"
+    having: Having = ""
+    """of these, the rows that match this expression over their own columns"""
 
 
 class WhereQuery(Query):
@@ -80,6 +83,8 @@ class ConversationsQuery(WhereQuery):
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 20
     sort: Literal["bytes", "packets", "bytes_ab", "bytes_ba", "start", "last", "duration", "rtt", "problems"] = "bytes"
     """those with most of it"""
+    having: Having = ""
+    """of these, the rows that match this expression over their own columns"""
 
 
 class EndpointsQuery(WhereQuery):
@@ -88,6 +93,8 @@ class EndpointsQuery(WhereQuery):
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 20
     sort: Literal["bytes", "packets", "bytes_sent", "bytes_received", "conversations", "last"] = "bytes"
     """those with most of it"""
+    having: Having = ""
+    """of these, the rows that match this expression over their own columns"""
 
 
 class TcpHealthQuery(WhereQuery):

@@ -51,7 +51,7 @@ def _ledger(session: Session, params: dict[str, Any]) -> Answer:
 def _rollup(session: Session, params: dict[str, Any]) -> Answer:
     resolution_ms, since = _integer(params, "resolution_ms", 1_000), _integer(params, "since", 0)
     by = _text(params, "by") or "protocol"
-    info, batch = aggregates.rollup(session, resolution_ms, since, _text(params, "where"), by)
+    info, batch = aggregates.rollup(session, resolution_ms, since, _text(params, "where"), by, _text(params, "having"))
     return info, _stream([batch])
 
 
@@ -154,7 +154,8 @@ def _json_value(scalar: pa.Scalar) -> Any:
 
 def _conversations(session: Session, params: dict[str, Any]) -> Answer:
     sort = _text(params, "sort") or "bytes"
-    info, batch = aggregates.conversations(session, _limit(params), _text(params, "where"), sort)
+    where, having = _text(params, "where"), _text(params, "having")
+    info, batch = aggregates.conversations(session, _limit(params), where, sort, having)
     return info, _stream([batch])
 
 
@@ -177,7 +178,8 @@ def _payloads(session: Session, params: dict[str, Any]) -> Answer:
 
 def _endpoints(session: Session, params: dict[str, Any]) -> Answer:
     sort = _text(params, "sort") or "bytes"
-    info, batch = aggregates.endpoints(session, _limit(params), _text(params, "where"), sort)
+    where, having = _text(params, "where"), _text(params, "having")
+    info, batch = aggregates.endpoints(session, _limit(params), where, sort, having)
     return info, _stream([batch])
 
 

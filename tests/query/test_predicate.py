@@ -101,7 +101,7 @@ def test_an_expression_selects_what_pandas_selects(text: str) -> None:
     assert compile_expression(text).mask(PACKETS, 0, PACKETS.length).tolist() == by_pandas(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(with_texts)
 def test_so_do_those_for_which_pandas_has_another_null_rule_where_nothing_is_null(text: str) -> None:
     named = [name for name in FRAME.columns if re.search(rf"\b{name}\b", re.sub("'[^']*'", "", text))]

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import random
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from scapy.packet import Raw
 
 from aishark_panel.agent.synthetic import make_trace
 from aishark_panel.errors import ConfigError, ExpressionError
-from aishark_panel.streams import aggregates, groupings, summaries
+from aishark_panel.query.comparisons import PRIVATE
+from aishark_panel.streams import aggregates, groupings, queries, summaries
 from aishark_panel.streams.addresshash import address_hash
 from aishark_panel.streams.groupings import GROUPINGS, GroupedBins
 from aishark_panel.streams.queries import METHODS
@@ -297,6 +299,62 @@ def test_many_hosts_leave_the_busy_ones_in_sight() -> None:
 def test_what_does_not_exist_is_refused(lab: Lab, method: str, params: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         lab.ask(method, **params)
+
+
+@pytest.mark.parametrize(
+    ("method", "having"),
+    [
+        ("conversations", "packets_ab > 2 and bytes_ba < 10_000"),
+        ("conversations", "bytes_ab + bytes_ba > 2 * 1_500 or port_b in [53, 80, 443]"),
+        ("conversations", "protocol in ['TCP', 'DNS'] and not retransmissions_ab > 0"),
+        ("conversations", "handshake_rtt_ns > 1_000_000 and last_ts_ns - first_ts_ns >= 0"),
+        ("endpoints", "conversations > 2 & packets_sent >= packets_received"),
+        ("endpoints", "bytes_sent / packets_sent > 200 and address != '10.0.0.1'"),
+        ("rollup", "packets > 5 and protocol != 'TCP'"),
+        ("rollup", "bytes / packets > 500 or protocol.str.startswith('D')"),
+    ],
+)
+@pytest.mark.parametrize("where", ["", "udp or tcp"])
+def test_rows_of_a_table_are_chosen_as_pandas_does(
+    lab: Lab, method: str, having: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "MAX_ROWS", 100_000)
+    by_pandas = having.replace("last_ts_ns", "last_ts").replace("first_ts_ns", "first_ts")
+    ours = having.replace("last_ts_ns - first_ts_ns", "duration_ns")
+    bound = {} if method == "rollup" else {"limit": 100_000}
+    _, everything = lab.ask(method, where=where, **bound)
+    expected = everything.astype({"protocol": str} if "protocol" in everything else {}).query(by_pandas)
+    info, found = lab.ask(method, where=where, having=ours, **bound)
+    assert found.to_dict("list") == everything.loc[expected.index].to_dict("list")
+    assert 0 < len(found) < len(everything)
+    if method != "rollup":
+        assert info["total"] == len(found)
+
+
+NETWORKS = [ip_network(text) for text in PRIVATE]
+
+
+def test_names_of_both_directions_mean_either_or_their_sum(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MAX_ROWS", 100_000)
+    _, found = lab.ask("conversations", limit=100_000)
+    private = found[["addr_a", "addr_b"]].map(lambda each: any(ip_address(each) in net for net in NETWORKS)).any(axis=1)
+    for having, expected in (
+        ("is_private(addr)", private),
+        ("not is_private(addr_a) and not is_private(addr_b)", ~private),
+        ("packets > 10", found.packets_ab + found.packets_ba > 10),
+        ("port == 53", (found.port_a == 53) | (found.port_b == 53)),
+        ("addr == ::/0", found.addr_a.str.contains(":")),
+    ):
+        _, chosen = lab.ask("conversations", limit=100_000, having=having)
+        assert chosen.conversation_id.tolist() == found[expected].conversation_id.tolist()
+        assert 0 < len(chosen) < len(found), having
+
+
+@pytest.mark.parametrize("method", ["rollup", "conversations", "endpoints"])
+@pytest.mark.parametrize("having", ["packets >", "tcp_flags == 2", "frame contains 'x'", "packets == 'x'", "dns"])
+def test_what_the_table_does_not_have_is_refused(lab: Lab, method: str, having: str) -> None:
+    with pytest.raises(ExpressionError):
+        lab.ask(method, having=having)
 
 
 @pytest.mark.parametrize("method", ["rollup", "conversations", "endpoints", "hierarchy", "tcp_health"])
