@@ -23,7 +23,7 @@ export function render({ model }) {
   let before = linkBeforeLogin();
 
   function paint() {
-    const { query = "", notice = "" } = shown(model);
+    const { query = "", notice = "" } = stateOf(model);
     put(text, notice);
     root.hidden = !notice;
     const url = new URL(location.href);

@@ -28,7 +28,7 @@ export function render({ model }) {
     const interfaces = h("span", { class: "interfaces" });
     const [rate, packets, lost, left, trip, clock] = [figure("rate", "packets/s"), figure("packets", "packets"), figure("lost", "lost"),
       figure("left", "left out"), figure("trip", "ms round trip"), figure("clock", "clock")];
-    const controls = agentControls(send, () => shown(model), first);
+    const controls = agentControls(send, () => stateOf(model), first);
     const sends = h("span", { class: "sends", title: "What it leaves out of what it captures" });
     const advice = h("p", { class: "advice" });
     const status = copyBox("the command");
@@ -71,7 +71,7 @@ export function render({ model }) {
       keyed(interfaces, item.interfaces, (each) => each.name, network);
       controls.fill(item);
       const offline = item.state === "offline";
-      away.hidden = !shown(model).may || !item.registered;
+      away.hidden = !stateOf(model).may || !item.registered;
       advice.hidden = status.root.hidden = !offline;
       newKey.hidden = !offline;
       put(advice, item.since ? `Last seen ${item.since}. On its host this says how it is, and starting it again is enough: it knows its key.`
@@ -96,17 +96,17 @@ export function render({ model }) {
   }
 
   function paint() {
-    const { agents = [], problem: why = "", may } = shown(model);
-    wizard.paint(shown(model).wizard);
-    profiles.paint(shown(model));
-    add.hidden = !may || !agents.length || !!shown(model).wizard;
+    const { agents = [], problem: why = "", may } = stateOf(model);
+    wizard.paint(stateOf(model).wizard);
+    profiles.paint(stateOf(model));
+    add.hidden = !may || !agents.length || !!stateOf(model).wizard;
     addFirst.hidden = !may;
     const connected = agents.filter((each) => each.state !== "offline").length;
     keyed(list, agents, (each) => each.id, agent);
     put(note, agents.length ? `${count(connected)} of ${count(agents.length)} connected` : "");
     problem.hidden = !why;
     put(problem, why);
-    empty.hidden = agents.length > 0 || !!why || !!shown(model).wizard;
+    empty.hidden = agents.length > 0 || !!why || !!stateOf(model).wizard;
     put(emptyText, may ? "No agent is registered or connected. Add one for the host whose traffic you want to see."
       : "No agent is yours. Whoever runs this hub can let you capture: aishark user add, or aishark token issue, with --may view,capture.");
   }

@@ -54,7 +54,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const s = shown(model);
+    const s = stateOf(model);
     const alerts = s.alerts ?? [];
     keyed(list, alerts, (item) => item.number, alert);
     keyed(rules, s.rules ?? [], (item) => item.name, rule);

@@ -50,7 +50,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const { rows = [], sort = "bytes", total = 0, forgotten, scope, complete = true, empty: why = "" } = shown(model);
+    const { rows = [], sort = "bytes", total = 0, forgotten, scope, complete = true, empty: why = "" } = stateOf(model);
     const sorted = [...rows].sort((x, y) => {
       const order = TEXTS.has(by) ? x[by].localeCompare(y[by], "en", { numeric: true }) : x[by] - y[by];
       return (down ? -order : order) || (x.id < y.id ? -1 : 1);

@@ -48,7 +48,7 @@ function put(element, text) {
 const parsed = new WeakMap();
 
 /** What a view is to show: the object that the text `state` of its model stands for, read once for each change. */
-function shown(model) {
+function stateOf(model) {
   const text = model.state;
   if (parsed.get(model)?.text !== text) parsed.set(model, { text, object: JSON.parse(text) });
   return parsed.get(model).object;

@@ -35,7 +35,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const { rows = [], sort, total = 0, complete = true, scope = "", empty: why = "" } = shown(model);
+    const { rows = [], sort, total = 0, complete = true, scope = "", empty: why = "" } = stateOf(model);
     keyed(list, rows, (item) => item.address, row);
     heads.forEach((button, k) => button.setAttribute("aria-sort", COLUMNS[k][0] === sort ? "descending" : "none"));
     const title = COLUMNS.find(([name]) => name === sort)?.[1].toLowerCase();

@@ -48,7 +48,7 @@ export function render({ model }) {
   let next = null;
 
   function edited() {
-    const differs = input.value.trim() !== (shown(model).where ?? "");
+    const differs = input.value.trim() !== (stateOf(model).where ?? "");
     box.classList.toggle("edited", differs);
     if (differs) drafts.set(model.id, input.value);
     else drafts.delete(model.id);
@@ -123,7 +123,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const { where = "", error, matched, complete, kept = 0, range_ms: range, window: chosen, windows: names = [] } = shown(model);
+    const { where = "", error, matched, complete, kept = 0, range_ms: range, window: chosen, windows: names = [] } = stateOf(model);
     if (where !== shown && !error) {
       const theirs = drafts.has(model.id) && root.getRootNode().activeElement === input;
       if (!theirs) {

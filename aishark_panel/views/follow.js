@@ -194,7 +194,7 @@ export function render({ model }) {
   });
 
   function paint() {
-    const s = shown(model);
+    const s = stateOf(model);
     const open = s.conversation ?? null;
     if (open !== shown) {
       shown = open;

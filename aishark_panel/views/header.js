@@ -28,8 +28,8 @@ export function render({ model }) {
   const keys = h("button", { class: "theme", title: "Keyboard (?)", "aria-label": "Keyboard", hidden: theme.hidden,
     onclick: () => window.dispatchEvent(new Event("aishark:keys")) }, "?");
 
-  const pause = action("pause", "Pause", "Pause this page; the capture goes on", () => send({ pause: !shown(model).paused }));
-  const wanted = () => ["capturing", "waiting"].includes(shown(model).capture);
+  const pause = action("pause", "Pause", "Pause this page; the capture goes on", () => send({ pause: !stateOf(model).paused }));
+  const wanted = () => ["capturing", "waiting"].includes(stateOf(model).capture);
   const capture = action("stop", "Stop", "Stop the capture", () => send({ capture: wanted() ? "stop" : "start" }));
 
   const clear = action("clear", "Clear", "Forget all packets of this session");
@@ -38,9 +38,9 @@ export function render({ model }) {
     h("div", { class: "buttons" },
       h("button", { onclick: () => clearMenu.hidePopover() }, "Keep them"),
       h("button", { class: "danger", onclick: () => { send({ clear: true }); clearMenu.hidePopover(); } }, "Clear"))),
-  () => put(clearText, `Forget the ${count(shown(model).kept)} packets the hub keeps? They cannot be brought back.`));
+  () => put(clearText, `Forget the ${count(stateOf(model).kept)} packets the hub keeps? They cannot be brought back.`));
 
-  const exports = exportMenu(send, () => shown(model));
+  const exports = exportMenu(send, () => stateOf(model));
 
   const wireshark = action("fin", "Wireshark", "Open in Wireshark");
   const command = copyBox("the command");
@@ -48,7 +48,7 @@ export function render({ model }) {
     command.set("…");
     send({ export: "pcapng", shown: scope.shown, purpose: "wireshark" });
   };
-  const scope = exportScope("wireshark", () => shown(model), ask);
+  const scope = exportScope("wireshark", () => stateOf(model), ask);
   const wiresharkMenu = menu(wireshark, h("div", { class: "menu wide" }, h("h2", {}, "Open in Wireshark"),
     h("p", { class: "muted" }, "Run this where Wireshark is installed. The address works once."),
     scope.root, command.root), () => { scope.open(); ask(); });
@@ -125,7 +125,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const s = shown(model);
+    const s = stateOf(model);
     root.inert = !!s.bare;
     root.classList.toggle("bare", !!s.bare);
     session.paint(s);

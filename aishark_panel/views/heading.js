@@ -41,13 +41,13 @@ export function render({ model }) {
   }
 
   function draw() {
-    put(title, shown(model).title ?? "");
-    put(unit, shown(model).unit ?? "");
-    put(value, shown(model).value ?? "");
+    put(title, stateOf(model).title ?? "");
+    put(unit, stateOf(model).unit ?? "");
+    put(value, stateOf(model).value ?? "");
     unit.title = unit.textContent;
-    keyed(legend, shown(model).legend ?? [], (item) => item.name, key);
-    keyed(actions, shown(model).actions ?? [], (item) => item.name, action);
-    keyed(choices, shown(model).choices ?? [], (item) => item.name, choice);
+    keyed(legend, stateOf(model).legend ?? [], (item) => item.name, key);
+    keyed(actions, stateOf(model).actions ?? [], (item) => item.name, action);
+    keyed(choices, stateOf(model).choices ?? [], (item) => item.name, choice);
   }
 
   model.on("state", draw);

@@ -32,7 +32,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const { lines = [], complete = true, scope = "", empty: why = "" } = shown(model);
+    const { lines = [], complete = true, scope = "", empty: why = "" } = stateOf(model);
     const path = [];
     const named = lines.map((line) => {
       path.length = line.depth;

@@ -20,12 +20,12 @@ export function render({ model }) {
   const line = (keys, text) => [keys, h("span", {}, text)];
 
   function showMap() {
-    const { tabs = [] } = shown(model);
+    const { tabs = [] } = stateOf(model);
     map.replaceChildren(h("h2", {}, "Keyboard"), h("div", { class: "map" },
       ...line(key("/"), "type a display filter"),
       ...line(key("Space"), "pause this page, or go on"),
       ...line(key("G"), "go to a packet by its number"),
-      ...(shown(model).problems ? line(key("N", "P"), "go to the next packet with a problem; to the one before") : []),
+      ...(stateOf(model).problems ? line(key("N", "P"), "go to the next packet with a problem; to the one before") : []),
       ...line(key("1", "–", String(tabs.length)), tabs.join(", ")),
       ...line(key("↑", "↓", "PgUp", "PgDn"), "move in the packet list"),
       ...line(key("Home", "End"), "its first packet; its last one, and follow"),
@@ -36,7 +36,7 @@ export function render({ model }) {
   }
 
   function askNumber() {
-    const { first = 0, last = 0 } = shown(model);
+    const { first = 0, last = 0 } = stateOf(model);
     put(range, last >= first && last > 0 ? `${count(first)} to ${count(last)} are kept` : "no packet is kept");
     number.value = "";
     goTo.showModal();

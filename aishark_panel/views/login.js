@@ -64,7 +64,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const s = shown(model);
+    const s = stateOf(model);
     const waits = s.again && !tried;
     const named = s.by_name || s.provider;
     put(title, waits ? "Welcome back …" : s.title ?? "");

@@ -63,7 +63,7 @@ export function render({ model }) {
 
   const filter = (node, exclude) => model.send_msg({ filter: node.filter, exclude });
   const hexOf = (node) => {
-    const { hex = "" } = shown(model);
+    const { hex = "" } = stateOf(model);
     return node?.start === undefined ? hex : hex.slice(2 * node.start, 2 * (node.start + node.length));
   };
 
@@ -128,7 +128,7 @@ export function render({ model }) {
     h("div", { class: "heading" }, title, subtitle, follow, close), hint, content, offers);
   root.append(splitter(root));
   const wide = new ResizeObserver(() => {
-    if (shown(model).hex) bytes.fit(root.clientWidth);
+    if (stateOf(model).hex) bytes.fit(root.clientWidth);
   });
   wide.observe(root);
   model.on("remove", () => wide.disconnect());
@@ -150,7 +150,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const s = shown(model);
+    const s = stateOf(model);
     const some = s.number !== undefined;
     root.classList.toggle("open", some);
     hint.hidden = some && !s.problem;

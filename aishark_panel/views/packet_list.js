@@ -26,7 +26,7 @@ export function render({ model }) {
   const frame = h("div", { class: "frame" }, body, empty, note, pill);
   const root = h("section", { class: "root" }, columns.head, frame, columns.panel, actions.panel);
 
-  let { epoch = 0, first = 0, end = 0 } = shown(model);
+  let { epoch = 0, first = 0, end = 0 } = stateOf(model);
   let top = end;
   let following = true;
   let seen = end;
@@ -203,7 +203,7 @@ export function render({ model }) {
 
   function textOf(row, name, index) {
     if (name === "number") return count(row.number);
-    if (name === "ts") return timeText(row, columns.time, moment(shown(model).start_ns), store.get(index - 1));
+    if (name === "ts") return timeText(row, columns.time, moment(stateOf(model).start_ns), store.get(index - 1));
     return row.cells[name] ?? "";
   }
 
@@ -238,7 +238,7 @@ export function render({ model }) {
   model.on("msg:custom", (message) => {
     if (message.rows && message.epoch === epoch) {
       store.answered(message, top);
-      if (following && goal !== null && !shown(model).paused) {
+      if (following && goal !== null && !stateOf(model).paused) {
         arrive(goal);
         chase();
       }
@@ -256,7 +256,7 @@ export function render({ model }) {
     const active = rows.paint({ from, to, top, first, current, cell: column });
     if (active) body.setAttribute("aria-activedescendant", active);
     else body.removeAttribute("aria-activedescendant");
-    if (!following || shown(model).paused) store.ask(Math.max(first, 2 * from - to), Math.min(end, 2 * to - from), epoch);
+    if (!following || stateOf(model).paused) store.ask(Math.max(first, 2 * from - to), Math.min(end, 2 * to - from), epoch);
     const fresh = end - seen;
     pill.hidden = following || fresh <= 0;
     if (!pill.hidden) put(pill, `${count(fresh)} new packets ↓`);
@@ -282,7 +282,7 @@ export function render({ model }) {
   const has = (newest) => newest?.epoch === epoch && columns.names().every((name) => ["number", "ts"].includes(name) || newest.rows.cells?.[name]);
 
   function update() {
-    const s = shown(model);
+    const s = stateOf(model);
     const others = s.epoch !== epoch;
     if (others) {
       epoch = s.epoch;

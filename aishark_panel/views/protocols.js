@@ -28,7 +28,7 @@ export function render({ model }) {
     if (arcs[index]) return arcs[index];
     const circle = document.createElementNS(SVG, "circle");
     for (const [name, value] of [["cx", 50], ["cy", 50], ["r", RADIUS]]) circle.setAttribute(name, value);
-    circle.addEventListener("click", (event) => choose(shown(model).slices[index], event));
+    circle.addEventListener("click", (event) => choose(stateOf(model).slices[index], event));
     const title = document.createElementNS(SVG, "title");
     circle.append(title);
     ring.append(circle);
@@ -41,7 +41,7 @@ export function render({ model }) {
     const share = h("span", { class: "share" });
     const bar = h("i", { class: "bar" });
     const button = h("button", {
-      class: "row", onclick: (event) => choose(shown(model).slices[index], event),
+      class: "row", onclick: (event) => choose(stateOf(model).slices[index], event),
     }, h("i", { class: "dot" }), name, share, bar);
     list.append(h("li", {}, button));
     return (rows[index] = { button, name, share, bar, item: button.parentElement });
@@ -51,8 +51,8 @@ export function render({ model }) {
     : share >= 0.001 ? `${(share * 100).toFixed(1)} %` : "< 0.1 %");
 
   function paint() {
-    const slices = shown(model).slices ?? [];
-    const { window: shown, complete = true, empty = "" } = shown(model);
+    const slices = stateOf(model).slices ?? [];
+    const { window: shown, complete = true, empty = "" } = stateOf(model);
     put(window_, !slices.length ? "" : `share of bytes, ${shown === "all" ? "whole capture" : shown === "range" ? "time chosen"
       : shown}${complete ? "" : "; still counting"}`);
     put(why, empty);

@@ -14,7 +14,7 @@ export function render({ model }) {
   } });
   const upload = h("button", { onclick: () => file.click(), title: "A capture file becomes a session; it can also be dropped anywhere on the page" },
     icon("file"), "Open a capture file");
-  const fresh = newSession(send, () => shown(model));
+  const fresh = newSession(send, () => stateOf(model));
   const columns = h("div", { class: "row head", role: "row" }, ...["Session", "State", "Packets", "Kept", "Agents", "First packet", ""].map((text) =>
     h("span", { role: "columnheader" }, text)));
   const list = h("ul", { class: "list", "aria-label": "Sessions" });
@@ -50,7 +50,7 @@ export function render({ model }) {
     const [packets, kept, agents, started] = ["packets", "kept", "feeders", "started"].map((cls) => h("span", { class: cls }));
     const run = h("button", { class: "run", onclick: () => send({ [now.state === "stopped" ? "start" : "stop"]: id }) });
     const more = h("button", { class: "more", "aria-label": `More of ${name}`, title: "Recordings, sharing, clearing and deleting",
-      onclick: () => send({ open: shown(model).open === id ? "" : id }) }, icon("more"));
+      onclick: () => send({ open: stateOf(model).open === id ? "" : id }) }, icon("more"));
     const answer = h("p", { class: "answer", role: "status" });
     const inside = h("div", { class: "inside", hidden: true });
     let parts = null; // of an open session only: there may be many
@@ -58,7 +58,7 @@ export function render({ model }) {
       h("span", { class: "actions" }, run, more)), answer, inside);
     return { element, fill(item) {
       now = item;
-      const s = shown(model);
+      const s = stateOf(model);
       const may = (right) => item.may.includes(right) || item.may.includes("admin");
       const isOpen = s.open === id;
       element.dataset.state = item.state;
@@ -85,7 +85,7 @@ export function render({ model }) {
       put(answer, item.answer?.text ?? "");
       inside.hidden = !isOpen;
       if (isOpen && !parts) {
-        parts = { recordings: recordingsPart(send, () => ({ ...shown(model), session: now })), sharing: sharingPart(send), packets: packetsPart(() => now) };
+        parts = { recordings: recordingsPart(send, () => ({ ...stateOf(model), session: now })), sharing: sharingPart(send), packets: packetsPart(() => now) };
         inside.append(parts.recordings.root, parts.sharing.root, parts.packets);
       }
       if (!isOpen) {
@@ -112,7 +112,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const s = { sessions: [], ...shown(model) };
+    const s = { sessions: [], ...stateOf(model) };
     create.hidden = !s.makes || s.making;
     upload.hidden = !s.uploads;
     put(note, s.sessions.length ? `${count(s.sessions.length)}, ${count(s.sessions.filter((each) => each.state === "capturing").length)} live` : "");

@@ -19,7 +19,7 @@ export function render({ model }) {
     const number = h("span", { class: "count" });
     const element = h("button", { role: "tab", "aria-label": name, onclick: () => choose(name) }, h("span", {}, name), number);
     return { element, fill(item) {
-      const chosen = item.name === shown(model).chosen;
+      const chosen = item.name === stateOf(model).chosen;
       element.setAttribute("aria-selected", chosen);
       element.tabIndex = chosen ? 0 : -1;
       put(number, item.count ? count(item.count) : "");
@@ -28,7 +28,7 @@ export function render({ model }) {
     } };
   }
 
-  const paint = () => keyed(root, shown(model).tabs ?? [], (item) => item.name, tab);
+  const paint = () => keyed(root, stateOf(model).tabs ?? [], (item) => item.name, tab);
 
   model.on("state", paint);
   paint();

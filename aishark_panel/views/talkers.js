@@ -26,7 +26,7 @@ export function render({ model }) {
   }
 
   function paint() {
-    const { rows = [], scope = "", complete = true, empty = "" } = shown(model);
+    const { rows = [], scope = "", complete = true, empty = "" } = stateOf(model);
     most = Math.max(1, ...rows.map((item) => Math.max(item.bytes_sent, item.bytes_received)));
     keyed(list, rows, (item) => item.address, row);
     put(note, rows.length ? `sent ◂ ▸ received, ${scope}${complete ? "" : "; still counting"}` : "");

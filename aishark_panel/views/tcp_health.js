@@ -19,7 +19,7 @@ export function render({ model }) {
   const ms = (value) => (value === null || value === undefined ? "–" : value < 10 ? `${value.toFixed(2)} ms` : `${count(Math.round(value))} ms`);
 
   function paint() {
-    const { rtt_p50_ms: p50, rtt_p95_ms: p95, handshakes = 0, resent = 0, segments = 0, counts = {}, empty = "" } = shown(model);
+    const { rtt_p50_ms: p50, rtt_p95_ms: p95, handshakes = 0, resent = 0, segments = 0, counts = {}, empty = "" } = stateOf(model);
     const share = segments ? (100 * resent) / segments : 0;
     const of = (role) => counts[role] ?? 0;
     keyed(list, empty ? [] : [
