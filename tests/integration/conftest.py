@@ -76,7 +76,7 @@ def session_of(hub: EmbeddedHub, name: str) -> str:
     return wait_for(look, f"session {name}", timeout_s=90.0)  # on a new machine its agent compiles first
 
 
-def wait_for(check: Callable[[], T | None], what: str, timeout_s: float = 30.0) -> T:
+def wait_for(check: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
     """The first true answer of `check`, or a failure that says what was waited for."""
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:

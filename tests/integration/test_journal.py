@@ -22,6 +22,7 @@ from tests.traffic import frames
 
 N = 10_000
 KILLS = 10
+pytestmark = pytest.mark.timeout(300)  # hubs die and come back many times
 AISHARK = [sys.executable, "-m", "aishark_panel"]
 
 
@@ -104,7 +105,7 @@ def test_a_hub_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path
     with hubs(tmp_path / "journal") as each:
         sending = agent(each.hub, "-r", str(capture_file), "--speed", "0.4", "--batch-size", "37")
         session = session_of(each.hub, "live")
-        stats_when(each.hub, session, lambda s: s["packets"], "first packets")
+        wait_for(lambda: ask(each.hub, lambda c: c.stats(session))["packets"], "first packets", timeout_s=100.0)
         for _ in range(KILLS):
             time.sleep(rng.uniform(0, 1.5))  # the moment is what this test is about
             each.restart()
@@ -261,7 +262,7 @@ def test_a_full_disk_stops_durable_and_nothing_else(disk: SmallDisk, tmp_path: P
     sending = agent(hub, "-r", str(capture_file), "--speed", "1", "--batch-size", "50")
     try:
         session = session_of(hub, "live")
-        stats_when(hub, session, lambda s: s["packets"], "first packets")
+        wait_for(lambda: ask(hub, lambda c: c.stats(session))["packets"], "first packets", timeout_s=100.0)
         filler = disk.inside / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
