@@ -103,12 +103,14 @@ def test_a_hub_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path
     rng = random.Random(5)
     expected = numbered()
     with hubs(tmp_path / "journal") as each:
-        sending = agent(each.hub, "-r", str(capture_file), "--speed", "0.4", "--batch-size", "37")
+        sending = agent(each.hub, "-r", str(capture_file), "--speed", "0.25", "--batch-size", "37")
         session = session_of(each.hub, "live")
         wait_for(lambda: ask(each.hub, lambda c: c.stats(session))["packets"], "first packets", timeout_s=100.0)
-        for _ in range(KILLS):
+        kills = 0
+        while kills < KILLS and sending.poll() is None:  # a slow machine restarts a hub less often in these 40 s
             time.sleep(rng.uniform(0, 1.5))  # the moment is what this test is about
             each.restart()
+            kills += 1
         _, said = sending.communicate(timeout=90)
         assert sending.returncode == 0, said
         assert "all packets sent" in said
@@ -116,7 +118,7 @@ def test_a_hub_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path
         book = ledger_when_drained(each.hub, session)
         assert book["ring"]["parts"]["in_ring"] == book["ring"]["packets"] == N
         # A hub that dies before it has read all back prolongs the gap that was there.
-        assert 1 <= [gap["what"] for gap in book["gaps"]].count("hub") <= KILLS
+        assert 1 <= [gap["what"] for gap in book["gaps"]].count("hub") <= kills
         assert all(gap["start_ns"] < gap["end_ns"] for gap in book["gaps"])
         assert exported(each.hub, session, tmp_path) == expected
         each.restart()
