@@ -1,7 +1,8 @@
 """HubClient: the one way every front end (dashboard, notebook, command line) talks to a hub.
 
-It is a list of questions (those about people in people_client.py), which transport.py carries. `embedded_hub` starts a
-hub as a child process on loopback, once per process, for when no hub's address is given.
+It is a list of questions (those about alerts in alert_client.py, about people in people_client.py), which transport.py
+carries. `embedded_hub` starts a hub as a child process on loopback, once per process, for when no hub's address is
+given.
 """
 
 import atexit
@@ -22,6 +23,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.iostream import StreamClosedError
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
+from aishark_panel.alert_client import AlertClient
 from aishark_panel.errors import HubError, HubUnreachableError
 from aishark_panel.people_client import PeopleClient
 from aishark_panel.transport import CONNECT_TIMEOUT_S
@@ -59,7 +61,7 @@ class Missed:
     """among them: gone before anybody looked; the others can be had by another subscription from `first` to `next`"""
 
 
-class HubClient(PeopleClient):
+class HubClient(AlertClient, PeopleClient):
     """One person's connection to one hub. All methods raise errors of aishark_panel.errors, HubError among them."""
 
     async def sessions(self) -> list[dict[str, Any]]:
@@ -246,12 +248,6 @@ class HubClient(PeopleClient):
         asked = {"session": session, "conversation": str(conversation), "cursor": cursor, "limit": limit}
         result, body = await self._ask("payloads", **asked)
         return result, bytes(body)
-
-    async def alerts(self, session: str, since: int = 0) -> dict[str, Any]:
-        """Alerts that changed since the cursor (an earlier answer's `next`), and how the rules fare: alerts, next,
-        rules, firing, pending, raised, forgotten, deliveries (docs/protocol.md)."""
-        result, _ = await self._ask("alerts", session=session, since=since)
-        return result
 
     async def start(self, session: str) -> None:
         """Ask the session's agents for packets."""

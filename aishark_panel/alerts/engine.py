@@ -89,6 +89,7 @@ class Engine:
     """Watches packets by rules. Not thread-safe: one caller at a time."""
 
     def __init__(self, rules: Sequence[Rule] = (), *, max_keys: int = MAX_KEYS) -> None:
+        self._max_keys = max_keys
         self._watches = [_Watch(rule, max_keys) for rule in rules]
         self._clock = PacketClock()
 
@@ -126,6 +127,15 @@ class Engine:
             watch.forget_time()
         self._clock = PacketClock()
         return events
+
+    def replace(self, rules: Sequence[Rule]) -> list[AlertEvent]:
+        """Watch by these rules from now on. Those that are the same as before keep their windows and alerts; the alerts
+        of those that are gone are resolved."""
+        wanted = {rule.name: rule.content for rule in rules}
+        kept = {w.rule.name: w for w in self._watches if wanted.get(w.rule.name) == w.rule.content}
+        gone = [watch for watch in self._watches if watch.rule.name not in kept]
+        self._watches = [kept.get(rule.name) or _Watch(rule, self._max_keys) for rule in rules]
+        return self._in_order(watch.end(self._clock.newest_ns) for watch in gone)
 
     def _in_order(self, each: Iterator[list[AlertEvent]]) -> list[AlertEvent]:
         """By time; of one moment, in the order of the rules."""
@@ -217,8 +227,13 @@ class _Watch:
     def _break(self, error: Exception, at_ns: int, events: list[AlertEvent]) -> None:
         """Whatever goes wrong in one rule must cost neither the others nor the packets."""
         self._broken = f"switched off by an error: {type(error).__name__}: {error}"[:500]
-        events += [self._event(active, "resolved", at_ns, {}) for active in self._active.values()]
+        events += self.end(at_ns)
+
+    def end(self, at_ns: int) -> list[AlertEvent]:
+        """Nobody watches by this rule any more: what is open is resolved."""
+        events = [self._event(active, "resolved", at_ns, {}) for active in self._active.values()]
         self._active.clear()
+        return events
 
     def _select(self, rows: Rows, mask: Mask, marks: Times) -> Selected:
         """What the rule needs to know of the rows it selects."""

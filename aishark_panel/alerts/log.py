@@ -6,28 +6,43 @@ time; all else may be called from others meanwhile.
 
 To look at a handful of packets costs the rules as much as to look at thousands. So packets wait for company, until
 there are enough or somebody calls `settle`, which is to happen a few times a second.
+
+The log may begin with what an earlier one had (alerts/kept.py). Of an alert that was open then the rules know nothing
+any more: where they come across its key it goes on, and nobody is told again; where they do not for as long as that
+takes them, it is resolved.
 """
 
 import threading
-from collections import deque
-from collections.abc import Sequence
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from aishark_panel.alerts.engine import AlertEvent, Engine, RuleStatus
+from aishark_panel.alerts.engine import LATENESS_NS, AlertEvent, Engine, RuleStatus
+from aishark_panel.alerts.kept import Alert, Facts, KeptAlerts
 from aishark_panel.alerts.rule import Rule, fill_template
+from aishark_panel.alerts.silences import Silences
+from aishark_panel.errors import NotFoundError
 from aishark_panel.query.names import Field
 from aishark_panel.query.rows import CHUNK_ROWS
 from aishark_panel.wire.packets import Interface, Packets
 from aishark_panel.wire.schema import Kind
 
-__all__ = ["MAX_ALERTS", "AlertLog", "Deliveries", "describe"]
+__all__ = ["MAX_ALERTS", "MAX_EVIDENCE_WAITING", "AlertLog", "Deliveries", "describe", "evidence_state"]
 
 MAX_ALERTS: Final = 1_000
+MAX_EVIDENCE_WAITING: Final = 64
+"""Alerts of which evidence is still to be made; of those that fire beyond, none is."""
 _MAX_WAITING: Final = 1_000
 _ENOUGH_ROWS: Final = CHUNK_ROWS
 _QUIET_NS: Final = 2 * 10**9
 """How long nothing must come before time goes on without packets: longer than a batch may be on its way."""
+_UNSEEN_CHANGES: Final = 2**20
+"""More changes than an earlier log can have told of without that they were kept."""
+
+_Place = tuple[str, tuple[Any, ...]]
+"""Rule and key."""
 
 
 @dataclass(slots=True)
@@ -43,25 +58,40 @@ class Deliveries:
 
 
 class AlertLog:
-    """Alerts of one session, newest MAX_ALERTS."""
+    """Alerts of one session, newest MAX_ALERTS. `now_ns` is the clock (Unix time) that silences go by."""
 
-    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+    def __init__(self, rules: Sequence[Rule] = (), *, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._engine = Engine(rules)
+        self._now_ns = now_ns
         self._waiting: tuple[Packets, int, int, Sequence[Interface]] | None = None
         """rows of one block that the rules have not seen yet"""
         self._lock = threading.Lock()
-        self._alerts: dict[int, dict[str, Any]] = {}
-        """by number, oldest first"""
-        self._open: dict[tuple[str, tuple[Any, ...]], dict[str, Any]] = {}
-        """those not resolved, by rule and key"""
+        self._alerts: dict[int, Alert] = {}
+        """by number, oldest first; what is in an alert is replaced, never changed"""
+        self._open: dict[_Place, Alert] = {}
+        """those not resolved"""
+        self._carried: dict[_Place, Alert] = {}
+        """those among them that an earlier log had, and the rules have not come across yet"""
+        self._carried_since_ns = 0
+        """packet time at which the rules began to look for them"""
+        self._over: dict[_Place, int] = {}
+        """until when (packet time) an earlier log knew of alerts: agents may send packets again that it had seen"""
         self._raised = 0
         self._changes = 0
         self._forgotten = 0
-        self._told: deque[dict[str, Any]] = deque()
+        self._told: deque[Alert] = deque()
+        self._evidence_wanted: deque[int] = deque()
         self._quiet_since_s: float | None = None
         self._taken = 0
         self._taken_before = 0
+        self.silences = Silences()
         self.deliveries = Deliveries()
+        self.fired: Counter[tuple[str, str]] = Counter()
+        """alerts that began to fire, by rule and severity, since this log began; of the rules that there are"""
+        self.evidence_skipped = 0
+        """alerts of which no evidence was made because too many fired at once"""
+        self.evaluation_s = 0.0
+        """how long the rules have looked at packets"""
 
     def take(self, packets: Packets, start: int, stop: int, interfaces: Sequence[Interface]) -> None:
         """Rows [start, stop) of a block came in. The block must keep them until they are settled."""
@@ -80,7 +110,8 @@ class AlertLog:
         """Let the rules see what came in."""
         if self._waiting:
             waiting, self._waiting = self._waiting, None
-            self._note(self._engine.take(*waiting))
+            self._evaluate(lambda: self._engine.take(*waiting))
+            self._give_up_carried(0)
 
     def tick(self, now_s: float) -> None:
         """Called a few times a second of wall time, while packets come as they are captured: when they pause, packet
@@ -91,59 +122,187 @@ class AlertLog:
             return
         quiet_ns = round((now_s - self._quiet_since_s) * 1e9) - _QUIET_NS
         if quiet_ns > 0:
-            self._note(self._engine.advance(self._engine.newest_ns + quiet_ns))
+            self._evaluate(lambda: self._engine.advance(self._engine.newest_ns + quiet_ns))
+            self._give_up_carried(quiet_ns)
 
     def finish(self) -> None:
         """No more packets of this capture will come; what is open is resolved."""
         self.settle()
-        self._note(self._engine.finish())
+        newest_ns = self._engine.newest_ns
+        self._evaluate(self._engine.finish)
+        with self._lock:
+            self._over.clear()
+            for place in list(self._carried):
+                self._resolve_carried(place, newest_ns)
 
     def clear(self) -> None:
         """Forget all alerts; the numbering goes on."""
         self.finish()
         with self._lock:
             self._alerts.clear()
+            self._changes += 1
 
-    def _note(self, events: Sequence[AlertEvent]) -> None:
-        if not events:
-            return
+    def replace(self, rules: Sequence[Rule]) -> None:
+        """Watch by these rules from now on; those that are the same as before go on as they are. Called by the thread
+        that packets come in by."""
+        self.settle()
+        self._evaluate(lambda: self._engine.replace(rules))
+        names = {rule.name for rule in rules}
         with self._lock:
-            for event in events:
-                alert = self._update(event)
-                if event.fired_ns:
-                    if len(self._told) == _MAX_WAITING:
-                        self._told.popleft()
-                        self.deliveries.dropped += 1
-                    self._told.append(dict(alert))
+            self.fired = Counter({place: count for place, count in self.fired.items() if place[0] in names})
+            for place in [place for place in self._carried if place[0] not in names]:
+                self._resolve_carried(place, self._engine.newest_ns)
+            self._changes += 1
 
-    def _update(self, event: AlertEvent) -> dict[str, Any]:
-        self._changes += 1
+    def _evaluate(self, step: Callable[[], list[AlertEvent]]) -> None:
+        began_s = time.perf_counter()
+        events = step()
+        self.evaluation_s += time.perf_counter() - began_s
+        for event in events:
+            with self._lock:  # for each by itself: in a storm others have their turn in between
+                self._note(event)
+
+    def _note(self, event: AlertEvent) -> None:
         place = (event.rule.name, tuple(event.key.values()))
         alert = self._open.get(place)
         if alert is None:
-            self._raised += 1
-            alert = self._open[place] = {"number": self._raised, **describe(event)}
-            self._alerts[self._raised] = alert
-            if len(self._alerts) > MAX_ALERTS:
-                del self._alerts[next(iter(self._alerts))]
-                self._forgotten += 1
-        alert["changed"] = self._changes
+            if event.state == "resolved" or event.at_ns <= self._over.get(place, 0):
+                return  # an earlier log has it already
+            alert = self._begin(place, event)
+        was_firing = alert["fired_ns"] > 0
+        self._carried.pop(place, None)
         if event.state == "resolved":
-            del self._open[place]
-            alert["state"], alert["resolved_ns"] = event.state, event.at_ns
-        else:
-            alert.update(describe(event))
+            self._resolve(place, alert, event.at_ns)
+        elif not was_firing:
+            alert |= _facts(event)  # type: ignore[typeddict-item]  # of what an alert has, all that the rules say
+            alert["changed"] = self._changed()
+            if event.state == "firing":
+                self._fire(alert)
+
+    def _begin(self, place: _Place, event: AlertEvent) -> Alert:
+        self._raised += 1
+        alert = describe(event)
+        alert["number"], alert["fired_ns"] = self._raised, 0
+        self._open[place] = alert
+        self._alerts[self._raised] = alert
+        self._forget_oldest()
         return alert
 
-    def since(self, cursor: int) -> dict[str, Any]:
-        """What docs/protocol.md says of `alerts`: those that changed after the cursor, in the order they began."""
+    def _forget_oldest(self) -> None:
+        while len(self._alerts) > MAX_ALERTS:
+            del self._alerts[next(iter(self._alerts))]
+            self._forgotten += 1
+
+    def _fire(self, alert: Alert) -> None:
+        self.fired[alert["rule"], alert["severity"]] += 1
+        alert["silenced"] = self.silences.cover(alert, self._now_ns())
+        if len(self._evidence_wanted) < MAX_EVIDENCE_WAITING:
+            self._evidence_wanted.append(alert["number"])
+            alert["evidence"] = evidence_state("waiting")
+        else:
+            self.evidence_skipped += 1
+            reason = f"More than {MAX_EVIDENCE_WAITING} alerts fired at once; this one's packets were not saved."
+            alert["evidence"] = evidence_state("none", reason)
+        self._tell(alert)
+
+    def _resolve(self, place: _Place, alert: Alert, at_ns: int) -> None:
+        del self._open[place]
+        alert["state"], alert["resolved_ns"], alert["changed"] = "resolved", at_ns, self._changed()
+        if alert["fired_ns"]:
+            self._tell(alert)
+
+    def _tell(self, alert: Alert) -> None:
+        if alert["silenced"]:
+            return
+        if len(self._told) == _MAX_WAITING:
+            self._told.popleft()
+            self.deliveries.dropped += 1
+        self._told.append(alert.copy())
+
+    def _changed(self) -> int:
+        self._changes += 1
+        return self._changes
+
+    def _give_up_carried(self, quiet_ns: int) -> None:
+        """Resolve alerts of an earlier log whose keys the rules would have come across by now. `quiet_ns`: how long no
+        packets have come."""
+        if not self._carried:
+            return
+        newest_ns = self._engine.newest_ns
+        self._carried_since_ns = self._carried_since_ns or newest_ns
+        gone_ns = abs(newest_ns - self._carried_since_ns) + quiet_ns
+        rules = {status.rule.name: status.rule for status in self._engine.status()}
+        with self._lock:
+            for place in list(self._carried):
+                rule = rules.get(place[0])
+                if rule is None or gone_ns > rule.over_ns + rule.for_ns + 2 * LATENESS_NS:
+                    self._resolve_carried(place, newest_ns and newest_ns + quiet_ns)
+
+    def _resolve_carried(self, place: _Place, at_ns: int) -> None:
+        alert = self._carried.pop(place)
+        self._resolve(place, alert, max(at_ns, alert["fired_ns"] or alert["window_start_ns"]))
+
+    def since(self, cursor: int, *, archived: bool = False) -> dict[str, Any]:
+        """What docs/protocol.md says of `alerts`: those that changed after the cursor, in the order they began.
+
+        Archived ones are left out unless asked for; but who has been told of an alert before (the cursor is not 0) is
+        told that it was archived."""
         with self._lock:
             return {
-                "alerts": [dict(alert) for alert in self._alerts.values() if alert["changed"] > cursor],
+                "alerts": [
+                    alert.copy()
+                    for alert in self._alerts.values()
+                    if alert["changed"] > cursor and (archived or cursor or not alert["archived"])
+                ],
                 "next": self._changes,
                 "rules": [_status(status) for status in self._engine.status()],
                 **self._counts(),
             }
+
+    def alert(self, number: int) -> Alert:
+        """The alert of that number; NotFoundError if there is none, or no more."""
+        with self._lock:
+            return self._get(number).copy()
+
+    def _get(self, number: int) -> Alert:
+        try:
+            return self._alerts[number]
+        except KeyError:
+            raise NotFoundError(f"no alert {number}; the newest {MAX_ALERTS:,} of a session are kept") from None
+
+    def mark(self, number: int, by: str, *, acknowledged: bool | None = None, archived: bool | None = None) -> Alert:
+        """Somebody acknowledges an alert or archives it, or takes that back (None: as it is); the alert, or
+        NotFoundError."""
+        with self._lock:
+            alert = self._get(number)
+            if acknowledged is not None and acknowledged != (alert["acknowledged"] is not None):
+                alert["acknowledged"] = {"by": by, "at_ns": self._now_ns()} if acknowledged else None
+                alert["changed"] = self._changed()
+            if archived is not None and archived != alert["archived"]:
+                alert["archived"], alert["changed"] = archived, self._changed()
+            return alert.copy()
+
+    def next_evidence(self) -> Alert | None:
+        """The alert whose evidence is to be made next: it stays that until `note_evidence`."""
+        with self._lock:
+            while self._evidence_wanted:
+                if alert := self._alerts.get(self._evidence_wanted[0]):
+                    return alert.copy()
+                self._evidence_wanted.popleft()  # it was forgotten, or cleared
+            return None
+
+    def note_evidence(self, number: int, evidence: dict[str, Any]) -> None:
+        """What became of an alert's evidence (`evidence_state`); nothing if the alert is not kept any more."""
+        with self._lock:
+            if self._evidence_wanted and self._evidence_wanted[0] == number:
+                self._evidence_wanted.popleft()
+            if alert := self._alerts.get(number):
+                alert["evidence"], alert["changed"] = evidence, self._changed()
+
+    def numbers(self) -> set[int]:
+        """The alerts that are kept."""
+        with self._lock:
+            return set(self._alerts)
 
     def counts(self) -> dict[str, Any]:
         """How many alerts there are and were, and what became of the messages about them."""
@@ -160,20 +319,74 @@ class AlertLog:
             "deliveries": asdict(self.deliveries),
         }
 
-    def take_news(self) -> list[dict[str, Any]]:
+    def firing(self) -> Counter[tuple[str, str]]:
+        """How many alerts fire, by rule and severity."""
+        with self._lock:
+            return Counter((a["rule"], a["severity"]) for a in self._open.values() if a["state"] == "firing")
+
+    def rules(self) -> list[RuleStatus]:
+        """How each rule fares."""
+        return self._engine.status()
+
+    def take_news(self) -> list[Alert]:
         """Alerts as they were when they began to fire or were resolved, each once; the newest of them if nobody asked
         for long."""
         with self._lock:
             news, self._told = list(self._told), deque()
             return news
 
+    def to_keep(self, cursor: int) -> KeptAlerts:
+        """What changed after the cursor, for a log that is to go on where this one ends."""
+        with self._lock:
+            return KeptAlerts(
+                changes=self._changes,
+                raised=self._raised,
+                forgotten=self._forgotten,
+                first=next(iter(self._alerts), self._raised + 1),
+                alerts=[alert.copy() for alert in self._alerts.values() if alert["changed"] > cursor],
+                silences=self.silences.good(self._now_ns()),
+            )
 
-def describe(event: AlertEvent) -> dict[str, Any]:
-    """An alert as JSON sees it; times in ns since 1970 UTC, 0 where there is none yet."""
+    def restore(self, kept: KeptAlerts) -> None:
+        """Begin with what an earlier log had. All of it counts as changed: who followed that one may have been told
+        more of it than was kept."""
+        with self._lock:
+            self._changes = kept.changes + _UNSEEN_CHANGES
+            self._raised, self._forgotten = kept.raised, kept.forgotten
+            self.silences.restore(kept.silences)
+            for alert in kept.alerts:
+                alert["changed"] = self._changes
+                self._alerts[alert["number"]] = alert
+                place = (alert["rule"], tuple(alert["key"].values()))
+                if alert["state"] == "resolved":
+                    self._over[place] = max(self._over.get(place, 0), alert["resolved_ns"])
+                else:
+                    self._open[place] = self._carried[place] = alert
+                if alert["evidence"] and alert["evidence"]["state"] == "waiting":
+                    self._evidence_wanted.append(alert["number"])
+            self._forget_oldest()
+
+
+def describe(event: AlertEvent) -> Alert:
+    """An alert as JSON sees it, which nobody has touched yet; times in ns since 1970 UTC, 0 where there is none."""
+    return {
+        **_facts(event),
+        "number": 0,
+        "changed": 0,
+        "acknowledged": None,
+        "archived": False,
+        "silenced": False,
+        "evidence": None,
+    }
+
+
+def _facts(event: AlertEvent) -> Facts:
+    """What the rules say of an alert."""
     rule = event.rule
     words = {**event.key, **event.values}
     return {
         "rule": rule.name,
+        "description": rule.description,
         "severity": rule.severity,
         "state": event.state,
         "key": event.key,
@@ -183,8 +396,16 @@ def describe(event: AlertEvent) -> dict[str, Any]:
         "resolved_ns": event.at_ns if event.state == "resolved" else 0,
         "annotations": {name: fill_template(template, words) for name, template in rule.annotations.items()},
         "labels": dict(rule.labels),
+        "runbook": rule.runbook,
         "filter": _filter(rule, event.key),
     }
+
+
+def evidence_state(
+    state: str, reason: str = "", *, packets: int = 0, size_bytes: int = 0, complete: bool = False
+) -> dict[str, Any]:
+    """What an alert tells of its evidence: waiting, saved, failed, or none."""
+    return {"state": state, "packets": packets, "bytes": size_bytes, "complete": complete, "reason": reason}
 
 
 def _filter(rule: Rule, key: dict[str, Any]) -> str:

@@ -16,12 +16,13 @@ from aishark_panel.errors import ConfigError, ExpressionError
 from aishark_panel.query import Predicate, compile_expression
 from aishark_panel.query.names import Field, suggestion
 
-__all__ = ["KEYS", "MAX_FILE_BYTES", "MAX_RULES", "Rule", "Severity", "fill_template", "parse_rules"]
+__all__ = ["KEYS", "MAX_FILE_BYTES", "MAX_RULES", "Rule", "Severity", "fill_template", "parse_rule", "parse_rules"]
 
 Severity = Literal["info", "warning", "critical"]
 
 KEYS: Final = (
     "name", "description", "where", "by", "over", "having", "for", "severity", "labels", "annotations", "enabled",
+    "runbook",
 )  # fmt: skip
 """What a rule may say."""
 MAX_RULES: Final = 500
@@ -59,6 +60,10 @@ class Rule:
     annotations: Mapping[str, str] = field(default_factory=dict)
     """templates, see `fill_template`"""
     enabled: bool = True
+    runbook: str = ""
+    """address of a page that says what to do"""
+    content: Mapping[str, Any] = field(default_factory=dict)
+    """the keys as they were written, fit for JSON"""
 
     @property
     def value_names(self) -> tuple[str, ...]:
@@ -101,6 +106,11 @@ def parse_rules(text: str, source: str) -> tuple[Rule, ...]:
     return rules
 
 
+def parse_rule(content: object, source: str) -> Rule:
+    """One rule from its keys; errors as of `parse_rules`."""
+    return _Reader(source, 1, content).rule()
+
+
 class _Reader:
     """Reads the keys of one rule; what is wrong is said with the file, the rule and the key."""
 
@@ -139,6 +149,8 @@ class _Reader:
             labels=self._texts("labels"),
             annotations=self._texts("annotations"),
             enabled=self._flag("enabled"),
+            runbook=self._text("runbook"),
+            content=self._content,
         )
         self._check_templates(rule)
         return rule

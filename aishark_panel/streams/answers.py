@@ -15,6 +15,7 @@ from aishark_panel.streams.session import SessionState
 from aishark_panel.wire.messages import PayloadPolicy
 
 __all__ = [
+    "AlertAnswer",
     "AlertsAnswer",
     "ErrorAnswer",
     "HealthAnswer",
@@ -197,12 +198,34 @@ class StatsAnswer(Answer):
     agents: list[RunStats]
 
 
-class Alert(Answer):
+class Acknowledged(Answer):
+    """Somebody has seen an alert."""
+
+    by: str
+    at_ns: int
+    """Unix time"""
+
+
+class EvidenceAnswer(Answer):
+    """What became of an alert's packets."""
+
+    state: Literal["waiting", "saved", "failed", "none"]
+    packets: int
+    bytes: int
+    complete: bool
+    """whether all of its packets of that time are in it"""
+    reason: str
+    """why not, or why there is none"""
+
+
+class AlertAnswer(Answer):
     """One alert; times are packet times in ns since 1970 UTC, 0 where there is none yet."""
 
     number: int
     changed: int
     rule: str
+    description: str
+    """of the rule"""
     severity: str
     state: Literal["pending", "firing", "resolved"]
     key: dict[str, Any]
@@ -212,7 +235,15 @@ class Alert(Answer):
     resolved_ns: int
     annotations: dict[str, str]
     labels: dict[str, str]
+    runbook: str
+    """address of a page that says what to do; "" if there is none"""
     filter: str
+    acknowledged: Acknowledged | None
+    archived: bool
+    silenced: bool
+    """it fired within a silence: nobody was told"""
+    evidence: EvidenceAnswer | None
+    """null until it fires"""
 
 
 class RuleLine(Answer):
@@ -232,7 +263,7 @@ class RuleLine(Answer):
 class AlertsAnswer(AlertCounts):
     """Alerts that changed since the cursor."""
 
-    alerts: list[Alert]
+    alerts: list[AlertAnswer]
     next: int
     rules: list[RuleLine]
 

@@ -31,6 +31,7 @@ AUDITED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "clear": ("session.clear", ()),
     "delete": ("session.delete", ()),
     "export_ticket": ("session.export_ticket", ("format", "where")),
+    "evidence_ticket": ("alert.evidence_ticket", ("number",)),
     "recording_ticket": ("recording.export_ticket", ("recording", "file")),
     "record_start": ("recording.start", ("options",)),
     "record_stop": ("recording.stop", ("recording",)),
@@ -40,7 +41,9 @@ what is written down stays for ever."""
 
 NEEDS: Final[dict[str, Capability]] = {
     **dict.fromkeys(("start", "stop", "clear", "delete", "record_start", "record_stop"), "capture"),
-    **dict.fromkeys(("export_ticket", "export_status", "export_cancel", "recording_ticket"), "export"),
+    **dict.fromkeys(
+        ("export_ticket", "export_status", "export_cancel", "recording_ticket", "evidence_ticket"), "export"
+    ),
 }
 """What methods ask for; the others only look."""
 
@@ -125,6 +128,12 @@ class ClientSocket(GuardedSocket):
                 session, name = self.hub.session(session_id, self.person), str(params.get("file", ""))
                 file = self.hub.recorder.file(session, str(params.get("recording", "")), name)
                 return {"ticket": self.hub.issue_ticket(session.id, self.person, file.suffix[1:], file=file)}, b""
+            case "evidence_ticket":
+                session, number = self.hub.session(session_id, self.person), params.get("number")
+                if not isinstance(number, int):
+                    raise ConfigError(f"number must be that of an alert, got {number!r:.50}")
+                await self.hub.alerting.evidence(session, number)
+                return {"ticket": self.hub.issue_ticket(session.id, self.person, "pcapng", alert=number)}, b""
             case "export_status" | "export_cancel":
                 session = self.hub.session(session_id, self.person)
                 progress = self.hub.exports.get(str(params.get("ticket", "")), session.id, self.person)

@@ -153,7 +153,8 @@ class Guarded(RequestHandler):
         if isinstance(error, AisharkError):
             self.set_status(next((s for e, s in _STATUS.items() if isinstance(error, e)), 500))
             kind, message = type(error).__name__, str(error)
-            position = error.position if isinstance(error, ExpressionError) else None
+            expression = error if isinstance(error, ExpressionError) else error.__cause__  # in a rule, it is the cause
+            position = expression.position if isinstance(expression, ExpressionError) else None
         elif isinstance(error, HTTPError):
             message = error.log_message or self._reason
         if self.get_status() == 401:

@@ -27,6 +27,7 @@ from aishark_panel.streams.addresses import Addresses
 from aishark_panel.streams.admission import Admission
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Agents, Link, Socket
+from aishark_panel.streams.alerting import Alerting
 from aishark_panel.streams.door import Door
 from aishark_panel.streams.exportlog import ExportLog, ExportProgress
 from aishark_panel.streams.gone import GoneRuns
@@ -41,6 +42,7 @@ from aishark_panel.streams.recorder import Recorder, default_folder
 from aishark_panel.streams.recovery import Recovery
 from aishark_panel.streams.rehearsal import rehearse
 from aishark_panel.streams.ringshares import RingShares
+from aishark_panel.streams.rulebook import Rulebook
 from aishark_panel.streams.session import DEFAULT_RING_BYTES, Session
 from aishark_panel.streams.sharing import Sharing
 from aishark_panel.streams.store import KeptSession, RegisteredAgent, Store
@@ -112,19 +114,18 @@ class Hub:
 
         `journal` is where sessions are kept over restarts; None: nowhere. It is closed with the hub.
 
-        Each session is watched by `rules`; `webhook` is told of their alerts. `provider` is where people may log in,
-        `ring_shares` what their sessions may take of the memory; None: as the machine allows. `addresses` know whom to
-        believe where requests come from.
+        Each session is watched by `rules`, and those of its owner; `webhook` is told of their alerts. `provider` is
+        where people may log in, `ring_shares` what their sessions may take of the memory; None: as the machine allows.
+        `addresses` know whom to believe where requests come from.
         """
         self.addresses = addresses or Addresses()
         self._ring_shares = ring_shares or RingShares.of_machine(ring_bytes)
         self._ring_bytes = ring_bytes
-        self._rules = rules
-        self._webhook = webhook
         self._live: dict[str, _Live] = {}
         self.tickets = Tickets()
         self.exports = ExportLog()
         self.store = store or Store()
+        self.rulebook = Rulebook(rules, self.store)
         self.people = People(token, self.store)
         self.accounts = Accounts(self.store, self.people)
         self.sharing = Sharing(self.store, time.time())
@@ -158,6 +159,7 @@ class Hub:
         uploads = self.recorder.folder.with_name("uploads")
         self.uploads = Uploads(uploads, self.disk_pool, max_bytes=max_upload_bytes)
         self.journal = journal
+        self.alerting = Alerting(self.ingest_pool, self.disk_pool, webhook, journal.folder if journal else None)
         self._gone = GoneRuns(journal.folder if journal else None)
         self._started_ns = time.time_ns()
         self._preparing = ""
@@ -178,7 +180,8 @@ class Hub:
         self.open_session("", DEFAULT_SESSION, OWNER.name)
         self._tasks = [
             asyncio.create_task(self._tick(), name="rates"),
-            asyncio.create_task(self._tick_alerts(), name="alerts"),
+            asyncio.create_task(self.alerting.watch(), name="alerts"),
+            asyncio.create_task(self.alerting.make_evidence(), name="evidence"),
             asyncio.create_task(self.admission.watch(), name="admission"),
             asyncio.create_task(self._keep_state(), name="state"),
             asyncio.create_task(self._warm_up(), name="warm up"),
@@ -267,8 +270,6 @@ class Hub:
         """End all recordings, sessions and threads."""
         for task in self._tasks:
             task.cancel()
-        if self._webhook:
-            await self._webhook.close()
         if self.provider:
             self.provider.close()
         self.accounts.close()
@@ -276,6 +277,7 @@ class Hub:
         for live in list(self._live.values()):  # an upload may make one more meanwhile
             await live.ingest.close()
         await self.uploads.close()
+        await self.alerting.close()
         for task in list(self._notes):
             task.cancel()
         if self.journal:
@@ -298,22 +300,6 @@ class Hub:
             await asyncio.sleep(_STATE_PERIOD_S)
             await asyncio.get_running_loop().run_in_executor(self.disk_pool, self.store.make_safe)
 
-    async def _tick_alerts(self) -> None:
-        """Let the rules know that time goes on, and hand what they found to the webhook."""
-        loop = asyncio.get_running_loop()
-        while True:
-            for live in list(self._live.values()):
-                alerts = live.session.alerts
-                try:
-                    await loop.run_in_executor(self.ingest_pool, live.session.tick_alerts, time.monotonic())
-                except Exception:  # one session's fault is not the others'
-                    live.session.note_trouble("Its alert rules failed.")
-                for news in alerts.take_news():
-                    if self._webhook:
-                        session = {"id": live.session.id, "name": live.session.name}
-                        self._webhook.put({"session": session, **news}, alerts.deliveries)
-            await asyncio.sleep(_RATE_PERIOD_S)
-
     def create_session(self, name: str, owner: str) -> Session:
         """Make an empty session; ConfigError when there are too many."""
         if len(self._live) >= MAX_SESSIONS:
@@ -330,9 +316,16 @@ class Hub:
         return session
 
     def _new_session(self, session_id: str, name: str, owner: str) -> Session:
-        session = Session(session_id, name, owner=owner, ring_bytes=self._ring_bytes, rules=self._rules)
+        rules = self.rulebook.watching(owner)
+        session = Session(session_id, name, owner=owner, ring_bytes=self._ring_bytes, rules=rules)
         session.preparing = self._preparing
+        self.alerting.add(session)
         return session
+
+    async def rules_changed(self, owner: str) -> None:
+        """A person's rules are other ones: their sessions are watched by these from now on."""
+        sessions = [live.session for live in self._live.values() if live.session.owner == owner]
+        await self.alerting.replace_rules(sessions, self.rulebook.watching(owner))
 
     def session(self, session_id: str, person: Person) -> Session:
         """The session of that id; NotFoundError if there is none that this person sees, ForbiddenError if it is shared
@@ -448,6 +441,7 @@ class Hub:
         self.agents.release(live.session)
         self._gone.add(session_id, list(live.session.runs.values()))
         await self.recorder.forget(live.session)
+        await self.alerting.forget(live.session)
         await live.ingest.close()
         self._read_back(live.session)
         for run in list(live.session.runs.values()):
@@ -484,11 +478,13 @@ class Hub:
         *,
         follow: bool = False,
         file: Path | None = None,
+        alert: int = 0,
     ) -> str:
-        """A one-use ticket for an export, or for a `file` of a recording; NotFoundError if the session is gone."""
+        """A one-use ticket for an export, for a `file` of a recording, or for the evidence of an alert (by its number);
+        NotFoundError if the session is gone."""
         self._find(session_id, person)
         progress = ExportProgress(session=session_id, person=person.name, format=export_format, where=where)
-        ticket = self.tickets.issue(Ticket(session_id, export_format, where, follow, person, progress, file))
+        ticket = self.tickets.issue(Ticket(session_id, export_format, where, follow, person, progress, file, alert))
         self.exports.add(ticket, progress)
         return ticket
 

@@ -1,4 +1,4 @@
-"""The hub's counters for Prometheus: sessions, agents, the ledger by stage and part, the journal, requests.
+"""The hub's counters for Prometheus: sessions, agents, the ledger by stage and part, the journal, alerts, requests.
 
 Whoever asks gets the sessions that they see, so that a token which scrapes shows no more than it would elsewhere.
 """
@@ -56,6 +56,7 @@ def metrics_text(hub: Hub, person: Person, answered: Answered) -> str:
         *family(f"{_PREFIX}_agents", "gauge", "Agents, by what they do.", states),
         *family(f"{_PREFIX}_requests_total", "counter", "Requests answered.", answered.samples()),
         *_of_sessions(sessions),
+        *_of_alerts(sessions),
         *_of_ledgers(sessions),
     ]
     return "\n".join(lines) + "\n"
@@ -83,8 +84,33 @@ def _of_sessions(sessions: list[Session]) -> Iterator[str]:
         ("waiting_bytes", "In memory because it is not safe on the disk yet; of all sessions."),
     ):
         yield from family(f"{_PREFIX}_journal_{name}", "gauge", about, [(k, j[name]) for k, j in journals])
-    firing = [(labels, s["alerts"]["firing"]) for labels, s in stats]
+
+
+def _of_alerts(sessions: list[Session]) -> Iterator[str]:
+    firing: _Samples = []
+    fired: _Samples = []
+    keys: _Samples = []
+    missed: _Samples = []
+    for session in sessions:
+        labels, alerts = _labels(session), session.alerts
+        for samples, counts in ((firing, alerts.firing()), (fired, alerts.fired)):
+            samples += [
+                ({**labels, "rule": rule, "severity": severity}, count)
+                for (rule, severity), count in sorted(counts.copy().items())
+            ]
+        for status in alerts.rules():
+            rule_labels = {**labels, "rule": status.rule.name}
+            keys.append((rule_labels, status.keys))
+            missed.append((rule_labels, status.missed_keys))
     yield from family(f"{_PREFIX}_alerts_firing", "gauge", "Alerts that fire.", firing)
+    yield from family(f"{_PREFIX}_alerts_total", "counter", "Alerts that began to fire.", fired)
+    yield from family(f"{_PREFIX}_rule_keys", "gauge", "Keys in a rule's window.", keys)
+    yield from family(f"{_PREFIX}_rule_missed_packets_total", "counter", "Left out, as keys were too many.", missed)
+    seconds = [(_labels(session), session.alerts.evaluation_s) for session in sessions]
+    yield from family(f"{_PREFIX}_rules_seconds_total", "counter", "How long rules looked at packets.", seconds)
+    skipped = [(_labels(session), session.alerts.evidence_skipped) for session in sessions]
+    about = "Alerts whose packets were not saved, as too many fired at once."
+    yield from family(f"{_PREFIX}_evidence_skipped_total", "counter", about, skipped)
 
 
 def _of_ledgers(sessions: list[Session]) -> Iterator[str]:

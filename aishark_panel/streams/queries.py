@@ -192,7 +192,7 @@ def _tcp_health(session: Session, params: dict[str, Any]) -> Answer:
 
 
 def _alerts(session: Session, params: dict[str, Any]) -> Answer:
-    return session.alerts.since(_integer(params, "since", 0)), b""
+    return session.alerts.since(_integer(params, "since", 0), archived=params.get("archived") is True), b""
 
 
 def _values(session: Session, params: dict[str, Any]) -> Answer:

@@ -188,7 +188,7 @@ class Recovery:
 
     def _take_mark(self, mark: ClearMark) -> None:
         session = self._session
-        session.clear()
+        session.clear_packets()  # what is kept of its alerts knows of it
         session.bytes = max(session.bytes, mark.bytes)
         for run_id, packets in mark.packets.items():
             run = session.runs.get(run_id)

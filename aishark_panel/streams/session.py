@@ -326,6 +326,10 @@ class Session:
     def clear(self) -> None:
         """Throw away all packets (counted as cleared), rollups, conversations, alerts. Runs on the ingest worker."""
         self.alerts.clear()
+        self.clear_packets()
+
+    def clear_packets(self) -> None:
+        """All of it but the alerts."""
         self.ring.cleared += self.merge.rows
         self.merge.clear()
         self.ring.clear()

@@ -1,4 +1,4 @@
-"""Routes of sessions: list, start, stop, statistics, export."""
+"""Routes of sessions: list, start, stop, statistics, export, and what tickets are for."""
 
 import asyncio
 import logging
@@ -12,7 +12,8 @@ import msgspec
 from tornado.iostream import StreamClosedError
 
 from aishark_panel.errors import AisharkError, NotAuthorizedError, NotFoundError
-from aishark_panel.streams.answers import AlertsAnswer, LedgerAnswer, SessionsAnswer, StatsAnswer
+from aishark_panel.streams.alert_routes import send_evidence
+from aishark_panel.streams.answers import LedgerAnswer, SessionsAnswer, StatsAnswer
 from aishark_panel.streams.exportlog import ExportProgress
 from aishark_panel.streams.exports import FORMATS, export_chunks
 from aishark_panel.streams.guard import Guarded, Route
@@ -37,13 +38,6 @@ class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """session to start again; none: a new one"""
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
     """of a new session; empty: the time"""
-
-
-class AlertsQuery(Query):
-    """Which alerts."""
-
-    since: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
-    """what an earlier answer gave as `next`"""
 
 
 class ExportQuery(Query):
@@ -115,14 +109,6 @@ class StreamLedger(Guarded):
     @operation("Where every packet of a session is.", answer=LedgerAnswer)
     def get(self, session_id: str) -> None:
         self.finish(ledger(self.hub.session(session_id, self.person)))
-
-
-class StreamAlerts(Guarded):
-    """`/api/stream/:id/alerts`"""
-
-    @operation("Alerts that changed, and how the rules fare.", query=AlertsQuery, answer=AlertsAnswer)
-    def get(self, session_id: str, *, query: AlertsQuery) -> None:
-        self.finish(self.hub.session(session_id, self.person).alerts.since(query.since))
 
 
 class StreamExport(Guarded):
@@ -211,6 +197,9 @@ class TicketExport(StreamExport):
         if asked.file:
             await self._send(session, asked.file, asked.progress)
             return
+        if asked.alert:
+            await send_evidence(self, session, asked.alert, asked.progress)
+            return
         await self.stream(session, asked.format, asked.where, follow=asked.follow, progress=asked.progress)
 
     async def _send(self, session: Session, path: Path, progress: ExportProgress) -> None:
@@ -251,7 +240,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/stream/([0-9a-f]+)", Stream),
     (r"/api/stream/([0-9a-f]+)/stats", StreamStats),
     (r"/api/stream/([0-9a-f]+)/ledger", StreamLedger),
-    (r"/api/stream/([0-9a-f]+)/alerts", StreamAlerts),
     (r"/api/stream/([0-9a-f]+)/export", StreamExport),
     (r"/api/export/([\w-]+)", TicketExport),
 )

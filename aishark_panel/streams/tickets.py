@@ -16,7 +16,8 @@ _LIFE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a ticket is good for: an export of a session, or a `file` that a recording of it wrote."""
+    """What a ticket is good for: an export of a session, a `file` that a recording of it wrote, or the evidence of an
+    `alert`."""
 
     session: str
     format: str
@@ -26,6 +27,8 @@ class Ticket:
     """who asked for it"""
     progress: ExportProgress
     file: Path | None = None
+    alert: int = 0
+    """its number; 0: none"""
 
 
 class Tickets:

@@ -18,7 +18,7 @@ from tests.codebase.sources import ROOT
 TEXT = (ROOT / "docs" / "protocol.md").read_text("utf-8")
 METHODS_OF_THE_HUB = [
     "sessions", "start", "stop", "clear", "delete", "export_ticket", "export_status", "export_cancel", "recordings",
-    "record_start", "record_stop", "recording_ticket",
+    "record_start", "record_stop", "recording_ticket", "evidence_ticket",
 ]  # fmt: skip
 MESSAGES = [*get_args(AgentMessage), *get_args(HubMessage)]
 

@@ -55,6 +55,7 @@ class Belongings:
     upload: str
     recording: str
     link: str = NOBODYS
+    silence: str = NOBODYS
     profile: str = "anns filter"
 
     def path(self, pattern: str) -> str:
@@ -62,6 +63,7 @@ class Belongings:
         ids = {"stream": self.session, "agents": self.agent, "uploads": self.upload, "recordings": self.recording}
         ids |= {"profiles": "anns%20filter", "tokens": NOBODYS, "export": NOBODYS, "packets": "1", "conversations": "1"}
         ids |= {"users": "ann", "shares": "carl", "links": self.link}
+        ids |= {"alerts": "1", "silences": self.silence, "rules": "anns_rule"}
         return re.sub(r"(\w+)/\([^)]*\)", lambda found: f"{found[1]}/{ids[found[1]]}", pattern).replace("\\", "")
 
 
@@ -94,7 +96,10 @@ async def belongings(client: HubClient, capture_file: Path) -> Belongings:
     recording = await client.record_start(status["session"])
     link = await client.link(status["session"], 600)
     await client.share(status["session"], "carl", ["view", "export"])
-    return Belongings(status["session"], agent["id"], agent["key"], status["id"], recording["id"], link["id"])
+    await client.save_rule({"name": "anns_rule", "where": "udp.port == 4711", "description": "4711 is anns secret"})
+    silence = await client.silence(status["session"], "anns_rule", {"src_ip": "10.47.11.4711"}, 600, "anns reason")
+    ids = (status["session"], agent["id"], agent["key"], status["id"], recording["id"], link["id"], silence["id"])
+    return Belongings(*ids)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +113,7 @@ def anns(hub: EmbeddedHub, ann: EmbeddedHub, capture_file: Path) -> Iterator[Bel
 
 def leaks(bob: EmbeddedHub, anns: Belongings) -> list[str]:
     """Answers of any route that show bob what is ann's, or that it is there; every one of them is asked."""
-    ids = (anns.session, anns.agent, anns.upload, anns.recording, anns.link)
+    ids = (anns.session, anns.agent, anns.upload, anns.recording, anns.link, anns.silence)
     secrets = [s.encode() for s in (*ids, "4711", "anns", "carl")]
     found = []
     for pattern, _ in ROUTES:
@@ -127,8 +132,8 @@ def leaks(bob: EmbeddedHub, anns: Belongings) -> list[str]:
 
 
 def test_what_is_anothers_is_not_there(ann: EmbeddedHub, bob: EmbeddedHub, anns: Belongings) -> None:
-    below = (f"/api/stream/{anns.session}/{of_it}" for of_it in ("recordings", "shares", "links"))
-    before = {path: call(ann, "GET", path)[1] for path in ("/api/profiles", *below)}
+    below = (f"/api/stream/{anns.session}/{of_it}" for of_it in ("recordings", "shares", "links", "silences"))
+    before = {path: call(ann, "GET", path)[1] for path in ("/api/profiles", "/api/rules", *below)}
     assert leaks(bob, anns) == []
     assert before == {path: call(ann, "GET", path)[1] for path in before}
     assert ask(ann, lambda c: c.stats(anns.session))["packets"] == 10_000
@@ -173,7 +178,7 @@ def test_an_id_of_anothers_is_answered_like_one_that_never_was(bob: EmbeddedHub,
             theirs = call(bob, method, anns.path(pattern))
             never = call(bob, method, nobodys.path(pattern))
             said = theirs[1]
-            for own in (anns.session, anns.agent, anns.upload, anns.recording, anns.link):
+            for own in (anns.session, anns.agent, anns.upload, anns.recording, anns.link, anns.silence):
                 said = said.replace(own.encode(), NOBODYS.encode())
             assert (theirs[0], said) == never
 
@@ -246,6 +251,13 @@ def test_a_person_who_comes_first_has_a_session_to_look_at(hub: EmbeddedHub) -> 
         ("POST", f"/api/stream/{NOBODYS}/links", "capture"),
         ("DELETE", f"/api/stream/{NOBODYS}/links/{NOBODYS}", "capture"),
         ("GET", "/api/agents/ws", "capture"),
+        ("PATCH", f"/api/stream/{NOBODYS}/alerts/1", "capture"),
+        ("GET", f"/api/stream/{NOBODYS}/alerts/1/evidence", "export"),
+        ("POST", f"/api/stream/{NOBODYS}/silences", "capture"),
+        ("DELETE", f"/api/stream/{NOBODYS}/silences/{NOBODYS}", "capture"),
+        ("PUT", "/api/rules/own", "capture"),
+        ("DELETE", "/api/rules/own", "capture"),
+        ("POST", "/api/rules/check", "capture"),
     ],
 )
 def test_a_token_allows_what_it_names(hub: EmbeddedHub, method: str, path: str, right: str) -> None:

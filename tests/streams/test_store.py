@@ -181,3 +181,23 @@ def test_which_keys_are_good_is_asked_for_many_at_once() -> None:
     assert good() == {next_key}
     assert store.good_keys([]) == set()
     store.close()
+
+
+def test_rules_are_kept_by_owner_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    store.save_rule("ann", "telnet", {"name": "telnet", "where": "tcp.port == 23"})
+    store.save_rule("", "telnet", {"name": "telnet", "enabled": False})
+    store.save_rule("ann", "telnet", {"name": "telnet", "where": "tcp.port == 2323"})
+    store.close()
+    store = Store(tmp_path)
+    assert store.rules("ann") == {"telnet": {"name": "telnet", "where": "tcp.port == 2323"}}
+    assert store.rules("") == {"telnet": {"name": "telnet", "enabled": False}}
+    with pytest.raises(NotFoundError, match="you keep no rule"):
+        store.delete_rule("bob", "telnet")
+    store.delete_rule("ann", "telnet")
+    assert (store.rules("ann"), list(store.rules(""))) == ({}, ["telnet"])
+    monkeypatch.setattr("aishark_panel.streams.store.rules.MAX_KEPT_RULES", 1)
+    store.save_rule("", "telnet", {"name": "telnet"})
+    with pytest.raises(ConfigError, match="delete one first"):
+        store.save_rule("", "another", {"name": "another"})
+    store.close()

@@ -19,6 +19,7 @@ from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Hello, InterfaceInfo, PayloadPolicy
+from tests.views.alerts import MemoryAlerts
 from tests.views.places import MemoryPlaces
 
 T = TypeVar("T")
@@ -51,13 +52,14 @@ def frame(kind: str) -> bytes:
     return bytes(packets[kind])
 
 
-class MemoryHub(MemoryPlaces):
+class MemoryHub(MemoryAlerts, MemoryPlaces):
     """What HubClient offers, over one session in this process."""
 
     def __init__(self, source: str = "synthetic") -> None:
         super().__init__()
+        self.builtin = parse_rules(RULES, "rules of the tests")
         self.may = ["view", "capture", "export"]
-        self.session = Session("5e55", "lab", ring_bytes=64 * 2**20, rules=parse_rules(RULES, "rules of the tests"))
+        self.session = Session("5e55", "lab", ring_bytes=64 * 2**20, rules=self.builtin)
         self.created: list[str] = []
         self.agent_lines: list[dict[str, Any]] = []
         self.orders: list[tuple[str, dict[str, object]]] = []
@@ -186,9 +188,6 @@ class MemoryHub(MemoryPlaces):
     ) -> tuple[dict[str, Any], bytes]:
         result, body = self._ask("payloads", conversation=str(conversation), cursor=cursor, limit=limit)
         return result, bytes(body)
-
-    async def alerts(self, session: str, since: int = 0) -> dict[str, Any]:
-        return dict(self._ask("alerts", since=since)[0])
 
     async def agents(self) -> list[dict[str, Any]]:
         if not self.connected:

@@ -19,6 +19,7 @@ __all__ = [
     "migrations",
     "orders",
     "profiles",
+    "rules",
     "secrets",
     "sessions",
     "shares",
@@ -77,6 +78,10 @@ MIGRATIONS: Final = (
     ALTER TABLE agents ADD COLUMN key_until_ns INTEGER;
     CREATE UNIQUE INDEX agent_next_keys ON agents (next_key_hash) WHERE next_key_hash IS NOT NULL;
     """,
+    """
+    CREATE TABLE rules (
+        owner TEXT NOT NULL, name TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (owner, name));
+    """,
 )
 """Schema changes, oldest first; version n is what the first n of them make. Never edit one that was released."""
 
@@ -112,6 +117,13 @@ profiles: Final = Table(
     Column("owner", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("settings", LargeBinary, nullable=False),
+)
+rules: Final = Table(
+    "rules",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
 )
 audit: Final = Table(
     "audit",

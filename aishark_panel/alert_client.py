@@ -1,0 +1,77 @@
+"""Questions about alerts and rules: what fired, who has seen it, of what nobody is to be told, what is watched for."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from aishark_panel.transport import Transport
+
+__all__ = ["AlertClient"]
+
+
+class AlertClient(Transport):
+    """The part of a HubClient that is about alerts."""
+
+    async def alerts(self, session: str, since: int = 0, *, archived: bool = False) -> dict[str, Any]:
+        """Alerts that changed since the cursor (an earlier answer's `next`), and how the rules fare: alerts, next,
+        rules, firing, pending, raised, forgotten, deliveries (docs/protocol.md). From the first cursor on, 0, archived
+        ones are left out unless they are asked for."""
+        result, _ = await self._ask("alerts", session=session, since=since, archived=archived)
+        return result
+
+    async def set_alert(
+        self, session: str, number: int, acknowledged: bool | None = None, archived: bool | None = None
+    ) -> dict[str, Any]:
+        """Acknowledge an alert or archive it, or take that back (None: as it is); the alert. NotFoundError if it is not
+        kept any more."""
+        body = {"acknowledged": acknowledged, "archived": archived}
+        return await self._http("PATCH", f"/api/stream/{quote(session, '')}/alerts/{number}", body)
+
+    async def evidence_ticket(self, session: str, number: int) -> str:
+        """One-use ticket, as of `export_ticket`, for the packets that were saved when an alert fired; NotFoundError,
+        with the reason, if there are none."""
+        result, _ = await self._ask("evidence_ticket", session=session, number=number)
+        return str(result["ticket"])
+
+    async def silences(self, session: str) -> list[dict[str, Any]]:
+        """The silences that are not over: id, rule, key, until_ns (Unix time), reason, by."""
+        answer = await self._http("GET", f"/api/stream/{quote(session, '')}/silences")
+        silences: list[dict[str, Any]] = answer["silences"]
+        return silences
+
+    async def silence(
+        self,
+        session: str,
+        rule: str | None = None,
+        key: Mapping[str, object] | None = None,
+        for_s: float = 3_600,
+        reason: str = "",
+    ) -> dict[str, Any]:
+        """Have nobody told of the alerts of a rule (None: of any) whose key has these values, for so many seconds; the
+        silence."""
+        body = {"rule": rule, "key": None if key is None else dict(key), "for_s": for_s, "reason": reason}
+        return await self._http("POST", f"/api/stream/{quote(session, '')}/silences", body)
+
+    async def unsilence(self, session: str, silence: str) -> None:
+        """End a silence, by its id; NotFoundError if it is over."""
+        await self._http("DELETE", f"/api/stream/{quote(session, '')}/silences/{quote(silence, '')}")
+
+    async def rules(self) -> list[dict[str, Any]]:
+        """The rules that watch this person's sessions: name, source (builtin, file, own), replaces, content (its keys),
+        yaml (a rules file with it), problem."""
+        rules: list[dict[str, Any]] = (await self._http("GET", "/api/rules"))["rules"]
+        return rules
+
+    async def save_rule(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep a rule of one's own, which watches one's sessions at once; its line as of `rules`. ConfigError that says
+        what is wrong with it."""
+        return await self._http("PUT", f"/api/rules/{quote(str(content.get('name', '')), '')}", {"content": content})
+
+    async def delete_rule(self, name: str) -> None:
+        """Forget a rule of one's own; NotFoundError if there is none of that name."""
+        await self._http("DELETE", f"/api/rules/{quote(name, '')}")
+
+    async def check_rules(self, yaml: str) -> list[dict[str, Any]]:
+        """The rules of a YAML text, each as its keys; ConfigError that says what is wrong, and where."""
+        rules: list[dict[str, Any]] = (await self._http("POST", "/api/rules/check", {"yaml": yaml}))["rules"]
+        return rules

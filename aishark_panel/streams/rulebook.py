@@ -1,0 +1,95 @@
+"""Which rules watch a session: those of the package and of the hub's files watch all, those that a person keeps here
+watch the sessions of that person.
+
+A rule of one's own takes the place of another with its name, so one can change a built-in rule, or switch it off, for
+oneself. What is kept was checked before; a rule that a later version no longer understands is listed with the reason,
+and watches nothing.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+import yaml
+
+from aishark_panel.alerts.load import BUILTIN, read_rules
+from aishark_panel.alerts.rule import Rule, parse_rule, parse_rules
+from aishark_panel.errors import ConfigError
+from aishark_panel.streams.store import Store
+
+__all__ = ["MAX_CONTENT_BYTES", "RuleSource", "Rulebook"]
+
+log = logging.getLogger(__name__)
+
+RuleSource = Literal["builtin", "file", "own"]
+MAX_CONTENT_BYTES: Final = 2**16
+"""Of one rule that is kept, as JSON."""
+
+
+class Rulebook:
+    """The rules of a hub. Belongs to the store's thread."""
+
+    def __init__(self, rules: Sequence[Rule], store: Store) -> None:
+        """`rules` watch everybody's sessions."""
+        self._rules = {rule.name: rule for rule in rules}
+        self._store = store
+
+    def watching(self, owner: str) -> tuple[Rule, ...]:
+        """The rules that watch the sessions of a person."""
+        rules = dict(self._rules)
+        for name, content in self._store.rules(owner).items():
+            try:
+                rules[name] = parse_rule(content, "your rules")
+            except ConfigError as error:
+                log.warning("a rule kept for %s watches nothing: %s", owner or "the hub's owner", error)
+        return tuple(rules.values())
+
+    def listing(self, owner: str) -> list[dict[str, Any]]:
+        """All rules that a person has, each with where it is from; docs/protocol.md names the fields."""
+        own = self._store.rules(owner)
+        builtin = {rule.name: rule.content for rule in read_rules(BUILTIN)}
+        lines = [
+            _line(rule.content, "builtin" if builtin.get(name) == rule.content else "file")
+            for name, rule in self._rules.items()
+            if name not in own
+        ]
+        return lines + [_line(content, "own", replaces=name in self._rules) for name, content in own.items()]
+
+    def save(self, owner: str, name: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Keep a rule for a person; its line in the listing. ConfigError that says what is wrong with it."""
+        if content.get("name", name) != name:
+            raise ConfigError(f"the rule calls itself {content['name']!r:.80}, but is to be kept as {name!r:.80}")
+        content = {"name": name, **content}
+        if len(msgspec.json.encode(content)) > MAX_CONTENT_BYTES:
+            raise ConfigError(f"a rule has at most {MAX_CONTENT_BYTES // 2**10} KiB; shorten its texts")
+        parse_rule(content, "your rules")
+        self._store.save_rule(owner, name, content)
+        return _line(content, "own", replaces=name in self._rules)
+
+    def delete(self, owner: str, name: str) -> None:
+        """Forget a rule that a person keeps, so that one of the hub that it replaced is back; or NotFoundError."""
+        self._store.delete_rule(owner, name)
+
+
+def check(text: str) -> list[dict[str, Any]]:
+    """The rules of a YAML text, as they are kept. ConfigError that says what is wrong with it, and where."""
+    return [dict(rule.content) for rule in parse_rules(text, "these rules")]
+
+
+def _line(content: Mapping[str, Any], source: RuleSource, *, replaces: bool = False) -> dict[str, Any]:
+    document = yaml.safe_dump({"rules": [dict(content)]}, sort_keys=False, allow_unicode=True, width=100)
+    problem = ""
+    if source == "own":
+        try:
+            parse_rule(content, "your rules")
+        except ConfigError as error:
+            problem = str(error)
+    return {
+        "name": content["name"],
+        "source": source,
+        "replaces": replaces,
+        "content": dict(content),
+        "yaml": document,
+        "problem": problem,
+    }
