@@ -80,7 +80,8 @@ class AlertLog:
         self._changes = 0
         self._forgotten = 0
         self._told: deque[Alert] = deque()
-        self._evidence_wanted: deque[int] = deque()
+        self._evidence_wanted: deque[tuple[int, int]] = deque()
+        """number of each alert, and since when (Unix time)"""
         self._quiet_since_s: float | None = None
         self._taken = 0
         self._taken_before = 0
@@ -197,7 +198,7 @@ class AlertLog:
         self.fired[alert["rule"], alert["severity"]] += 1
         alert["silenced"] = self.silences.cover(alert, self._now_ns())
         if len(self._evidence_wanted) < MAX_EVIDENCE_WAITING:
-            self._evidence_wanted.append(alert["number"])
+            self._evidence_wanted.append((alert["number"], self._now_ns()))
             alert["evidence"] = evidence_state("waiting")
         else:
             self.evidence_skipped += 1
@@ -282,27 +283,34 @@ class AlertLog:
                 alert["archived"], alert["changed"] = archived, self._changed()
             return alert.copy()
 
-    def next_evidence(self) -> Alert | None:
-        """The alert whose evidence is to be made next: it stays that until `note_evidence`."""
+    def next_evidence(self) -> tuple[Alert, int] | None:
+        """The alert whose evidence is to be made next, until `note_evidence`, and when it fired (Unix time)."""
         with self._lock:
             while self._evidence_wanted:
-                if alert := self._alerts.get(self._evidence_wanted[0]):
-                    return alert.copy()
+                number, since_ns = self._evidence_wanted[0]
+                if alert := self._alerts.get(number):
+                    return alert.copy(), since_ns
                 self._evidence_wanted.popleft()  # it was forgotten, or cleared
             return None
 
     def note_evidence(self, number: int, evidence: dict[str, Any]) -> None:
         """What became of an alert's evidence (`evidence_state`); nothing if the alert is not kept any more."""
         with self._lock:
-            if self._evidence_wanted and self._evidence_wanted[0] == number:
+            if self._evidence_wanted and self._evidence_wanted[0][0] == number:
                 self._evidence_wanted.popleft()
             if alert := self._alerts.get(number):
                 alert["evidence"], alert["changed"] = evidence, self._changed()
 
-    def numbers(self) -> set[int]:
-        """The alerts that are kept."""
+    @property
+    def changes(self) -> int:
+        """How many changes there were: what `since` calls next."""
+        return self._changes
+
+    @property
+    def first(self) -> int:
+        """Number of the oldest alert that is kept; all newer ones are."""
         with self._lock:
-            return set(self._alerts)
+            return next(iter(self._alerts), self._raised + 1)
 
     def counts(self) -> dict[str, Any]:
         """How many alerts there are and were, and what became of the messages about them."""
@@ -344,7 +352,7 @@ class AlertLog:
                 forgotten=self._forgotten,
                 first=next(iter(self._alerts), self._raised + 1),
                 alerts=[alert.copy() for alert in self._alerts.values() if alert["changed"] > cursor],
-                silences=self.silences.good(self._now_ns()),
+                silences=self.silences.kept,
             )
 
     def restore(self, kept: KeptAlerts) -> None:
@@ -353,7 +361,7 @@ class AlertLog:
         with self._lock:
             self._changes = kept.changes + _UNSEEN_CHANGES
             self._raised, self._forgotten = kept.raised, kept.forgotten
-            self.silences.restore(kept.silences)
+            self.silences.kept = kept.silences
             for alert in kept.alerts:
                 alert["changed"] = self._changes
                 self._alerts[alert["number"]] = alert
@@ -363,7 +371,7 @@ class AlertLog:
                 else:
                     self._open[place] = self._carried[place] = alert
                 if alert["evidence"] and alert["evidence"]["state"] == "waiting":
-                    self._evidence_wanted.append(alert["number"])
+                    self._evidence_wanted.append((alert["number"], 0))
             self._forget_oldest()
 
 

@@ -41,11 +41,12 @@ class Silences:
     """The silences of one session. Readers may be on other threads than the one that changes them."""
 
     def __init__(self) -> None:
-        self._kept: tuple[Silence, ...] = ()
+        self.kept: tuple[Silence, ...] = ()
+        """those that are over may be among them"""
 
     def good(self, now_ns: int) -> tuple[Silence, ...]:
         """Those that are not over, oldest first."""
-        return tuple(silence for silence in self._kept if silence.until_ns > now_ns)
+        return tuple(silence for silence in self.kept if silence.until_ns > now_ns)
 
     def add(
         self, rule: str | None, key: dict[str, Any] | None, for_s: float, reason: str, by: str, now_ns: int
@@ -58,20 +59,16 @@ class Silences:
             raise ConfigError(f"a session has {MAX_SILENCES} silences at most; end one first")
         until_ns = now_ns + round(for_s * 1e9)
         silence = Silence(id=secrets.token_hex(6), rule=rule, key=key, until_ns=until_ns, reason=reason, by=by)
-        self._kept = (*good, silence)
+        self.kept = (*good, silence)
         return silence
 
     def remove(self, silence_id: str) -> None:
         """End a silence; NotFoundError if there is none of that id."""
-        rest = tuple(silence for silence in self._kept if silence.id != silence_id)
-        if len(rest) == len(self._kept):
+        rest = tuple(silence for silence in self.kept if silence.id != silence_id)
+        if len(rest) == len(self.kept):
             raise NotFoundError(f"no silence {silence_id!r:.60}; it may be over")
-        self._kept = rest
+        self.kept = rest
 
     def cover(self, alert: Mapping[str, Any], now_ns: int) -> bool:
         """Whether nobody is to be told of this alert now."""
-        return any(silence.covers(alert, now_ns) for silence in self._kept)
-
-    def restore(self, silences: tuple[Silence, ...]) -> None:
-        """Begin with these."""
-        self._kept = silences
+        return any(silence.covers(alert, now_ns) for silence in self.kept)

@@ -4,7 +4,6 @@ It is a file of lines, each a JSON object (`KeptAlerts`) with what changed since
 short when the hub was killed counts as not written; the file is replaced by a short one before it grows long.
 """
 
-import contextlib
 import logging
 import os
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 import msgspec
 
 from aishark_panel.alerts.kept import KeptAlerts
+from aishark_panel.alerts.log import AlertLog
 from aishark_panel.alerts.silences import Silence
 from aishark_panel.streams.partfile import PART, sync_folder
 from aishark_panel.streams.segments import write_all
@@ -66,11 +66,21 @@ class AlertFile:
         self._silences = kept.silences
         return kept
 
-    def append(self, changed: KeptAlerts) -> bool:
-        """Have the disk keep what changed after `cursor`; False where the file is long by now, and should be replaced.
-        Raises OSError; then it is to be given again with what changed meanwhile."""
-        if changed.changes == self.cursor and changed.silences == self._silences:
-            return True
+    def keep(self, alerts: AlertLog) -> None:
+        """Have the disk keep what changed since the last time. Raises OSError; then it is kept the next time."""
+        if alerts.changes == self.cursor and alerts.silences.kept == self._silences:
+            return
+        # What an earlier hub wrote is written anew, in one line: all of it counts as changed.
+        is_long = self._size_bytes > max(_SHORT_BYTES, 4 * self._short_bytes)
+        anew = self._size_bytes > 0 and (is_long or not self.cursor)
+        kept = alerts.to_keep(0 if anew else self.cursor)
+        if anew:
+            self._replace(kept)
+        else:
+            self._append(kept)
+        self.cursor, self._silences = kept.changes, kept.silences
+
+    def _append(self, changed: KeptAlerts) -> None:
         line = msgspec.json.encode(changed) + b"\n"
         if self._torn:
             line = b"\n" + line
@@ -85,17 +95,13 @@ class AlertFile:
             os.close(fd)
         if not self._size_bytes:
             sync_folder(self._path.parent)
-        self.cursor, self._silences = changed.changes, changed.silences
         self._size_bytes += len(line)
-        return self._size_bytes < max(_SHORT_BYTES, 4 * self._short_bytes)
 
-    def replace(self, everything: KeptAlerts) -> None:
-        """Put a file with nothing but this in the place of the one there is. Raises OSError; that one is then still
-        there."""
+    def _replace(self, everything: KeptAlerts) -> None:
+        """Put a file of one line in the place of the one there is, which stays where that fails."""
         line = msgspec.json.encode(everything) + b"\n"
         part = self._path.with_name(self._path.name + PART)
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
+        part.unlink(missing_ok=True)
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             write_all(fd, [line])
@@ -104,5 +110,5 @@ class AlertFile:
             os.close(fd)
         part.rename(self._path)
         sync_folder(self._path.parent)
-        self.cursor, self._silences, self._torn = everything.changes, everything.silences, False
+        self._torn = False
         self._size_bytes = self._short_bytes = len(line)

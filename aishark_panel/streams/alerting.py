@@ -54,18 +54,23 @@ class _Kept:
         if self.file and (kept := self.file.read()):
             self.session.alerts.restore(kept)
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether there are changes of alerts to be kept."""
+        return self.file is not None and self.file.cursor != self.session.alerts.changes
+
     def keep(self, now_s: float) -> None:
         """On a thread for the disk: write down what changed. While the disk fails it is tried again now and then."""
         with self._lock:
             if self.file is None or self._is_gone or now_s < self._retry_s:
                 return
-            alerts = self.session.alerts
             try:
-                if not self.file.append(alerts.to_keep(self.file.cursor)):
-                    self.file.replace(alerts.to_keep(0))
-            except OSError as error:
+                self.file.keep(self.session.alerts)
+            except Exception as error:
                 if not self._retry_s:
-                    log.error("the alerts of session %s are not kept: %s", self.session.name, error.strerror)
+                    why = error.strerror if isinstance(error, OSError) else "it failed"
+                    unexpected = not isinstance(error, OSError)
+                    log.error("the alerts of session %s are not kept: %s", self.session.name, why, exc_info=unexpected)
                 self._retry_s = now_s + _RETRY_S
             else:
                 self._retry_s = 0.0
@@ -133,7 +138,8 @@ class Alerting:
             await loop.run_in_executor(self._ingest_pool, session.tick_alerts, time.monotonic())
         finally:
             news = session.alerts.take_news()
-            await self._on_disk(kept.keep, time.monotonic())
+            if kept.has_changed:
+                await self._on_disk(kept.keep, time.monotonic())
             for alert in news:
                 self._tell(session, alert)
 
@@ -150,11 +156,18 @@ class Alerting:
         loop = asyncio.get_running_loop()
         while True:
             for kept in list(self._kept.values()):
+                if kept.session.id not in self._kept:
+                    continue  # it was deleted meanwhile
                 began_s = time.monotonic()
-                alert = kept.evidence.due(began_s)
-                if alert is not None and kept.session.id in self._kept:
-                    await loop.run_in_executor(self._evidence_pool, kept.evidence.make, alert)
-                    await asyncio.sleep(_EVIDENCE_REST * (time.monotonic() - began_s))
+                evidence = kept.evidence
+                try:
+                    if evidence.is_stale:
+                        await loop.run_in_executor(self._evidence_pool, evidence.sweep)
+                    if alert := evidence.due(time.time_ns()):
+                        await loop.run_in_executor(self._evidence_pool, evidence.make, alert)
+                        await asyncio.sleep(_EVIDENCE_REST * (time.monotonic() - began_s))
+                except Exception:
+                    kept.session.note_trouble("The packets of its alerts could not be saved.")
             await asyncio.sleep(_EVIDENCE_PERIOD_S)
 
     async def replace_rules(self, sessions: Iterable[Session], rules: tuple[Rule, ...]) -> None:

@@ -21,7 +21,7 @@ from aishark_panel.export.writer import open_writer
 from aishark_panel.query import compile_expression
 from aishark_panel.streams.about import comment
 from aishark_panel.streams.matches import rows_of
-from aishark_panel.streams.partfile import PART
+from aishark_panel.streams.partfile import PartFile
 from aishark_panel.streams.session import Session
 
 __all__ = ["AFTER_NS", "Evidence"]
@@ -32,7 +32,7 @@ BEFORE_NS: Final = 5 * 10**9
 """So long before the alert's window its packets are of interest,"""
 AFTER_NS: Final = 5 * 10**9
 """and so long after it fired."""
-PATIENCE_S: Final = 10.0
+PATIENCE_NS: Final = 10 * 10**9
 """How long is waited for packets after the alert, when none come."""
 MAX_PACKETS: Final = 10_000
 MAX_BYTES: Final = 4 * 2**20
@@ -57,20 +57,28 @@ class Evidence:
         self._in_memory: dict[int, bytes] = {}
         self._sizes: dict[int, int] | None = None
         """bytes of what there is, by alert, oldest first; None: nobody looked yet"""
-        self._waits: tuple[int, float] = 0, 0.0
-        """which alert is next, and since when (monotonic)"""
 
-    def due(self, now_s: float) -> Alert | None:
-        """The alert whose evidence can be made now: packets after it have come, or will not."""
+    def due(self, now_ns: int) -> Alert | None:
+        """The alert whose evidence can be made now (Unix time): packets after it have come, or will not."""
         session = self._session
-        alert = None if session.recovering else session.alerts.next_evidence()
-        if alert is None:
+        wanted = None if session.recovering else session.alerts.next_evidence()
+        if wanted is None:
             return None
-        if self._waits[0] != alert["number"]:
-            self._waits = alert["number"], now_s
+        alert, since_ns = wanted
         is_over = session.state in ("stopped", "ended")
         has_come = session.last_ts >= alert["fired_ns"] + AFTER_NS
-        return alert if has_come or is_over or now_s - self._waits[1] >= PATIENCE_S else None
+        return alert if has_come or is_over or now_ns - since_ns >= PATIENCE_NS else None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether there are files of alerts that are not kept any more."""
+        return bool(self._sizes) and min(self._sizes or ()) < self._session.alerts.first
+
+    def sweep(self) -> None:
+        """Remove these files. As `make`, on one thread."""
+        first = self._session.alerts.first
+        for number in [number for number in self._known() if number < first]:
+            self._remove(number)
 
     def make(self, alert: Alert) -> None:
         """Save what the ring has of an alert's packets, and tell its log what became of that."""
@@ -100,11 +108,9 @@ class Evidence:
 
     def _keep(self, number: int, data: bytes) -> None:
         """Write it down, in place of what there is too much of. Raises OSError."""
+        self.sweep()
         kept = self._known()
-        alerts = self._session.alerts.numbers()
         most_bytes = MAX_FILES_BYTES if self._folder else min(MAX_MEMORY_BYTES, self._session.ring.limit_bytes // 8)
-        for old in [old for old in kept if old not in alerts]:
-            self._remove(old)
         while kept and (len(kept) >= MAX_FILES or sum(kept.values()) + len(data) > most_bytes):
             oldest = next(iter(kept))
             self._remove(oldest)
@@ -112,11 +118,14 @@ class Evidence:
         if self._folder is None:
             self._in_memory[number] = data
         else:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            path = self._path(number)
-            part = path.with_name(path.name + PART)
-            part.write_bytes(data)
-            part.rename(path)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = PartFile(self._path(number))
+            try:
+                file.write(data)
+                file.finish()
+            except BaseException:
+                file.discard()
+                raise
         kept[number] = len(data)
 
     def _known(self) -> dict[int, int]:

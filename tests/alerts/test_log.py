@@ -125,7 +125,7 @@ def test_time_goes_on_when_packets_pause() -> None:
 def one_firing(log: AlertLog) -> Alert:
     """An alert fires, and goes on."""
     take(log, udp([0.0, 0.1, 5.0, 5.1]))
-    return log.alert(max(log.numbers()))
+    return log.alert(log.counts()["raised"])
 
 
 def lasting() -> Rule:
@@ -194,7 +194,7 @@ def test_another_log_goes_on_where_one_ends() -> None:
     after = continued(log)
     assert [{**a, "changed": 0} for a in after.since(0)["alerts"]] == [{**a, "changed": 0} for a in before["alerts"]]
     assert after.since(before["next"])["alerts"] == after.since(0)["alerts"]  # a reader's cursor is still good
-    assert after.silences.good(time.time_ns()) == log.silences.good(time.time_ns())
+    assert after.silences.kept == log.silences.kept != ()
     assert {k: after.counts()[k] for k in ("firing", "raised", "forgotten")} == {
         k: before[k] for k in ("firing", "raised", "forgotten")
     }
@@ -296,13 +296,13 @@ def test_evidence_is_asked_for_once_and_only_so_much_at_a_time(monkeypatch: pyte
     assert (states, log.evidence_skipped) == (["waiting"] * 3 + ["none"] * 2, 2)
     wanted = log.next_evidence()
     assert wanted is not None
-    assert wanted["number"] == 1
+    assert wanted[0]["number"] == 1
     cursor = log.since(0)["next"]
     log.note_evidence(1, evidence_state("saved", packets=7, size_bytes=700, complete=True))
     (told,) = log.since(cursor)["alerts"]
     assert told["evidence"] == {"state": "saved", "packets": 7, "bytes": 700, "complete": True, "reason": ""}
     again = continued(log).next_evidence()
     assert again is not None
-    assert again["number"] == 2  # what waited still waits
+    assert again[0]["number"] == 2  # what waited still waits
     log.clear()
     assert log.next_evidence() is None
