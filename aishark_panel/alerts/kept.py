@@ -44,14 +44,14 @@ class KeptAlerts(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     changes: int
     raised: int
     forgotten: int
-    first: int
-    """number of the oldest alert that is kept"""
+    numbers: list[int]
+    """of the alerts that are kept"""
     alerts: list[Alert]
     silences: tuple[Silence, ...]
 
     def add(self, later: "KeptAlerts") -> None:
         """Go on to what is so later."""
         alerts = {alert["number"]: alert for alert in (*self.alerts, *later.alerts)}
-        self.alerts = [alerts[number] for number in sorted(alerts) if number >= later.first]
+        self.alerts = [alerts[number] for number in later.numbers if number in alerts]
         self.changes, self.raised, self.forgotten = later.changes, later.raised, later.forgotten
-        self.first, self.silences = later.first, later.silences
+        self.numbers, self.silences = later.numbers, later.silences

@@ -1,8 +1,8 @@
 """The alerts of a session: what the engine says, kept for those who ask and handed to those who are to be told.
 
-An *alert* is one key of one rule from the moment it meets the condition until it no longer does. The newest are kept;
-how many were let go is counted. Readers ask for what changed since their cursor. Packets come in by one thread at a
-time; all else may be called from others meanwhile.
+An *alert* is one key of one rule from the moment it meets the condition until it no longer does. Those that are open and
+the newest are kept; how many were let go is counted. Readers ask for what changed since their cursor. Packets come in
+by one thread at a time; all else may be called from others meanwhile.
 
 To look at a handful of packets costs the rules as much as to look at thousands. So packets wait for company, until
 there are enough or somebody calls `settle`, which is to happen a few times a second.
@@ -58,7 +58,8 @@ class Deliveries:
 
 
 class AlertLog:
-    """Alerts of one session, newest MAX_ALERTS. `now_ns` is the clock (Unix time) that silences go by."""
+    """Alerts of one session: MAX_ALERTS, those that are open before the newest. `now_ns` is the clock (Unix time) that
+    silences go by."""
 
     def __init__(self, rules: Sequence[Rule] = (), *, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._engine = Engine(rules)
@@ -68,6 +69,8 @@ class AlertLog:
         self._lock = threading.Lock()
         self._alerts: dict[int, Alert] = {}
         """by number, oldest first; what is in an alert is replaced, never changed"""
+        self._resolved: dict[int, None] = {}
+        """numbers of those that are resolved, in that order: they make room for new ones"""
         self._open: dict[_Place, Alert] = {}
         """those not resolved"""
         self._carried: dict[_Place, Alert] = {}
@@ -141,6 +144,7 @@ class AlertLog:
         self.finish()
         with self._lock:
             self._alerts.clear()
+            self._resolved.clear()
             self._changes += 1
 
     def replace(self, rules: Sequence[Rule]) -> None:
@@ -169,29 +173,34 @@ class AlertLog:
         if alert is None:
             if event.state == "resolved" or event.at_ns <= self._over.get(place, 0):
                 return  # an earlier log has it already
-            alert = self._begin(place, event)
-        was_firing = alert["fired_ns"] > 0
+            self._begin(place, event)
+            return
         self._carried.pop(place, None)
         if event.state == "resolved":
             self._resolve(place, alert, event.at_ns)
-        elif not was_firing:
+        elif not alert["fired_ns"]:
             alert |= _facts(event)  # type: ignore[typeddict-item]  # of what an alert has, all that the rules say
-            alert["changed"] = self._changed()
-            if event.state == "firing":
-                self._fire(alert)
+            self._go_on(alert)
 
-    def _begin(self, place: _Place, event: AlertEvent) -> Alert:
+    def _begin(self, place: _Place, event: AlertEvent) -> None:
         self._raised += 1
         alert = describe(event)
-        alert["number"], alert["fired_ns"] = self._raised, 0
-        self._open[place] = alert
-        self._alerts[self._raised] = alert
+        alert["number"] = self._raised
+        self._open[place] = self._alerts[self._raised] = alert
         self._forget_oldest()
-        return alert
+        self._go_on(alert)
+
+    def _go_on(self, alert: Alert) -> None:
+        """It is pending, or begins to fire."""
+        alert["changed"] = self._changed()
+        if alert["state"] == "firing":
+            self._fire(alert)
 
     def _forget_oldest(self) -> None:
         while len(self._alerts) > MAX_ALERTS:
-            del self._alerts[next(iter(self._alerts))]
+            number = next(iter(self._resolved or self._alerts))
+            self._resolved.pop(number, None)
+            del self._alerts[number]
             self._forgotten += 1
 
     def _fire(self, alert: Alert) -> None:
@@ -209,6 +218,8 @@ class AlertLog:
     def _resolve(self, place: _Place, alert: Alert, at_ns: int) -> None:
         del self._open[place]
         alert["state"], alert["resolved_ns"], alert["changed"] = "resolved", at_ns, self._changed()
+        if alert["number"] in self._alerts:
+            self._resolved[alert["number"]] = None
         if alert["fired_ns"]:
             self._tell(alert)
 
@@ -269,7 +280,7 @@ class AlertLog:
         try:
             return self._alerts[number]
         except KeyError:
-            raise NotFoundError(f"no alert {number}; the newest {MAX_ALERTS:,} of a session are kept") from None
+            raise NotFoundError(f"no alert {number}; {MAX_ALERTS:,} of a session are kept") from None
 
     def mark(self, number: int, by: str, *, acknowledged: bool | None = None, archived: bool | None = None) -> Alert:
         """Somebody acknowledges an alert or archives it, or takes that back (None: as it is); the alert, or
@@ -306,11 +317,9 @@ class AlertLog:
         """How many changes there were: what `since` calls next."""
         return self._changes
 
-    @property
-    def first(self) -> int:
-        """Number of the oldest alert that is kept; all newer ones are."""
-        with self._lock:
-            return next(iter(self._alerts), self._raised + 1)
+    def has(self, number: int) -> bool:
+        """Whether the alert of that number is kept."""
+        return number in self._alerts
 
     def counts(self) -> dict[str, Any]:
         """How many alerts there are and were, and what became of the messages about them."""
@@ -350,7 +359,7 @@ class AlertLog:
                 changes=self._changes,
                 raised=self._raised,
                 forgotten=self._forgotten,
-                first=next(iter(self._alerts), self._raised + 1),
+                numbers=list(self._alerts),
                 alerts=[alert.copy() for alert in self._alerts.values() if alert["changed"] > cursor],
                 silences=self.silences.kept,
             )
@@ -367,6 +376,7 @@ class AlertLog:
                 self._alerts[alert["number"]] = alert
                 place = (alert["rule"], tuple(alert["key"].values()))
                 if alert["state"] == "resolved":
+                    self._resolved[alert["number"]] = None
                     self._over[place] = max(self._over.get(place, 0), alert["resolved_ns"])
                 else:
                     self._open[place] = self._carried[place] = alert

@@ -51,7 +51,7 @@ class AlertFile:
         except OSError as error:
             log.warning("the alerts in %s cannot be read: %s", self._path, error.strerror)
             return None
-        kept = KeptAlerts(changes=0, raised=0, forgotten=0, first=1, alerts=[], silences=())
+        kept = KeptAlerts(changes=0, raised=0, forgotten=0, numbers=[], alerts=[], silences=())
         damaged = 0
         for line in lines:
             try:

@@ -72,13 +72,13 @@ class Evidence:
     @property
     def is_stale(self) -> bool:
         """Whether there are files of alerts that are not kept any more."""
-        return bool(self._sizes) and min(self._sizes or ()) < self._session.alerts.first
+        return not all(self._session.alerts.has(number) for number in self._sizes or ())
 
     def sweep(self) -> None:
         """Remove these files. As `make`, on one thread."""
-        first = self._session.alerts.first
-        for number in [number for number in self._known() if number < first]:
-            self._remove(number)
+        for number in list(self._known()):
+            if not self._session.alerts.has(number):
+                self._remove(number)
 
     def make(self, alert: Alert) -> None:
         """Save what the ring has of an alert's packets, and tell its log what became of that."""

@@ -101,6 +101,20 @@ def test_the_oldest_alerts_are_let_go_and_counted(monkeypatch: pytest.MonkeyPatc
     assert (answer["raised"], answer["forgotten"], answer["firing"]) == (25, 15, 0)
 
 
+def test_an_alert_that_is_open_stays_while_resolved_ones_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aishark_panel.alerts.log.MAX_ALERTS", 10)
+    lasts = one_rule(name="lasts", where="udp", over="30s", having="packets >= 2")
+    log = AlertLog([lasts, one_rule(name="ports", where="tcp", by="[dst_port]", over="1s")])
+    take(log, udp([0.0, 0.1]))
+    for second in (4.0, 8.0, 12.0):
+        take(log, scan("10.0.0.9", "10.0.0.2", 5, start_s=second))
+    take(log, udp([16.0]))
+    kept = log.since(0)["alerts"]
+    assert (len(kept), log.counts()["raised"]) == (10, 16)
+    assert [(a["number"], a["rule"]) for a in kept if a["state"] == "firing"] == [(1, "lasts")]
+    assert [a["number"] for a in continued(log).since(0)["alerts"]] == [1, *range(8, 17)]
+
+
 def test_clearing_resolves_and_forgets_but_numbers_go_on() -> None:
     log = AlertLog([one_rule(by="[src_ip]")])
     take(log, udp([0.0, 5.0]))
@@ -266,10 +280,10 @@ def test_only_so_many_are_kept_over_restarts_and_what_was_cleared_is_not(monkeyp
     log.finish()
     kept.add(log.to_keep(cursor))
     assert [alert["number"] for alert in kept.alerts] == list(range(7, 17))
-    assert (kept.raised, kept.forgotten, kept.first) == (16, 6, 7)
+    assert (kept.raised, kept.forgotten, kept.numbers) == (16, 6, list(range(7, 17)))
     log.clear()
     kept.add(log.to_keep(kept.changes))
-    assert (kept.alerts, kept.first) == ([], 17)
+    assert (kept.alerts, kept.numbers) == ([], [])
 
 
 def test_rules_are_replaced_while_others_go_on() -> None:

@@ -72,7 +72,9 @@ def test_damage_costs_its_line_only(tmp_path: Path, caplog: pytest.LogCaptureFix
     file = AlertFile(path)
     file.keep(log)
     with path.open("ab") as handle:
-        handle.write(b'{"changes": "many"}\n\xff\xfe\n{"changes":9,"raised":9,"forgotten":0,"first":1,"alerts":[{}],')
+        handle.write(
+            b'{"changes": "many"}\n\xff\xfe\n{"changes":9,"raised":9,"forgotten":0,"numbers":[1],"alerts":[{}],'
+        )
         handle.write(b'"silences":[]}\n' + b"[" * 100_000 + b"\n")
     log.mark(1, "ann", acknowledged=True)
     file.keep(log)
