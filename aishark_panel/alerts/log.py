@@ -1,8 +1,8 @@
 """The alerts of a session: what the engine says, kept for those who ask and handed to those who are to be told.
 
-An *alert* is one key of one rule from the moment it meets the condition until it no longer does. Those that are open and
-the newest are kept; how many were let go is counted. Readers ask for what changed since their cursor. Packets come in
-by one thread at a time; all else may be called from others meanwhile.
+An *alert* is one key of one rule from the moment it meets the condition until it no longer does. Those that are open
+and the newest are kept; how many were let go is counted. Readers ask for what changed since their cursor. Packets come
+in by one thread at a time; all else may be called from others meanwhile.
 
 To look at a handful of packets costs the rules as much as to look at thousands. So packets wait for company, until
 there are enough or somebody calls `settle`, which is to happen a few times a second.

@@ -2,7 +2,11 @@
 and rules of one's own, which watch at once."""
 
 import json
+import os
+import subprocess
+import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,8 @@ from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.alerts.blocks import scan, udp
-from tests.integration.conftest import ask, call, run_agent, session_of, wait_for, wait_until_ready
+from tests.integration.conftest import ask, call, run_agent, session_of, stats_when, wait_for, wait_until_ready
+from tests.traffic import START_NS
 
 RULES = """
 rules:
@@ -142,6 +147,48 @@ def test_the_state_of_alerts_outlives_the_hub(
         wait_for(lambda: not folder.exists(), "the end of the folder")
     finally:
         again.close()
+
+
+def test_a_hub_that_is_killed_again_and_again_tells_nothing_twice(
+    options: list[str], told: tuple[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """One host sends all the time, six in turns; the agent sends again what no journal has."""
+    parts = [udp([i / 50 for i in range(1_000)], source=CHATTER)]
+    parts += [udp([k / 2 + i / 60 for i in range(30)], source=f"10.0.1.{k % 6}") for k in range(36)]
+    rows = sorted((int(part.ts[i]), part.frame(i)) for part in parts for i in range(len(part)))
+    frames = Frames.from_list([frame for _, frame in rows], [ts for ts, _ in rows])
+    writer = PcapWriter(link_type=1)
+    (tmp_path / "bursts.pcap").write_bytes(writer.header() + writer.frames(frames))
+    hub = start_hub("--port", "0", *options)
+    wait_until_ready(hub)
+    port, token = hub.url.rpartition(":")[2], hub.token
+    file = [str(tmp_path / "bursts.pcap"), "--speed", "2", "--batch-size", "20", "--session", "bursts"]
+    agent = subprocess.Popen(
+        [sys.executable, "-m", "aishark_panel", "agent", "--hub", hub.url, "-r", *file],
+        env={**os.environ, "AISHARK_TOKEN": token},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        session = session_of(hub, "bursts")
+        for kill in range(1, 4):
+            wait_for(lambda most=6 * kill: len(of_session(told, session)) >= most, "messages")  # type: ignore[misc]
+            hub.process.kill()
+            hub.close()
+            hub = start_hub("--port", port, *options, token=token)
+        assert agent.wait(60) == 0
+        stats_when(hub, session, lambda s: s["state"] == "ended" and not s["alerts"]["firing"], "the end")
+        (lasted,) = (a for a in ask(hub, lambda c: c.alerts(session))["alerts"] if a["key"]["src_ip"] == CHATTER)
+        told_of = (lasted["number"], "resolved")
+        wait_for(lambda: told_of in [(m["number"], m["state"]) for m in of_session(told, session)], "the last message")
+    finally:
+        agent.kill()
+        agent.wait()
+        hub.close()
+    messages = of_session(told, session)
+    assert {m["key"]["src_ip"] for m in messages} == {CHATTER, *(f"10.0.1.{k}" for k in range(6))}
+    assert max(Counter((m["number"], m["state"]) for m in messages).values()) == 1
+    assert max(Counter((m["key"]["src_ip"], m["state"], m["fired_ns"]) for m in messages).values()) == 1
+    assert (lasted["window_start_ns"] - START_NS) // 10**9 < 1  # it went on over all restarts
 
 
 def of_session(told: tuple[str, list[dict[str, Any]]], session: str) -> list[dict[str, Any]]:
