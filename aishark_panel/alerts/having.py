@@ -1,9 +1,9 @@
 """`having`: a condition on what a window holds, as an expression over aggregates.
 
-An *aggregate* is one number for each key: `packets`, `bytes`, `packets_per_s`, `bits_per_s`, `nunique(column)`,
-`mean(column)`, `max(column)` and `count('expression')`. They can be calculated with (+ - * /), compared with numbers
-or each other, and joined by `and` and `or`. A comparison with a number that does not exist (the mean of nothing, a
-division by zero) is false.
+An *aggregate* is one number for each key: `packets`, `bytes`, `packets_per_s`, `bits_per_s`, a function of a column
+(FUNCTIONS), `count('expression')`, and what one of these was in the windows before. They can be calculated with
+(+ - * /), compared with numbers or each other, and joined by `and` and `or`. A comparison with a number that does not
+exist (the mean of nothing, a division by zero) is false.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,9 +24,15 @@ __all__ = ["BASIC", "FUNCTIONS", "Aggregate", "Having", "Numbers", "compile_havi
 
 FUNCTIONS: Final = {
     "nunique": "nunique(dst_port): how many different values",
+    "sum": "sum(payload_len): their sum",
     "mean": "mean(orig_len): their mean",
+    "min": "min(ip_ttl): the smallest",
     "max": "max(orig_len): the largest",
+    "p50": "p50(orig_len): the median, to 1 %",
+    "p95": "p95(orig_len): which 95 % do not exceed, to 1 %",
+    "p99": "p99(orig_len): which 99 % do not exceed, to 1 %",
     "count": "count('tcp_flags == 2'): how many of the packets match",
+    "before": "before(packets): its mean in the five windows before",
 }
 BASIC: Final = ("packets", "bytes", "packets_per_s", "bits_per_s")
 """Aggregates that every window has; bytes are those on the wire."""
@@ -54,6 +60,8 @@ class Aggregate:
     field: Field | None = None
     predicate: Predicate | None = None
     """of count"""
+    of: str = ""
+    """of before: the name of the aggregate"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +110,7 @@ class _Compiler:
             case syntax.Arithmetic():
                 return self._arithmetic(node)
             case syntax.Name():
-                name = node.text
-                if name not in BASIC:
-                    known = [*BASIC, *FUNCTIONS]
-                    raise ExpressionError(f"no aggregate {name[:40]!r}{suggestion(name, known)}", node.position)
+                name = self._basic(node)
                 return lambda numbers: numbers[name]
             case syntax.Call():
                 called = self._call(node)
@@ -131,31 +136,50 @@ class _Compiler:
 
     def _call(self, node: syntax.Call) -> str:
         """The name of the aggregate that a call means; equal calls mean the same one."""
-        expected = syntax.Text if node.function == "count" else syntax.Name
-        if len(node.arguments) != 1 or not isinstance(node.arguments[0], expected) or node.options:
-            raise ExpressionError(f"write it like {FUNCTIONS[node.function]}", node.position)
-        argument = node.arguments[0]
-        assert isinstance(argument, syntax.Text | syntax.Name)
-        key = (node.function, argument.text)
+        if len(node.arguments) != 1 or node.options:
+            raise self._misused(node)
+        (argument,) = node.arguments
+        match node.function, argument:
+            case "before", syntax.Name():
+                of = self._basic(argument)
+            case "before", syntax.Call() if argument.function != "before":
+                of = self._call(argument)
+            case "count", syntax.Text():
+                of = argument.text
+            case function, syntax.Name() if function not in ("before", "count"):
+                of = argument.text
+            case _:
+                raise self._misused(node)
+        key = (node.function, of)
         if key not in self.aggregates:
             if len(self.aggregates) == _MAX_AGGREGATES:
                 raise ExpressionError(f"a rule has at most {_MAX_AGGREGATES} aggregates", node.position)
-            self.aggregates[key] = self._aggregate(node.function, argument)
+            self.aggregates[key] = self._aggregate(node.function, of, argument.position)
         return self.aggregates[key].name
 
-    def _aggregate(self, function: str, argument: syntax.Text | syntax.Name) -> Aggregate:
+    def _misused(self, node: syntax.Call) -> ExpressionError:
+        return ExpressionError(f"write it like {FUNCTIONS[node.function]}", node.position)
+
+    def _basic(self, node: syntax.Name) -> str:
+        if node.text not in BASIC:
+            known = [*BASIC, *FUNCTIONS]
+            raise ExpressionError(f"no aggregate {node.text[:40]!r}{suggestion(node.text, known)}", node.position)
+        return node.text
+
+    def _aggregate(self, function: str, of: str, position: int) -> Aggregate:
+        if function == "before":
+            return Aggregate(name=f"before_{of}", function=function, of=of)
         if function == "count":
             number = 1 + sum(name == "count" for name, _ in self.aggregates)
             try:
-                predicate = compile_expression(argument.text)
+                predicate = compile_expression(of)
             except ExpressionError as error:
-                position = argument.position + 1 + (error.position or 0)  # the quote comes first
-                raise ExpressionError(str(error), position) from error
+                raise ExpressionError(str(error), position + 1 + (error.position or 0)) from error  # the quote first
             return Aggregate(name=f"count_{number}", function=function, predicate=predicate)
-        field = key_field(argument.text, argument.position)
+        field = key_field(of, position)
         if function != "nunique" and field.kind not in NUMERIC:
-            raise ExpressionError(f"{argument.text} ({field.kind.value}) has no {function}", argument.position)
-        return Aggregate(name=f"{function}_{argument.text.replace('.', '_')}", function=function, field=field)
+            raise ExpressionError(f"{of} ({field.kind.value}) has no {function}", position)
+        return Aggregate(name=f"{function}_{of.replace('.', '_')}", function=function, field=field)
 
 
 def _joined(ufunc: np.ufunc, conditions: list[_Condition]) -> _Condition:

@@ -24,6 +24,7 @@ class Facts(TypedDict):
     annotations: dict[str, str]
     labels: dict[str, str]
     runbook: str
+    notify: list[str] | None
     filter: str
 
 

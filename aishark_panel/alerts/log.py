@@ -415,6 +415,7 @@ def _facts(event: AlertEvent) -> Facts:
         "annotations": {name: fill_template(template, words) for name, template in rule.annotations.items()},
         "labels": dict(rule.labels),
         "runbook": rule.runbook,
+        "notify": None if rule.notify is None else list(rule.notify),
         "filter": _filter(rule, event.key),
     }
 
@@ -452,4 +453,6 @@ def _status(status: RuleStatus) -> dict[str, Any]:
         "missed_keys": status.missed_keys,
         "missed_values": status.missed_values,
         "late": status.late,
+        "held_back": status.held_back,
+        "muted": status.muted,
     }

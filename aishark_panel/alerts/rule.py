@@ -4,7 +4,7 @@ docs/rules.md explains every key. A mistake is a ConfigError that names the file
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast, get_args
 
@@ -21,8 +21,8 @@ __all__ = ["KEYS", "MAX_FILE_BYTES", "MAX_RULES", "Rule", "Severity", "fill_temp
 Severity = Literal["info", "warning", "critical"]
 
 KEYS: Final = (
-    "name", "description", "where", "by", "over", "having", "for", "severity", "labels", "annotations", "enabled",
-    "runbook",
+    "name", "description", "where", "by", "over", "having", "for", "keep_firing_for", "rearm", "mute", "severity",
+    "labels", "annotations", "runbook", "notify", "enabled",
 )  # fmt: skip
 """What a rule may say."""
 MAX_RULES: Final = 500
@@ -30,6 +30,7 @@ MAX_FILE_BYTES: Final = 2**20
 _MAX_TEXT_CHARS: Final = 4_000
 _MAX_COLUMNS: Final = 8
 _MAX_LABELS: Final = 32
+_MAX_MUTED: Final = 1_000
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?(ms|s|min|m|h)", re.ASCII)
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "m": 60_000, "h": 3_600_000}
@@ -55,6 +56,12 @@ class Rule:
     description: str = ""
     for_ns: int = 0
     """how long the condition must hold before the alert fires"""
+    keep_firing_ns: int = 0
+    """how long it goes on to fire once the condition no longer holds"""
+    rearm_ns: int = 0
+    """how long a key that was resolved does not fire again"""
+    mute: tuple[Mapping[str, Any], ...] = ()
+    """keys that do not fire: values by column, of some columns or all"""
     severity: Severity = "warning"
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -62,8 +69,14 @@ class Rule:
     enabled: bool = True
     runbook: str = ""
     """address of a page that says what to do"""
+    notify: tuple[str, ...] | None = None
+    """names of the channels that are told; None: all that take alerts of this severity"""
     content: Mapping[str, Any] = field(default_factory=dict)
     """the keys as they were written, fit for JSON"""
+
+    def mutes(self, key: Mapping[str, Any]) -> bool:
+        """Whether a key, as people read it, is one of those that do not fire."""
+        return any(all(str(key[name]) == str(value) for name, value in each.items()) for each in self.mute)
 
     @property
     def value_names(self) -> tuple[str, ...]:
@@ -144,12 +157,16 @@ class _Reader:
             by=by,
             over_ns=self._duration("over", _MIN_OVER_NS, _MAX_OVER_NS) if has_window else _EACH_PACKET_NS,
             having=self._having(),
-            for_ns=self._duration("for", 0, _MAX_FOR_NS) if "for" in self._content else 0,
+            for_ns=self._span("for"),
+            keep_firing_ns=self._span("keep_firing_for"),
+            rearm_ns=self._span("rearm"),
+            mute=self._mute(by),
             severity=self._severity(),
             labels=self._texts("labels"),
             annotations=self._texts("annotations"),
             enabled=self._flag("enabled"),
-            runbook=self._text("runbook"),
+            runbook=self._address("runbook"),
+            notify=self._names("notify"),
             content=self._content,
         )
         self._check_templates(rule)
@@ -201,6 +218,39 @@ class _Reader:
                 f" is needed, such as 10s, got {_kind(value)}",
             )
         return duration_ns
+
+    def _span(self, key: str) -> int:
+        return self._duration(key, 0, _MAX_FOR_NS) if key in self._content else 0
+
+    def _address(self, key: str) -> str:
+        value = self._text(key)
+        if value and not value.startswith(("https://", "http://")):
+            raise self._error(key, f"an address that begins with https:// or http:// is needed, got {_kind(value)}")
+        return value
+
+    def _names(self, key: str) -> tuple[str, ...] | None:
+        value = self._content.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or len(value) > _MAX_LABELS or not all(isinstance(each, str) for each in value):
+            raise self._error(key, f"a list of names of channels is needed, such as [mail], got {_kind(value)}")
+        return tuple(value)
+
+    def _mute(self, by: Sequence[Field]) -> tuple[Mapping[str, Any], ...]:
+        value = self._content.get("mute", [])
+        if not isinstance(value, list) or len(value) > _MAX_MUTED:
+            raise self._error("mute", f"a list of at most {_MAX_MUTED} keys is needed, got {_kind(value)}")
+        names = [each.name for each in by]
+        for key in value:
+            if not isinstance(key, dict) or not key:
+                raise self._error("mute", f"keys such as {{src_ip: 10.0.0.1}} are needed, got {_kind(key)}")
+            for name, each in key.items():
+                if name not in names:
+                    shown = str(name) if isinstance(name, str | int) else "that is no text"
+                    raise self._error("mute", f"{shown[:40]!r} is not in by{suggestion(shown, names)}")
+                if not isinstance(each, str | int | float):
+                    raise self._error("mute", f"{name}: a text or number is needed, got {_kind(each)}")
+        return tuple(value)
 
     def _where(self) -> Predicate:
         text = self._text("where")

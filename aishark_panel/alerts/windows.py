@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.alerts.clock import MAX_TS, Times
+from aishark_panel.alerts.distributions import Distributions
 from aishark_panel.alerts.keys import Chosen, Words
 from aishark_panel.jit import kernel, kernel_part, lean_kernel
 
@@ -50,6 +51,8 @@ class Selected(NamedTuple):
     """(n, maxima) what may be a maximum; -inf: nothing"""
     values: list[Words]
     """of each column whose values are counted, behind a word that is 0 for null"""
+    spread: list[Numbers]
+    """(n,) of each column whose distribution is kept; NaN for null"""
 
 
 class Totals(NamedTuple):
@@ -63,10 +66,18 @@ class Totals(NamedTuple):
 
 class Windows:
     """The buckets of one rule, `step_ns` each: keys of `key_words` words; sums of packets, bytes and so many more;
-    maxima and sets."""
+    maxima, sets and distributions."""
 
     def __init__(
-        self, step_ns: int, key_words: int, sums: int, maxima: int, sets: int, *, max_keys: int = MAX_KEYS
+        self,
+        step_ns: int,
+        key_words: int,
+        sums: int,
+        maxima: int,
+        sets: int,
+        distributions: int = 0,
+        *,
+        max_keys: int = MAX_KEYS,
     ) -> None:
         self._step_ns = step_ns
         # Pages of a fresh array that nobody touches take no memory, so few keys are cheap without any growing.
@@ -76,6 +87,7 @@ class Windows:
         self._sums = np.zeros((BUCKETS, max_keys, 2 + sums))
         self._maxima = np.zeros((BUCKETS, max_keys, maxima))
         self._sets = [_Sets() for _ in range(sets)]
+        self._distributions = [Distributions(BUCKETS) for _ in range(distributions)]
         self._count = 0
         self.missed_keys = 0
         """packets that were not counted because their key was one too many"""
@@ -87,8 +99,9 @@ class Windows:
 
     @property
     def missed_values(self) -> int:
-        """Packets whose value was not kept because it was one too many; distinct counts are too low by some of these"""
-        return sum(each.missed for each in self._sets)
+        """Packets whose value was not kept because it was one too many: distinct counts are too low by some of these,
+        and percentiles do not know of them"""
+        return sum(each.missed for each in self._sets) + sum(each.missed for each in self._distributions)
 
     def keys(self) -> Words:
         """The keys that have packets, by slot; valid until the next `forget`."""
@@ -108,6 +121,8 @@ class Windows:
         self.late += late
         for each, words in zip(self._sets, packets.values, strict=True):
             each.add(slots[first:stop], positions[first:stop], words[first:stop])
+        for spread, numbers in zip(self._distributions, packets.spread, strict=True):
+            spread.add(slots[first:stop], positions[first:stop], numbers[first:stop])
         return int(stop)
 
     def totals(self, positions: npt.NDArray[np.int64]) -> Totals:
@@ -120,6 +135,12 @@ class Windows:
             distinct[:, column] = each.count(positions, n)
         return Totals(sums, maxima, distinct)
 
+    def percentiles(
+        self, distribution: int, shares: tuple[float, ...], positions: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """(keys, shares): percentiles of that column over the buckets at these positions; NaN where it has no value."""
+        return self._distributions[distribution].percentiles(shares, positions, self._count)
+
     def forget(self, position: int) -> None:
         """Empty the bucket at a position, and drop the keys that have no packets in any other."""
         n = self._count
@@ -130,6 +151,8 @@ class Windows:
         places[kept] = np.arange(len(kept), dtype=np.int32)
         for each in self._sets:
             each.forget(position, places)
+        for spread in self._distributions:
+            spread.forget(position, places)
         if len(kept) == n:
             return
         self._keys[: len(kept)] = self._keys[kept]

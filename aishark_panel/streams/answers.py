@@ -237,6 +237,8 @@ class AlertAnswer(Answer):
     labels: dict[str, str]
     runbook: str
     """address of a page that says what to do; "" if there is none"""
+    notify: list[str] | None
+    """names of the channels that are told; null: all that take alerts of this severity"""
     filter: str
     acknowledged: Acknowledged | None
     archived: bool

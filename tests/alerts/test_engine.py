@@ -124,6 +124,62 @@ def test_numbers_of_a_window() -> None:
     }  # fmt: skip
 
 
+def test_sums_and_extremes_of_a_window() -> None:
+    rule = one_rule(over="10s", having="sum(payload_len) > 0 and min(payload_len) >= 0 and p50(payload_len) > 0")
+    frames = joined(udp([0.1, 0.2, 0.3], size=100), udp([0.4], size=30), Frames.from_list([bytes(60)], [START_NS]))
+    values = run(Engine([rule]), frames)[0].values
+    assert (values["sum_payload_len"], values["min_payload_len"]) == (330, 30)
+    assert values["p50_payload_len"] == 100
+
+
+def test_a_spike_is_told_from_the_windows_before() -> None:
+    """Ten packets a second for seven seconds, then a hundred."""
+    rule = one_rule(by="[src_ip]", over="1s", having="packets >= 4 * before(packets) and before(packets) > 0")
+    quiet, loud = [i / 10 for i in range(70)], [7.2 + i / 100 for i in range(50)]
+    firing, _ = run(Engine([rule]), udp(quiet + loud))
+    assert (firing.state, firing.key, firing.values["before_packets"]) == ("firing", {"src_ip": "10.0.0.1"}, 10)
+    assert 7.0 < at_s(firing.at_ns) <= 8.0
+    # Five windows must be over before anything is compared; a source of its own begins with none but the rule's past.
+    assert run(Engine([rule]), udp(quiet[:40] + [4.2 + i / 100 for i in range(50)])) == []
+    other = udp([7.2 + i / 100 for i in range(50)], source="10.0.0.5")
+    assert run(Engine([rule]), joined(udp(quiet), other)) == []
+
+
+def test_muted_keys_do_not_fire_and_are_counted() -> None:
+    engine = Engine([one_rule(by="[src_ip, dst_port]", over="1s", mute="[{src_ip: 10.0.0.1}, {dst_port: 9}]")])
+    events = run(engine, joined(udp([0.0]), udp([0.0], source="10.0.0.5")))
+    assert [(e.key["src_ip"], e.state) for e in events] == [("10.0.0.5", "firing"), ("10.0.0.5", "resolved")]
+    assert engine.status()[0].muted == 1
+
+
+def test_a_key_that_was_resolved_is_armed_again_later() -> None:
+    engine = Engine([one_rule(over="1s", rearm="10s")])
+    events = run(engine, udp([0.0, 5.0, 20.0]))
+    assert [(e.state, at_s(e.at_ns)) for e in events] == [
+        ("firing", 0.1), ("resolved", 1.1), ("firing", 20.1), ("resolved", 21.1),
+    ]  # fmt: skip
+    assert engine.status()[0].held_back == 1
+
+
+def test_a_long_hold_costs_nothing() -> None:
+    """A day in steps of a tenth of a second, if each were looked at."""
+    rule = one_rule(over="1s", keep_firing_for="24h")
+    events = run(Engine([rule]), udp([0.0]))
+    assert [(e.state, at_s(e.at_ns)) for e in events] == [("firing", 0.1), ("resolved", 86_401.1)]
+
+
+def test_rules_are_replaced_while_packets_come() -> None:
+    kept, gone = one_rule(name="kept", over="5s", by="[src_ip]"), one_rule(name="gone", over="5s")
+    engine = Engine([kept, gone])
+    packets = block(udp([0.0, 3.0]))
+    assert [(e.rule.name, e.state) for e in engine.take(packets, 0, packets.length, INTERFACES)] == [
+        ("kept", "firing"), ("gone", "firing"),
+    ]  # fmt: skip
+    assert [(e.rule.name, e.state) for e in engine.replace([kept, one_rule(name="new")])] == [("gone", "resolved")]
+    assert [(e.rule.name, e.state) for e in engine.finish()] == [("kept", "resolved")]
+    assert [status.rule.name for status in engine.status()] == ["kept", "new"]
+
+
 def test_late_packets_are_counted_and_left_out() -> None:
     engine = Engine([one_rule(over="1s", having="packets >= 2")])
     assert run(engine, udp([0.0, 5.0, 0.05])) == []
@@ -196,7 +252,7 @@ def test_a_rule_that_breaks_is_switched_off_alone(monkeypatch: pytest.MonkeyPatc
     def broken(*_: object) -> None:
         raise ZeroDivisionError("no good")
 
-    monkeypatch.setattr("aishark_panel.alerts.engine._numbers", broken)
+    monkeypatch.setattr("aishark_panel.alerts.measures.quantity", broken)
     packets = block(udp([4.0, 8.0]))
     after = engine.take(packets, 0, packets.length, INTERFACES)
     assert {e.rule.name for e in after if e.state == "firing"} == {"tested"}
@@ -228,17 +284,21 @@ def test_any_batches_give_the_alerts_of_the_definition(packets: list[tuple[int, 
     rules = [
         one_rule(name="ports", by="[src_ip]", over="3s", having="nunique(dst_port) >= 3", for_="500ms"),
         one_rule(name="all", over="1s", having="packets >= 3"),
+        one_rule(name="held", over="1s", having="packets >= 3", keep_firing_for="300ms", rearm="2s"),
     ]
     whole, chopped = run(Engine(rules), frames), run(Engine(rules), frames, sizes)
     assert described(chopped) == described(whole)
     seen = [(e.rule.name, e.key.get("src_ip"), e.state, e.at_ns) for e in whole]
     rows = [(ts, f"10.0.0.{source}", port) for ts, (_, source, port) in zip(times_ns, packets, strict=True)]
-    by_definition = expected("ports", 3 * SECOND, SECOND // 2, rows) + expected("all", SECOND, 0, rows)
+    by_definition = expected("ports", 3 * SECOND, rows, for_ns=SECOND // 2) + expected("all", SECOND, rows)
+    by_definition += expected("held", SECOND, rows, keep_ns=3 * SECOND // 10, rearm_ns=2 * SECOND)
     assert sorted(seen, key=str) == sorted(by_definition, key=str)
 
 
-def expected(name: str, over_ns: int, for_ns: int, rows: list[tuple[int, str, int]]) -> list[tuple[Any, ...]]:
-    """The two rules above, as docs/rules.md defines them, over every window one by one."""
+def expected(
+    name: str, over_ns: int, rows: list[tuple[int, str, int]], *, for_ns: int = 0, keep_ns: int = 0, rearm_ns: int = 0
+) -> list[tuple[Any, ...]]:
+    """The rules above, as docs/rules.md defines them, over every window one by one."""
     step_ns = over_ns // 10
     newest, on_time = 0, []
     for ts, source, port in rows:
@@ -248,19 +308,26 @@ def expected(name: str, over_ns: int, for_ns: int, rows: list[tuple[int, str, in
     events: list[tuple[Any, ...]] = []
     first, last = min(b for b, _, _ in on_time), max(b for b, _, _ in on_time)
     for key in {source for _, source, _ in on_time}:
-        since, fired = 0, False
-        for bucket in range(first, last + 12):
+        since = met_at = armed = hold = 0
+        fired: list[int] = []
+        is_firing = False
+        for bucket in range(first, last + 60):
             window = [port for b, source, port in on_time if source == key and bucket - 10 < b <= bucket]
             met = len(set(window)) >= 3 if name == "ports" else len(window) >= 3
             end_ns = (bucket + 1) * step_ns
-            if met and not since:
+            if met and not since and end_ns >= armed:
                 since = end_ns
                 if for_ns:
                     events.append((name, key, "pending", end_ns))
-            if met and not fired and end_ns - since >= for_ns:
-                fired = True
-                events.append((name, key, "firing", end_ns))
-            if since and not met:
-                since, fired = 0, False
+            if met and since:
+                met_at = end_ns
+                if not is_firing and end_ns - since >= for_ns:
+                    is_firing, fired = True, [*fired, end_ns]
+                    flapping = len(fired) >= 3 and end_ns - fired[-3] <= 10 * over_ns
+                    hold = max(keep_ns, over_ns) if flapping else keep_ns
+                    events.append((name, key, "firing", end_ns))
+            elif since and end_ns - met_at > (hold if is_firing else 0):
                 events.append((name, key, "resolved", end_ns))
+                armed = end_ns + rearm_ns if is_firing else armed
+                since, is_firing = 0, False
     return events

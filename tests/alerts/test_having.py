@@ -15,6 +15,8 @@ NUMBERS = {
     "mean_ip_ttl": np.array([np.nan, 64.0, 32.0]),
     "max_tcp_window": np.array([-np.inf, 1.0, 2.0]),
     "count_1": np.array([0.0, 5.0, 90.0]),
+    "before_packets": np.array([np.nan, 1.0, 100.0]),
+    "before_nunique_dst_port": np.array([0.0, 5.0, 1.0]),
 }
 
 
@@ -35,6 +37,8 @@ NUMBERS = {
         ("count('tcp_flags == 2') / packets >= 0.5", [False, True, True]),
         ("packets > 5 & bits_per_s > 0 | packets_per_s < 0.5", [True, True, False]),
         ("2 > 1", [True, True, True]),
+        ("packets > 5 * before(packets)", [False, True, False]),
+        ("nunique(dst_port) > before(nunique(dst_port))", [True, False, True]),
     ],
 )
 def test_what_conditions_mean(text: str, met: list[bool]) -> None:
@@ -61,8 +65,12 @@ def test_equal_calls_are_one_aggregate() -> None:
         ("mean(src_ip) > 5", "has no mean", 5),
         ("max(dns_query) > 5", "has no max", 4),
         ("count(tcp) > 5", "write it like count", 0),
+        ("before(before(packets)) > 5", "write it like before", 0),
+        ("before(pakets) > 5", "did you mean packets", 7),
+        ("before('tcp') > 5", "write it like before", 0),
+        ("p95(dns_query) > 5", "has no p95", 4),
         ("count('tcp_flgs == 2') > 5", "did you mean tcp_flags", 7),
-        ("has(tcp_flags, 'SYN') > 5", "the functions are nunique, mean, max, count", 0),
+        ("has(tcp_flags, 'SYN') > 5", "the functions are nunique, sum, mean, min, max", 0),
         ("packets // 2 > 5", "not for aggregates", 8),
         ("packets in [5]", "expected a comparison", 8),
         ("packets > 'x'", "expected a number", 10),

@@ -25,6 +25,7 @@ def add(windows: Windows, rows: list[tuple[int, int, int]]) -> None:
         added=numbers / 2,
         topped=numbers,
         values=[words],
+        spread=[],
     )
     if rows:
         assert windows.add(packets, 0) == len(rows)
@@ -73,6 +74,6 @@ def test_a_null_is_no_value() -> None:
     words = np.array([[1, 7], [0, 7], [0, 8]], np.uint64)
     nothing, zeros = np.empty((3, 0)), np.zeros(3, np.int64)
     no_key = nothing.astype(np.uint64)
-    windows.add(Selected(np.arange(3), zeros, zeros, np.ones(3, np.uint32), no_key, nothing, nothing, [words]), 0)
+    windows.add(Selected(np.arange(3), zeros, zeros, np.ones(3, np.uint32), no_key, nothing, nothing, [words], []), 0)
     totals = windows.totals(np.array([0]))
     assert (totals.sums.tolist(), totals.distinct.tolist()) == ([[3, 3]], [[1]])
