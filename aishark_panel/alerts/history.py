@@ -37,11 +37,13 @@ class History:
         self._past: deque[_Past] = deque(maxlen=2 * WINDOWS_BEFORE)
         self._first = -1
         """number of the first window with a packet of the rule; -1: none yet"""
+        self._mean: _Past | None = None
+        """what `before` answered last is made of"""
 
     def forget(self) -> None:
         """Time starts anew."""
         self._past.clear()
-        self._first = -1
+        self._first, self._mean = -1, None
 
     def note(self, number: int, keys: Words, values: npt.NDArray[np.float64]) -> None:
         """Window `number`, counted from 1970, is over; values: (keys, aggregates)."""
@@ -55,23 +57,33 @@ class History:
 
     def before(self, number: int, keys: Words) -> npt.NDArray[np.float64]:
         """(keys, aggregates): the means over the windows number - 5 to number - 1."""
-        shape = (len(keys), len(self._fill))
         if self._first < 0 or number - WINDOWS_BEFORE < self._first:
-            return np.full(shape, np.nan)
+            return np.full((len(keys), len(self._fill)), np.nan)
+        if self._mean is None or self._mean.number != number:
+            self._mean = self._averaged(number)
+        mean = self._mean
+        if not len(mean.hashes):
+            return np.repeat(self._fill[np.newaxis], len(keys), axis=0)
         wanted = _hashes(keys)
-        total, count = np.zeros(shape), np.zeros(shape)
-        past = {each.number: each for each in self._past}
-        for at in range(number - WINDOWS_BEFORE, number):
-            found = np.broadcast_to(self._fill, shape)
-            if each := past.get(at):
-                places = np.minimum(np.searchsorted(each.hashes, wanted), len(each.hashes) - 1)
-                found = np.where((each.hashes[places] == wanted)[:, np.newaxis], each.values[places], found)
-            there = np.isfinite(found)
-            total += np.where(there, found, 0)
-            count += there
+        places = np.minimum(np.searchsorted(mean.hashes, wanted), len(mean.hashes) - 1)
+        known = mean.hashes[places] == wanted
+        return np.where(known[:, np.newaxis], mean.values[places], self._fill)
+
+    def _averaged(self, number: int) -> _Past:
+        """What `before` answers for each key that had packets then."""
+        past = [each for each in self._past if number - WINDOWS_BEFORE <= each.number < number]
+        if not past:
+            return _Past(number, np.empty(0, np.uint64), np.empty((0, len(self._fill))))
+        values = np.concatenate([each.values for each in past])
+        hashes, places = np.unique(np.concatenate([each.hashes for each in past]), return_inverse=True)
+        total = np.zeros((len(hashes), len(self._fill)))
+        count = np.zeros_like(total)
+        there = np.isfinite(values)
+        np.add.at(total, places, np.where(there, values, 0))
+        np.add.at(count, places, there)
+        # A window without packets of the key counts as `fill`: as 0 that adds nothing to the total, or not at all.
         with np.errstate(invalid="ignore"):
-            means: npt.NDArray[np.float64] = total / count
-        return means
+            return _Past(number, hashes, total / np.where(np.isfinite(self._fill), WINDOWS_BEFORE, count))
 
 
 def _hashes(keys: Words) -> npt.NDArray[np.uint64]:

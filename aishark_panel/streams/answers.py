@@ -259,6 +259,10 @@ class RuleLine(Answer):
     keys: int
     missed_keys: int
     missed_values: int
+    held_back: int
+    """times that a key met the condition and was not armed again yet"""
+    muted: int
+    """times that a key met the condition and is muted"""
     late: int
 
 
