@@ -109,8 +109,17 @@ class _Compiler:
             return self._decide(compare_quantities(">", self._quantity(node), constant(0)), wanted)
         if node.operator in "&|" and any(_is_number(term) or _compares_numbers(term) for term in node.terms):
             raise ExpressionError(_BRACKETS, node.position)
-        tests = [self.condition(term, wanted) for term in node.terms]
-        return _all(tests) if (node.operator in ("and", "&")) is wanted else _either(tests)
+        if (node.operator in ("and", "&")) is not wanted:
+            return _either([self.condition(term, wanted) for term in node.terms])
+        columns, frames = list[Test](), list[Test]()
+        needs_frames = self.needs_frames
+        for term in node.terms:
+            self.needs_frames = False
+            test = self.condition(term, wanted)
+            (frames if self.needs_frames else columns).append(test)
+            needs_frames |= self.needs_frames
+        self.needs_frames = needs_frames
+        return _all(columns, frames)
 
     def _comparison(self, node: syntax.Comparison, wanted: bool) -> Test:
         pairs = zip(node.operators, node.operands, node.operands[1:], strict=False)
@@ -274,16 +283,19 @@ class _Compiler:
         )  # fmt: skip
 
 
-def _all(tests: Sequence[Test]) -> Test:
-    if len(tests) == 1:
-        return tests[0]
+def _all(columns: Sequence[Test], frames: Sequence[Test] = ()) -> Test:
+    """Tests of columns come first: those that read frames then look only at the rows that are left."""
+    if len(columns) + len(frames) == 1:
+        return (*columns, *frames)[0]
 
     def test(rows: Rows) -> Mask:
-        mask = tests[0](rows)
-        for other in tests[1:]:
-            if not mask.any():
-                break
+        mask = rows.everything()
+        for other in columns:
             mask = mask & other(rows)
+            if not mask.any():
+                return mask
+        for other in frames:
+            mask = mask & other(rows.narrowed(mask))
         return mask
 
     return test

@@ -19,7 +19,7 @@ FRAME_COLUMNS: Final = ("frame_pos", "cap_len")
 def frames_containing(needle: bytes) -> Test:
     """Frames that hold these bytes, all of them within one frame. No bytes are in every frame."""
     wanted = Needle(needle)
-    return lambda rows: wanted.search(rows, 0, rows.values("cap_len"))
+    return lambda rows: wanted.search(rows, 0, rows.captured())
 
 
 class Needle:

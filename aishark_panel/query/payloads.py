@@ -31,7 +31,7 @@ def payloads_containing(needle: bytes) -> Test:
     wanted = Needle(needle)
 
     def test(rows: Rows) -> Mask:
-        captured = rows.values("cap_len")
+        captured = rows.captured()
         found = wanted.search(rows, 0, captured)
         which = np.flatnonzero(found & (captured > 0))
         if needle and len(which):

@@ -26,7 +26,7 @@ Mask = npt.NDArray[np.bool_]
 class Rows:
     """Rows [start, stop) of a block, for the evaluation of one expression or of several."""
 
-    __slots__ = ("_known", "interfaces", "packets", "start", "stop")
+    __slots__ = ("_known", "interfaces", "packets", "start", "stop", "wanted")
 
     def __init__(self, packets: Packets, start: int, stop: int, interfaces: Sequence[Interface]) -> None:
         if not 0 <= start <= stop <= packets.length:
@@ -36,6 +36,8 @@ class Rows:
         self.stop = stop
         self.interfaces = interfaces
         self._known: dict[object, Mask] = {}
+        self.wanted: Mask | None = None
+        """the rows whose verdicts are used, None for all: what is costly leaves the others out"""
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -44,6 +46,17 @@ class Rows:
         """Stored values of a column, (n,) or (n, 2) for addresses; a view, not to be written to."""
         values: npt.NDArray[Any] = getattr(self.packets.columns, stored)[self.start : self.stop]
         return values
+
+    def narrowed(self, wanted: Mask) -> "Rows":
+        """The same rows for who uses the verdicts of those that are `wanted` only."""
+        rows = Rows(self.packets, self.start, self.stop, self.interfaces)
+        rows.wanted = wanted
+        return rows
+
+    def captured(self) -> npt.NDArray[Any]:
+        """Captured bytes of each row that is wanted, 0 of the others."""
+        captured = self.values("cap_len")
+        return captured if self.wanted is None else np.where(self.wanted, captured, 0)
 
     def numbers(self) -> npt.NDArray[np.int64]:
         """The packets' numbers."""

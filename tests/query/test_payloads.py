@@ -1,5 +1,6 @@
 """Bytes in payloads, where scapy says what the payload is; frames are dissected by the real dissector."""
 
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -131,3 +132,24 @@ def test_tshark_finds_the_same_in_real_captures(shared_captures: Path, file: str
     known = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert numbers == [int(line) for line in known.split()]
     assert numbers
+
+
+@pytest.mark.parametrize("payload", ["payload contains 'aa'", "not payload contains 'aa'", "frame contains 'aa'"])
+@pytest.mark.parametrize("other", ["src_port > 4", "not tcp", "dst_port == 9", "udp or src_port == 1"])
+def test_only_rows_that_the_rest_selects_are_searched(payload: str, other: str) -> None:
+    bodies = [b"aab", b"xaax", b"", b"abab", b"aa" * 40]
+    content = [
+        bytes(ETHER / IP() / layer(sport=i % 7, dport=i % 3 + 8) / body)
+        for i, (layer, body) in enumerate(itertools.product((TCP, UDP), bodies))
+    ]
+    packets = dissected(content)
+    both = [a and b for a, b in zip(selected(packets, payload), selected(packets, other), strict=True)]
+    for text in (f"{payload} and {other}", f"({other}) & {payload}", f"{other} and ({payload} or {payload})"):
+        if " or " not in other or text.startswith("("):
+            assert selected(packets, text) == both
+    assert selected(packets, f"({other}) and ({payload} or dst_port == 8)") == [
+        a and (b or c)
+        for a, b, c in zip(
+            selected(packets, other), selected(packets, payload), selected(packets, "dst_port == 8"), strict=True
+        )
+    ]
