@@ -175,7 +175,10 @@ class AlertLog:
                 return  # an earlier log has it already
             self._begin(place, event)
             return
-        self._carried.pop(place, None)
+        if place in self._carried:
+            if event.at_ns < _known_until(alert):
+                return  # what an earlier log has of the same key, from before
+            del self._carried[place]
         if event.state == "resolved":
             self._resolve(place, alert, event.at_ns)
         elif not alert["fired_ns"]:
@@ -242,17 +245,20 @@ class AlertLog:
             return
         newest_ns = self._engine.newest_ns
         self._carried_since_ns = self._carried_since_ns or newest_ns
-        gone_ns = abs(newest_ns - self._carried_since_ns) + quiet_ns
+        is_anew = newest_ns < self._carried_since_ns  # another capture, or a clock that was set
         rules = {status.rule.name: status.rule for status in self._engine.status()}
         with self._lock:
-            for place in list(self._carried):
+            for place, alert in list(self._carried.items()):
                 rule = rules.get(place[0])
-                if rule is None or gone_ns > rule.over_ns + rule.for_ns + 2 * LATENESS_NS:
+                # Agents may send packets again from long before the alert: then its time is still to come.
+                since_ns = max(self._carried_since_ns, _known_until(alert)) if newest_ns else 0
+                gone_ns = newest_ns + quiet_ns - since_ns
+                if rule is None or is_anew or gone_ns > rule.over_ns + rule.for_ns + 2 * LATENESS_NS:
                     self._resolve_carried(place, newest_ns and newest_ns + quiet_ns)
 
     def _resolve_carried(self, place: _Place, at_ns: int) -> None:
         alert = self._carried.pop(place)
-        self._resolve(place, alert, max(at_ns, alert["fired_ns"] or alert["window_start_ns"]))
+        self._resolve(place, alert, max(at_ns, _known_until(alert)))
 
     def since(self, cursor: int, *, archived: bool = False) -> dict[str, Any]:
         """What docs/protocol.md says of `alerts`: those that changed after the cursor, in the order they began.
@@ -383,6 +389,11 @@ class AlertLog:
                 if alert["evidence"] and alert["evidence"]["state"] == "waiting":
                     self._evidence_wanted.append((alert["number"], 0))
             self._forget_oldest()
+
+
+def _known_until(alert: Alert) -> int:
+    """The newest packet time at which something is known of an alert that is open."""
+    return alert["fired_ns"] or alert["window_start_ns"]
 
 
 def describe(event: AlertEvent) -> Alert:

@@ -104,7 +104,10 @@ class Evidence:
             reason = f"At most {MAX_PACKETS:,} packets and {MAX_BYTES // 2**20} MiB are saved."
         elif found.has_gap or packets < len(found.numbers):
             reason = "Some of its packets had left the ring."
-        return evidence_state("saved", reason, packets=packets, size_bytes=len(data), complete=not reason)
+        complete = not reason
+        if complete and not found.has_bytes:
+            reason = "The agents kept the packets' bytes to themselves; there are only their times and lengths."
+        return evidence_state("saved", reason, packets=packets, size_bytes=len(data), complete=complete)
 
     def _keep(self, number: int, data: bytes) -> None:
         """Write it down, in place of what there is too much of. Raises OSError."""
@@ -206,6 +209,11 @@ class _Found:
         for numbers, sizes in reversed(before):
             self._take(numbers[::-1], sizes[::-1])
         self.numbers = np.sort(np.concatenate(self._chosen)) if self._chosen else np.empty(0, np.int64)
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether anything of these packets but the headers in the columns came to the hub."""
+        return self._room_bytes < MAX_BYTES
 
     def _begins_after(self, begin_ns: int) -> bool:
         with self._session.ring.read(0, self._session.ring.first + 1) as views:

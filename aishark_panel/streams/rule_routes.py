@@ -1,5 +1,6 @@
 """Routes of rules: those that watch one's sessions, and those of one's own, which are kept here."""
 
+import asyncio
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -7,7 +8,7 @@ import msgspec
 from aishark_panel.alerts.rule import MAX_FILE_BYTES
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.operation import Answer, operation
-from aishark_panel.streams.rulebook import RuleSource, check
+from aishark_panel.streams.rulebook import RuleSource, check, checked
 
 __all__ = ["ROUTES"]
 
@@ -65,8 +66,9 @@ class RuleCheck(Guarded):
     """`/api/rules/check`"""
 
     @operation("Check rules without keeping them: their keys, or what is wrong.", body=CheckRequest, answer=CheckAnswer)
-    def post(self, *, body: CheckRequest) -> None:
-        self.finish({"rules": check(body.yaml)})
+    async def post(self, *, body: CheckRequest) -> None:
+        rules = await asyncio.get_running_loop().run_in_executor(self.hub.query_pool, check, body.yaml)
+        self.finish({"rules": rules})
 
 
 class RuleByName(Guarded):
@@ -74,7 +76,9 @@ class RuleByName(Guarded):
 
     @operation("Keep a rule of one's own: it watches one's sessions at once.", body=RuleRequest, answer=RuleAnswer)
     async def put(self, name: str, *, body: RuleRequest) -> None:
-        line = self.hub.rulebook.save(self.person.name, name, body.content)
+        pool = self.hub.query_pool
+        content = await asyncio.get_running_loop().run_in_executor(pool, checked, name, body.content)
+        line = self.hub.rulebook.save(self.person.name, name, content)
         self.audit("rule.save", name)
         await self.hub.rules_changed(self.person.name)
         self.finish(line)

@@ -6,6 +6,7 @@ oneself. What is kept was checked before; a rule that a later version no longer 
 and watches nothing.
 """
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
@@ -18,7 +19,7 @@ from aishark_panel.alerts.rule import Rule, parse_rule, parse_rules
 from aishark_panel.errors import ConfigError
 from aishark_panel.streams.store import Store
 
-__all__ = ["MAX_CONTENT_BYTES", "RuleSource", "Rulebook"]
+__all__ = ["MAX_CONTENT_BYTES", "RuleSource", "Rulebook", "check", "checked"]
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Rulebook:
         rules = dict(self._rules)
         for name, content in self._store.rules(owner).items():
             try:
-                rules[name] = parse_rule(content, "your rules")
+                rules[name] = _parsed(msgspec.json.encode(content))
             except ConfigError as error:
                 log.warning("a rule kept for %s watches nothing: %s", owner or "the hub's owner", error)
         return tuple(rules.values())
@@ -57,19 +58,33 @@ class Rulebook:
         return lines + [_line(content, "own", replaces=name in self._rules) for name, content in own.items()]
 
     def save(self, owner: str, name: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Keep a rule for a person; its line in the listing. ConfigError that says what is wrong with it."""
-        if content.get("name", name) != name:
-            raise ConfigError(f"the rule calls itself {content['name']!r:.80}, but is to be kept as {name!r:.80}")
-        content = {"name": name, **content}
-        if len(msgspec.json.encode(content)) > MAX_CONTENT_BYTES:
-            raise ConfigError(f"a rule has at most {MAX_CONTENT_BYTES // 2**10} KiB; shorten its texts")
-        parse_rule(content, "your rules")
+        """Keep a rule for a person, which `checked` has seen; its line in the listing. ConfigError where it has too
+        many."""
         self._store.save_rule(owner, name, content)
         return _line(content, "own", replaces=name in self._rules)
 
     def delete(self, owner: str, name: str) -> None:
         """Forget a rule that a person keeps, so that one of the hub that it replaced is back; or NotFoundError."""
         self._store.delete_rule(owner, name)
+
+
+def checked(name: str, content: dict[str, Any]) -> dict[str, Any]:
+    """A rule as it may be kept under a name. ConfigError that says what is wrong with it.
+
+    To compile what somebody thought up may take a while, so it is not for the event loop; nor is `check`."""
+    if content.get("name", name) != name:
+        raise ConfigError(f"the rule calls itself {content['name']!r:.80}, but is to be kept as {name!r:.80}")
+    content = {"name": name, **content}
+    written = msgspec.json.encode(content)
+    if len(written) > MAX_CONTENT_BYTES:
+        raise ConfigError(f"a rule has at most {MAX_CONTENT_BYTES // 2**10} KiB; shorten its texts")
+    _parsed(written)
+    return content
+
+
+@functools.lru_cache(maxsize=1_000)
+def _parsed(written: bytes) -> Rule:
+    return parse_rule(msgspec.json.decode(written), "your rules")
 
 
 def check(text: str) -> list[dict[str, Any]]:
@@ -82,7 +97,7 @@ def _line(content: Mapping[str, Any], source: RuleSource, *, replaces: bool = Fa
     problem = ""
     if source == "own":
         try:
-            parse_rule(content, "your rules")
+            _parsed(msgspec.json.encode(content))
         except ConfigError as error:
             problem = str(error)
     return {

@@ -261,6 +261,27 @@ def test_packets_that_come_again_after_a_restart_raise_nothing_again() -> None:
     assert [(news["number"], news["state"]) for news in after.take_news()] == [(2, "firing"), (2, "resolved")]
 
 
+def test_packets_from_before_an_alert_that_goes_on_do_not_end_it() -> None:
+    log = AlertLog([lasting()])
+    take(log, udp([0.0, 0.1, 5.0, 30.0, 50.0, 50.1, 55.0]))
+    assert [(a["number"], a["state"]) for a in log.since(0)["alerts"]] == [(1, "resolved"), (2, "firing")]
+    after = continued(log)
+    take(after, udp([0.0, 0.1, 5.0, 30.0, 45.0]))
+    assert (after.alert(2)["state"], after.take_news()) == ("firing", [])
+    take(after, udp([50.0, 50.1, 55.0, 90.0]))
+    assert [(news["number"], news["state"]) for news in after.take_news()] == [(2, "resolved")]
+    assert after.counts()["raised"] == 2
+
+
+def test_an_alert_ends_when_another_capture_begins_after_a_restart() -> None:
+    log = AlertLog([lasting()])
+    one_firing(log)
+    after = continued(log)
+    take(after, udp([100.0 + i / 1_000 for i in range(1_100)], source="10.0.0.2"))
+    take(after, udp([0.0, 0.5], source="10.0.0.3"))
+    assert after.alert(1)["state"] == "resolved"
+
+
 def test_a_rule_that_is_gone_after_a_restart_ends_its_alerts() -> None:
     log = AlertLog([lasting()])
     one_firing(log)

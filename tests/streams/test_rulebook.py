@@ -8,7 +8,7 @@ import yaml
 from aishark_panel.alerts.load import BUILTIN, read_rules
 from aishark_panel.alerts.rule import parse_rules
 from aishark_panel.errors import ConfigError, ExpressionError, NotFoundError
-from aishark_panel.streams.rulebook import MAX_CONTENT_BYTES, Rulebook, check
+from aishark_panel.streams.rulebook import MAX_CONTENT_BYTES, Rulebook, check, checked
 from aishark_panel.streams.store import Store
 
 FILE = "rules: [{name: house, where: tcp.port == 23}, {name: port_scan, where: udp}]"
@@ -34,7 +34,7 @@ def test_rules_are_those_of_the_hub_and_ones_own() -> None:
         "syn_flood": ("builtin", False),
     }
     book.save("ann", "telnet", TELNET)
-    book.save("ann", "house", {"enabled": False})
+    book.save("ann", "house", checked("house", {"enabled": False}))
     assert sources(book, "ann") == {**everybodys, "telnet": ("own", False), "house": ("own", True)}
     assert sources(book, "bob") == everybodys
     watching = {rule.name: rule for rule in book.watching("ann")}
@@ -69,10 +69,8 @@ def test_a_listed_rule_is_a_rules_file_that_says_the_same() -> None:
     ],
 )
 def test_a_rule_that_is_wrong_is_not_kept(content: dict[str, Any], said: str) -> None:
-    book = rulebook()
     with pytest.raises(ConfigError, match=said):
-        book.save("", "own", content)
-    assert "own" not in sources(book, "")
+        checked("own", content)
 
 
 def test_what_is_wrong_has_its_place() -> None:

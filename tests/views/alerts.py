@@ -10,7 +10,7 @@ import msgspec
 from aishark_panel.alerts.log import AlertLog
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.errors import HubUnreachableError
-from aishark_panel.streams.rulebook import Rulebook, check
+from aishark_panel.streams.rulebook import Rulebook, check, checked
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.store import Store
 
@@ -69,7 +69,8 @@ class MemoryAlerts:
         return self.rulebook.listing("")
 
     async def save_rule(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        line = self.rulebook.save("", str(content.get("name", "")), dict(content))
+        name = str(content.get("name", ""))
+        line = self.rulebook.save("", name, checked(name, dict(content)))
         self._alerts().replace(self.rulebook.watching(""))
         return line
 
