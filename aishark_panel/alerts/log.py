@@ -253,7 +253,7 @@ class AlertLog:
                 # Agents may send packets again from long before the alert: then its time is still to come.
                 since_ns = max(self._carried_since_ns, _known_until(alert)) if newest_ns else 0
                 gone_ns = newest_ns + quiet_ns - since_ns
-                if rule is None or is_anew or gone_ns > rule.over_ns + rule.for_ns + 2 * LATENESS_NS:
+                if rule is None or is_anew or gone_ns > _patience_ns(rule):
                     self._resolve_carried(place, newest_ns and newest_ns + quiet_ns)
 
     def _resolve_carried(self, place: _Place, at_ns: int) -> None:
@@ -394,6 +394,11 @@ class AlertLog:
 def _known_until(alert: Alert) -> int:
     """The newest packet time at which something is known of an alert that is open."""
     return alert["fired_ns"] or alert["window_start_ns"]
+
+
+def _patience_ns(rule: Rule) -> int:
+    """How long a rule may take to come across a key that meets its condition, and then to give it up."""
+    return rule.over_ns + rule.for_ns + rule.keep_firing_for_ns + 2 * LATENESS_NS
 
 
 def describe(event: AlertEvent) -> Alert:

@@ -9,7 +9,7 @@ and watches nothing.
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 import yaml
@@ -19,13 +19,11 @@ from aishark_panel.alerts.rule import Rule, parse_rule, parse_rules
 from aishark_panel.errors import ConfigError
 from aishark_panel.streams.store import Store
 
-__all__ = ["MAX_CONTENT_BYTES", "RuleSource", "Rulebook", "check", "checked"]
+__all__ = ["RuleSource", "Rulebook", "check", "checked"]
 
 log = logging.getLogger(__name__)
 
 RuleSource = Literal["builtin", "file", "own"]
-MAX_CONTENT_BYTES: Final = 2**16
-"""Of one rule that is kept, as JSON."""
 
 
 class Rulebook:
@@ -75,10 +73,7 @@ def checked(name: str, content: dict[str, Any]) -> dict[str, Any]:
     if content.get("name", name) != name:
         raise ConfigError(f"the rule calls itself {content['name']!r:.80}, but is to be kept as {name!r:.80}")
     content = {"name": name, **content}
-    written = msgspec.json.encode(content)
-    if len(written) > MAX_CONTENT_BYTES:
-        raise ConfigError(f"a rule has at most {MAX_CONTENT_BYTES // 2**10} KiB; shorten its texts")
-    _parsed(written)
+    _parsed(msgspec.json.encode(content))
     return content
 
 

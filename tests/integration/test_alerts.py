@@ -67,11 +67,12 @@ def hub(rules_file: Path, told: tuple[str, list[dict[str, Any]]]) -> Iterator[Em
 
 
 def alerts_when_over(hub: EmbeddedHub, session: str, raised: int) -> dict[str, Any]:
-    """The session's alerts once that many are resolved."""
+    """The session's alerts once that many are resolved, and nothing changes any more."""
 
     def look() -> dict[str, Any] | None:
         answer = ask(hub, lambda client: client.alerts(session))
-        over = [alert for alert in answer["alerts"] if alert["state"] == "resolved"]
+        resolved = [alert for alert in answer["alerts"] if alert["state"] == "resolved"]
+        over = [alert for alert in resolved if alert["evidence"]["state"] != "waiting"]
         return answer if len(over) >= raised else None
 
     return wait_for(look, "alerts")

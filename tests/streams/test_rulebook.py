@@ -8,7 +8,7 @@ import yaml
 from aishark_panel.alerts.load import BUILTIN, read_rules
 from aishark_panel.alerts.rule import parse_rules
 from aishark_panel.errors import ConfigError, ExpressionError, NotFoundError
-from aishark_panel.streams.rulebook import MAX_CONTENT_BYTES, Rulebook, check, checked
+from aishark_panel.streams.rulebook import Rulebook, check, checked
 from aishark_panel.streams.store import Store
 
 FILE = "rules: [{name: house, where: tcp.port == 23}, {name: port_scan, where: udp}]"
@@ -65,7 +65,8 @@ def test_a_listed_rule_is_a_rules_file_that_says_the_same() -> None:
         ({"wher": "tcp"}, "no key 'wher'; did you mean where?"),
         ({"where": "tcp.prt == 5"}, "rule 'own', where: "),
         ({"over": 10}, "rule 'own', over: a duration"),
-        ({"description": "x" * MAX_CONTENT_BYTES}, "at most 64 KiB"),
+        ({"description": "x" * 2**16}, "a text of at most 4,000 characters"),
+        ({"mute": [{"src_ip": "10.0.0.1"}]}, "src_ip is not in by"),
     ],
 )
 def test_a_rule_that_is_wrong_is_not_kept(content: dict[str, Any], said: str) -> None:
