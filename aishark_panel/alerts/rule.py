@@ -56,7 +56,7 @@ class Rule:
     description: str = ""
     for_ns: int = 0
     """how long the condition must hold before the alert fires"""
-    keep_firing_ns: int = 0
+    keep_firing_for_ns: int = 0
     """how long it goes on to fire once the condition no longer holds"""
     rearm_ns: int = 0
     """how long a key that was resolved does not fire again"""
@@ -158,7 +158,7 @@ class _Reader:
             over_ns=self._duration("over", _MIN_OVER_NS, _MAX_OVER_NS) if has_window else _EACH_PACKET_NS,
             having=self._having(),
             for_ns=self._span("for"),
-            keep_firing_ns=self._span("keep_firing_for"),
+            keep_firing_for_ns=self._span("keep_firing_for"),
             rearm_ns=self._span("rearm"),
             mute=self._mute(by),
             severity=self._severity(),

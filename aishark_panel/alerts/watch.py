@@ -246,7 +246,7 @@ class Watch:
 
     def _fire(self, word: bytes, active: _Active, at_ns: int) -> None:
         active.fired_ns = at_ns
-        active.hold_ns = self.rule.keep_firing_ns
+        active.hold_ns = self.rule.keep_firing_for_ns
         if word not in self._past and len(self._past) >= MAX_KEYS:
             return
         past = self._past.setdefault(word, _Past())

@@ -113,7 +113,7 @@ def test_templates_take_numbers_and_texts() -> None:
 
 def test_the_built_in_rules_explain_themselves() -> None:
     rules = read_rules(BUILTIN)
-    assert [rule.name for rule in rules] == ["port_scan", "syn_flood", "bandwidth"]
+    assert len(rules) >= 18
     assert all(rule.description and {"summary", "explanation"} <= set(rule.annotations) for rule in rules)
 
 
