@@ -102,8 +102,8 @@ class Element(JSComponent):
 
     __abstract = True
 
-    def __init__(self, receive: Receive, css: str, **params: Any) -> None:
-        super().__init__(stylesheets=[style(css)], **params)
+    def __init__(self, receive: Receive, *css: str, **params: Any) -> None:
+        super().__init__(stylesheets=[style(*css)], **params)
         self._receive = receive
         self._home = Home()
         self.drawn: dict[str, Any] = {}

@@ -4,10 +4,11 @@
  *  `ask(text, cursor)` is called when something was typed; `show(answer)` shows what came back; `take(text, cursor)` hears
  *  of the new text. `recent()` gives whole texts for an empty box: [{text, kind, meaning, whole}]. */
 function completion(input, { ask, take, recent }) {
-  const list = h("ul", { id: "choices", role: "listbox", "aria-label": "What can stand here", class: "choices" });
+  const id = `${input.id}-choices`;
+  const list = h("ul", { id, role: "listbox", "aria-label": "What can stand here", class: "choices" });
   const note = h("p", { class: "note", hidden: true });
   const panel = h("div", { class: "completion", popover: "manual", onmousedown: (event) => event.preventDefault() }, list, note);
-  for (const [name, value] of Object.entries({ role: "combobox", "aria-autocomplete": "list", "aria-controls": "choices", "aria-expanded": "false" })) {
+  for (const [name, value] of Object.entries({ role: "combobox", "aria-autocomplete": "list", "aria-controls": id, "aria-expanded": "false" })) {
     input.setAttribute(name, value);
   }
   let choices = [];
@@ -65,7 +66,7 @@ function completion(input, { ask, take, recent }) {
   function fill(items) {
     choices = items;
     list.replaceChildren(...items.map(({ text, kind, meaning }, index) => h("li", {
-      id: `choice-${index}`, role: "option", "aria-selected": "false", title: meaning, onclick: () => accept(index),
+      id: `${id}-${index}`, role: "option", "aria-selected": "false", title: meaning, onclick: () => accept(index),
     }, h("code", {}, text), h("span", { class: "kind" }, kind), h("span", { class: "meaning" }, meaning))));
     list.hidden = !items.length;
     list.scrollTop = 0;
@@ -124,4 +125,49 @@ function completion(input, { ask, take, recent }) {
       return false;
     },
   };
+}
+
+/** Asks one question at a time, the latest wish winning: a slow hub is not asked for each letter. `send` gets the question
+ *  with its `turn`, which the answer must carry. */
+function oneAtATime(send) {
+  let turn = 0;
+  let asked = 0;
+  let next = null;
+
+  function go() {
+    if (!next) return;
+    turn += 1;
+    asked = performance.now();
+    send({ ...next, turn });
+    next = null;
+  }
+
+  return {
+    ask(question) {
+      next = question;
+      if (performance.now() - asked > 3000) go();
+    },
+    /** Whether that is the turn of the question asked last; asks the next one. */
+    answered(which) {
+      asked = 0;
+      if (next) go();
+      else return which === turn;
+      return false;
+    },
+    /** Answers to what was asked before come too late. */
+    forget() { turn += 1; },
+  };
+}
+
+/** What is wrong, where, and a button for what was probably meant: {text, message, position, fix}. Of a text of several
+ *  lines the one is shown that it is in. */
+function faultParts({ text, message, position, fix }, use) {
+  const at = position ?? text.length;
+  const from = text.lastIndexOf("\n", at - 1) + 1;
+  const end = text.indexOf("\n", at);
+  const line = text.slice(from, end < 0 ? text.length : end);
+  const place = at - from;
+  return [h("span", {}, message),
+    ...(text ? [h("code", { class: "where" }, line.slice(0, place), h("mark", {}, line.slice(place, place + 1) || " "), line.slice(place + 1))] : []),
+    ...(fix ? [h("button", { type: "button", class: "fix", onclick: () => use(fix) }, "use", h("code", {}, fix))] : [])];
 }

@@ -5,6 +5,7 @@ are the session's: a `Place` says which columns they are of, and its holder asks
 """
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -17,7 +18,18 @@ from aishark_panel.wire.layers import FLAG_NAMES
 from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import Kind
 
-__all__ = ["MAX_CHOICES", "Choice", "Place", "fault_of", "place_of", "with_values"]
+__all__ = [
+    "MAX_CHOICES",
+    "Choice",
+    "Place",
+    "fault_of",
+    "fitting",
+    "open_quote",
+    "place_of",
+    "quote",
+    "with_values",
+    "word_at",
+]
 
 MAX_CHOICES: Final = 40
 """Most choices in one list; who looks for more types another letter."""
@@ -82,27 +94,31 @@ class Place:
 def place_of(text: str, cursor: int) -> Place:
     """The place at `cursor`, with the names and operators that may stand there."""
     head, tail = text[:cursor], text[cursor:]
-    opening = _open_quote(head)
+    opening = open_quote(head)
     if opening is None:
-        start = _match(_WORD_BEFORE, head).start()
-        end = cursor + _match(_WORD_AFTER, tail).end()
-        typed = head[start:]
+        place = word_at(text, cursor)
     else:
-        start, typed = opening, head[opening + 1 :]
         closing = tail.find(head[opening])
         end = cursor if closing < 0 else cursor + closing + 1
-    place = Place(start=start, end=end, typed=typed)
+        place = Place(start=opening, end=end, typed=head[opening + 1 :])
     try:
-        tokens = tokenize(text[:start])[:-1]
+        tokens = tokenize(text[: place.start])[:-1]
     except ExpressionError:
         return place
     return _Around(tokens).fill(place, quoted=opening is not None)
 
 
+def word_at(text: str, cursor: int) -> Place:
+    """The place of the word at `cursor`, of which `typed` is the part before it."""
+    start = _match(_WORD_BEFORE, text[:cursor]).start()
+    end = cursor + _match(_WORD_AFTER, text[cursor:]).end()
+    return Place(start=start, end=end, typed=text[start:cursor])
+
+
 def with_values(place: Place, values: list[tuple[str, int]]) -> Place:
     """The place with these values of its columns, each with its number of packets, before what it had."""
     said = [
-        Choice(text=value if place.bare else _quote(value), meaning=f"{packets:,} of the newest packets")
+        Choice(text=value if place.bare else quote(value), meaning=f"{packets:,} of the newest packets")
         for value, packets in values
         if value.isprintable()
     ]
@@ -111,17 +127,17 @@ def with_values(place: Place, values: list[tuple[str, int]]) -> Place:
     return replace(place, choices=tuple((said + others)[:MAX_CHOICES]))
 
 
-def fault_of(text: str) -> dict[str, Any] | None:
-    """What is wrong with an expression: text, message, position and `fix`, the text as it was probably meant, '' where
-    nobody can tell; None if nothing is."""
+def fault_of(text: str, compiled: Callable[[str], object] = compile_expression) -> dict[str, Any] | None:
+    """What is wrong with an expression that `compiled` takes: text, message, position and `fix`, the text as it was
+    probably meant, '' where nobody can tell; None if nothing is."""
     try:
-        compile_expression(text)
+        compiled(text)
     except ExpressionError as error:
-        return {"text": text, "message": str(error), "position": error.position, "fix": _fix(text, error)}
+        return {"text": text, "message": str(error), "position": error.position, "fix": _fix(text, error, compiled)}
     return None
 
 
-def _fix(text: str, error: ExpressionError) -> str:
+def _fix(text: str, error: ExpressionError, compiled: Callable[[str], object]) -> str:
     """The text with what was meant in its place, if that takes the error away, or moves it on."""
     if not error.meant or error.position is None or error.position >= len(text):
         return ""
@@ -129,7 +145,7 @@ def _fix(text: str, error: ExpressionError) -> str:
     meant = f"{wrong[0]}{error.meant}{wrong[0]}" if wrong[0] in "\"'" else error.meant
     fixed = text[: error.position] + meant + text[error.position + len(wrong) :]
     try:
-        compile_expression(fixed)
+        compiled(fixed)
     except ExpressionError as after:
         return fixed if after.position is None or after.position > error.position else ""
     return fixed
@@ -191,7 +207,7 @@ class _Around:
         subject_name = tokens[opening + 1].text
         if name == "has":
             flags = FLAG_NAMES.get(_stored(subject_name), ())
-            chosen = [Choice(text=_quote(f), kind="flag") for f in flags if place.typed.upper() in f]
+            chosen = [Choice(text=quote(f), kind="flag") for f in flags if place.typed.upper() in f]
             return replace(place, choices=tuple(chosen))
         return replace(_of_field(place, tokens[opening + 1]), bare=False)
 
@@ -208,7 +224,7 @@ def _of_field(place: Place, token: Token) -> Place:
     if field.kind is Kind.PROTOCOL:
         folded = place.typed.lower()
         fitting = sorted((p for p in PROTOCOLS if folded in p.lower()), key=lambda p: not p.lower().startswith(folded))
-        choices = tuple(Choice(text=_quote(p), kind="protocol") for p in fitting[:MAX_CHOICES])
+        choices = tuple(Choice(text=quote(p), kind="protocol") for p in fitting[:MAX_CHOICES])
     protocol = token.text.partition(".")[0]  # its packets only, but for ip.addr and the like: they are of IPv6 too
     return replace(
         place,
@@ -220,21 +236,22 @@ def _of_field(place: Place, token: Token) -> Place:
 
 
 def _names(typed: str, kinds: tuple[str, ...] = ()) -> tuple[Choice, ...]:
-    """Words that hold what was typed; those that begin with it first, then those of which a part does."""
+    words = [word for word in _WORDS if not word.name.startswith("str.") and (not kinds or word.kind in kinds)]
+    return fitting(words, typed)
+
+
+def fitting(words: Iterable[Word], typed: str) -> tuple[Choice, ...]:
+    """Those that hold what was typed: the ones that begin with it first, then those of which a part does."""
     folded = typed.lower()
 
     def rank(word: Word) -> int:
         name = word.name.lower()
         return 0 if name.startswith(folded) else 1 if re.search(rf"[._]{re.escape(folded)}", name) else 2
 
-    fitting = [
-        word
-        for word in _WORDS
-        if folded in word.name.lower() and not word.name.startswith("str.") and (not kinds or word.kind in kinds)
-    ]
-    if len(fitting) == 1 and fitting[0].name == typed:
+    found = sorted((word for word in words if folded in word.name.lower()), key=rank)
+    if len(found) == 1 and found[0].name == typed:
         return ()
-    return tuple(_choice(word) for word in sorted(fitting, key=rank)[:MAX_CHOICES])
+    return tuple(_choice(word) for word in found[:MAX_CHOICES])
 
 
 def _choice(word: Word) -> Choice:
@@ -259,14 +276,14 @@ def _stored(name: str) -> str:
     return meaning.fields[0].stored if meaning and meaning.fields else ""
 
 
-def _open_quote(text: str) -> int | None:
+def open_quote(text: str) -> int | None:
     """Where a quote was opened that is not closed yet."""
     blank = _QUOTED.sub(lambda found: " " * len(found.group()), text)
     found = re.search("[\"']", blank)
     return found.start() if found else None
 
 
-def _quote(value: str) -> str:
+def quote(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

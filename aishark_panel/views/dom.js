@@ -14,6 +14,14 @@ const ICONS = {
   contrast: "M7 1a6 6 0 1 0 0 12A6 6 0 0 0 7 1zm0 1.5v9a4.5 4.5 0 0 1 0-9z",
   sun: "M7 4a3 3 0 1 1 0 6 3 3 0 0 1 0-6zM6.3.5h1.4v2H6.3zm0 11h1.4v2H6.3zM.5 6.3h2v1.4h-2zm11 0h2v1.4h-2zM2 3l1-1 1.4 1.4-1 1zm7.6 7.6 1-1L12 11l-1 1zM11 2l1 1-1.4 1.4-1-1zM3.4 9.6l1 1L3 12l-1-1z",
   moon: "M9.6 1.6A6 6 0 1 0 12.7 9 5 5 0 0 1 9.6 1.6z",
+  info: "M7 1a6 6 0 1 1 0 12A6 6 0 0 1 7 1zM6.2 6v4.4h1.6V6zm0-2.6V5h1.6V3.4z",
+  warning: "M7 .8 13.6 13H.4zM6.2 5v4h1.6V5zm0 5v1.6h1.6V10z",
+  critical: "M4.4.8h5.2l3.6 3.6v5.2l-3.6 3.6H4.4L.8 9.6V4.4zM6.2 3.4v4.8h1.6V3.4zm0 5.8v1.6h1.6V9.2z",
+  check: "M5.4 11.6 1.2 7.4l1.4-1.4 2.8 2.8L11.4 2.8l1.4 1.4z",
+  bell: "M6.2 1h1.6v.9A4 4 0 0 1 11 5.8V9l1.5 1.6v.9h-11v-.9L3 9V5.8a4 4 0 0 1 3.2-3.9zM5.3 12.3h3.4a1.7 1.7 0 0 1-3.4 0z",
+  edit: "M10.3.9 13.1 3.7 4.6 12.2l-3.7.9.9-3.7zM9 4.2 10 5l1-1-1-.9z",
+  box: "M1 2h12v3H1zM2 6h10v7H2zM5 7.5V9h4V7.5z",
+  list: "M1 2.5h12V4H1zm0 4h12V8H1zm0 4h12V12H1z",
   close: "M3.2 2.2 7 6l3.8-3.8 1 1L8 7l3.8 3.8-1 1L7 8l-3.8 3.8-1-1L6 7 2.2 3.2z",
 };
 
@@ -36,6 +44,7 @@ function icon(name) {
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   path.setAttribute("d", ICONS[name]);
+  path.setAttribute("fill-rule", "evenodd");
   svg.append(path);
   return svg;
 }

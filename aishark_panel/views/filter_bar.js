@@ -38,14 +38,12 @@ export function render({ model }) {
   const chip = h("button", { class: "range mono", onclick: () => model.send_msg({ range: null }) }, h("span"), icon("close"));
   const problem = h("div", { id: "problem", class: "problem", role: "alert" });
   const filters = filtersMenu(apply, () => input.value.trim());
-  const list = completion(input, { ask, take: () => { input.focus(); edited(); if (input.value) list.typed(); }, recent });
+  const list = completion(input, { ask: (edit, cursor) => questions.ask({ edit, cursor }), take: () => { input.focus(); edited(); if (input.value) list.typed(); }, recent });
   const box = h("div", { class: "box" }, h("label", { htmlFor: "where" }, "Display filter"), input, clear, filters.button, chip, status);
   const windows = h("div", { class: "windows", role: "group", "aria-label": "Time shown in the charts" });
   const root = h("div", { class: "root" }, box, windows, problem, list.panel, filters.panel);
+  const questions = oneAtATime((question) => model.send_msg(question));
   let shown = null;
-  let turn = 0;
-  let asked = 0;
-  let next = null;
 
   function edited() {
     const differs = input.value.trim() !== (stateOf(model).where ?? "");
@@ -58,25 +56,11 @@ export function render({ model }) {
   function apply(text) {
     input.value = text;
     list.close();
-    turn += 1;  // answers to what was typed before come too late
+    questions.forget();
     drafts.delete(model.id);
     box.classList.remove("right");
     model.send_msg({ where: text });
     input.blur();
-  }
-
-  /** One question at a time, the latest wish winning: a slow hub is not asked for each letter. */
-  function ask(text, cursor) {
-    next = { edit: text, cursor };
-    if (performance.now() - asked > 3000) send();
-  }
-
-  function send() {
-    if (!next) return;
-    turn += 1;
-    asked = performance.now();
-    model.send_msg({ ...next, turn });
-    next = null;
   }
 
   function recent() {
@@ -86,13 +70,9 @@ export function render({ model }) {
   }
 
   function answer(message) {
-    if (message.turn === undefined) return;
-    asked = 0;
-    if (next) send();
-    else if (message.turn === turn) {
-      list.show(message);
-      box.classList.toggle("right", message.right && box.classList.contains("edited"));
-    }
+    if (message.turn === undefined || !questions.answered(message.turn)) return;
+    list.show(message);
+    box.classList.toggle("right", message.right && box.classList.contains("edited"));
   }
 
   function paintWindows(names, chosen) {
@@ -106,11 +86,7 @@ export function render({ model }) {
     problem.hidden = !error;
     if (!error || problem.shown === error) return;
     problem.shown = error;
-    const at = error.position ?? error.text.length;
-    problem.replaceChildren(
-      h("span", {}, error.message),
-      h("code", { class: "where" }, error.text.slice(0, at), h("mark", {}, error.text.slice(at, at + 1) || " "), error.text.slice(at + 1)),
-      ...(error.fix ? [h("button", { class: "fix", onclick: () => apply(error.fix) }, "use", h("code", {}, error.fix))] : []));
+    problem.replaceChildren(...faultParts(error, apply));
   }
 
   function paintRange(range) {

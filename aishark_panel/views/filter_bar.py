@@ -7,24 +7,18 @@ While somebody types, the browser asks what may stand there and what is wrong so
 that is applied. Filters that were used or saved stay with the browser.
 """
 
-import asyncio
-import contextlib
-from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
-from aishark_panel.errors import AisharkError, ExpressionError
+from aishark_panel.errors import ExpressionError
 from aishark_panel.query.tokens import MAX_TEXT_CHARS
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.columns import WINDOWS
-from aishark_panel.views.completion import MAX_CHOICES, Place, fault_of, place_of, with_values
+from aishark_panel.views.completion import fault_of, place_of
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.theme import script
+from aishark_panel.views.typing_help import typing_answer, with_values_of
 
 __all__ = ["FilterBar"]
-
-_MAX_VALUES: Final = MAX_CHOICES // 2
-_VALUES_S: Final = 1.0
-"""How long a list waits for the session's values; a hub that is busy must not hold up the names."""
 
 
 class FilterBarElement(Element):
@@ -40,7 +34,12 @@ class FilterBar(View):
         super().__init__(feed)
         self._error: dict[str, Any] | None = None
         self.root = FilterBarElement(
-            self._receive, "filter_bar.css", css_classes=["filter-bar"], sizing_mode="stretch_width", margin=0
+            self._receive,
+            "completion.css",
+            "filter_bar.css",
+            css_classes=["filter-bar"],
+            sizing_mode="stretch_width",
+            margin=0,
         )
 
     def paint(self) -> None:
@@ -76,30 +75,8 @@ class FilterBar(View):
     async def _look_at(self, text: str, cursor: int, turn: int) -> None:
         """Answer somebody who types: what may stand at the cursor, and what is wrong with the text."""
         text = text[:MAX_TEXT_CHARS]
-        place = await self._with_values(place_of(text, min(max(cursor, 0), len(text))))
-        fault = fault_of(text)
-        # What is being typed is unfinished, not wrong.
-        unfinished = fault and (fault["position"] is None or fault["position"] >= place.start)
-        self.root.send(
-            {
-                "turn": turn,
-                "start": place.start,
-                "end": place.end,
-                "typed": place.typed,
-                "choices": [asdict(choice) for choice in place.choices],
-                "fault": None if unfinished else fault,
-                "right": fault is None,
-            }
-        )
-
-    async def _with_values(self, place: Place) -> Place:
-        if place.columns and self.feed.session:
-            with contextlib.suppress(AisharkError, TimeoutError):  # the names and operators are there without the hub
-                asked = self.feed.client.values(
-                    self.feed.session, place.columns, place.where, place.typed, limit=_MAX_VALUES
-                )
-                return with_values(place, await asyncio.wait_for(asked, _VALUES_S))
-        return place
+        place = await with_values_of(self.feed, place_of(text, min(max(cursor, 0), len(text))))
+        self.root.send({"turn": turn, **typing_answer(place, fault_of(text))})
 
     async def _receive(self, message: Any) -> None:
         match message:

@@ -29,6 +29,8 @@ export function render({ model }) {
       ...line(key("1", "–", String(tabs.length)), tabs.join(", ")),
       ...line(key("↑", "↓", "PgUp", "PgDn"), "move in the packet list"),
       ...line(key("Home", "End"), "its first packet; its last one, and follow"),
+      ...line(key("↑", "↓", "Enter"), "move in the alerts; open one"),
+      ...line(key("F", "A", "S", "X"), "of an alert: find its packets, acknowledge, silence, archive"),
       ...line(key("Esc"), "close what is open; in its box, clear the filter"),
       ...line(key("?"), "show this")),
     h("form", { method: "dialog" }, h("button", {}, "Close")));
@@ -54,7 +56,7 @@ export function render({ model }) {
   function press(event) {
     const target = event.composedPath()[0];
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (target.matches?.(BOXES) || map.open || goTo.open || (event.key === " " && target.matches?.(PRESSABLE))) return;
+    if (target.matches?.(BOXES) || event.composedPath().some((each) => each.localName === "dialog") || (event.key === " " && target.matches?.(PRESSABLE))) return;
     const place = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
     const act = place ? () => model.send_msg({ tab: place }) : ACTIONS[event.key.toLowerCase()];
     if (!act) return;

@@ -36,6 +36,7 @@ from aishark_panel.views.login import Login
 from aishark_panel.views.packet_detail import PacketDetail
 from aishark_panel.views.packet_list import PacketList
 from aishark_panel.views.protocols import Protocols
+from aishark_panel.views.rule_editor import RuleEditor
 from aishark_panel.views.sessions import Sessions
 from aishark_panel.views.tabs import Tabs
 from aishark_panel.views.tcp_health import TcpHealth
@@ -70,12 +71,14 @@ class Dashboard:
         follow = Follow(feed, on_filter=filter_bar.add, on_select=self._look_at)
         self.detail = detail = PacketDetail(feed, filter_bar.add, follow.read, Tshark.installed())
         self.packets = packets = PacketList(feed, on_select=detail.look_at, on_filter=filter_bar.add)
+        editor = RuleEditor(feed)
+        alerts = Alerts(feed, filter_bar.add, self._show_alert, editor.edit)
         tabs: dict[str, list[View]] = {
             "Packets": [packets, detail],
             "Conversations": [Conversations(feed, on_filter=filter_bar.add)],
             "Endpoints": [Endpoints(feed, on_filter=filter_bar.add)],
             "Protocols": [Hierarchy(feed, on_filter=filter_bar.add), TcpHealth(feed)],
-            "Alerts": [Alerts(feed, on_filter=filter_bar.add)],
+            "Alerts": [alerts, editor],
             "Agents": [Agents(feed)],
             "Sessions": [Sessions(feed)],
         }
@@ -95,6 +98,12 @@ class Dashboard:
         self.root = pn.Column(
             *(view.root for view in self.views), stylesheets=[style("grid.css")], sizing_mode="stretch_both", margin=0
         )
+
+    async def _show_alert(self, where: str, range_ns: tuple[int, int]) -> None:
+        """Show the packets of an alert, and nothing else, in the list."""
+        await self.filter_bar.apply(where)
+        await self.feed.choose_range(range_ns)
+        await self.tabs.choose(self.tabs.names[0])
 
     async def _look_at(self, number: int) -> None:
         """Show a packet, which the display filter may have left out, and in the list if it is there."""

@@ -28,7 +28,13 @@ export function render({ model }) {
     } };
   }
 
-  const paint = () => keyed(root, stateOf(model).tabs ?? [], (item) => item.name, tab);
+  function paint() {
+    const { tabs = [] } = stateOf(model);
+    keyed(root, tabs, (item) => item.name, tab);
+    // What calls for somebody is seen on the browser's own tab too.
+    const urgent = tabs.find((item) => item.urgent && item.count);
+    document.title = urgent ? `(${count(urgent.count)}) aishark` : "aishark";
+  }
 
   model.on("state", paint);
   paint();

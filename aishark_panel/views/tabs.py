@@ -35,10 +35,21 @@ class Tabs(View):
     def paint(self) -> None:
         stats = self.feed.stats
         agents = [agent for agent in stats.get("agents", []) if agent["connected"]]
-        counts = {"Agents": len(agents), "Alerts": stats.get("alerts", {}).get("firing", 0)}
+        firing = stats.get("alerts", {}).get("firing", 0)
+        counts = {"Agents": len(agents), "Alerts": firing}
         self.root.draw(
             chosen=self.chosen,
-            tabs=[{"name": name, "count": counts.get(name, 0), "urgent": name == "Alerts"} for name in self._pages],
+            tabs=[
+                {"name": name, "count": counts.get(name, 0), "urgent": name == "Alerts" and firing > self._seen()}
+                for name in self._pages
+            ],
+        )
+
+    def _seen(self) -> int:
+        """How many of the alerts that fire somebody has acknowledged or silenced: they call for nobody."""
+        return sum(
+            alert["state"] == "firing" and bool(alert["acknowledged"] or alert["silenced"])
+            for alert in self.feed.alerts.values()
         )
 
     async def choose(self, name: str) -> None:

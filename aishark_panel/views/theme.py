@@ -147,10 +147,10 @@ _CLASSES: Final = "".join(f".p-{f.key}{{--family:var(--c-{f.key});--family-text:
 _HERE: Final = Path(__file__).parent
 
 
-def style(name: str) -> str:
+def style(*names: str) -> str:
     """Stylesheet of a view: the variables, what all views share (a class `p-tls` gives an element its family's
-    colours), and the file `name` beside this module."""
-    files = ("base.css", name)
+    colours), and the files of these names beside this module."""
+    files = ("base.css", *names)
     return VARIABLES + _CLASSES + "".join((_HERE / file).read_text(encoding="utf-8") for file in files)
 
 

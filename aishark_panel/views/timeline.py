@@ -84,9 +84,14 @@ class Timeline(View):
         """Pins hang from the top whatever the bars' scale, so they have a y axis of their own."""
         fig = self.figure
         fig.extra_y_ranges = {**fig.extra_y_ranges, "pins": Range1d(start=0, end=1)}
-        looks: dict[str, Any] = {"source": self.pins, "y_range_name": "pins", "nonselection_alpha": 1.0}
+        looks: dict[str, Any] = {
+            "source": self.pins,
+            "y_range_name": "pins",
+            "alpha": "alpha",
+            "nonselection_alpha": "alpha",
+        }
         fig.segment("at_ms", 0, "at_ms", 0.9, line_color="colour", line_width=1.5, line_dash="dotted", **looks)
-        heads = fig.scatter("at_ms", 0.9, size=11, marker="inverted_triangle", color="colour", line_color=None, **looks)
+        heads = fig.scatter("at_ms", 0.9, size=11, marker="shape", color="colour", line_color=None, **looks)
         tooltips = [("UTC", "@at_ms{%F %H:%M:%S}"), ("alert", "@text")]
         hover = HoverTool(tooltips=tooltips, formatters={"@at_ms": "datetime"}, show_arrow=False, renderers=[heads])
         fig.add_tools(hover, TapTool(renderers=[heads]))
@@ -238,7 +243,7 @@ def _kinds(names: list[str], counts: Any) -> list[str]:
 
 
 def _columns(span: Span | None, alerts: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return asdict(pins(alerts, span) if span else Pins([], [], [], []))
+    return asdict(pins(alerts, span) if span else Pins([], [], [], [], [], []))
 
 
 def duration(milliseconds: int) -> str:

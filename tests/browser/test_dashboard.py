@@ -268,7 +268,7 @@ def test_a_filter_is_completed_by_keys_and_enter_applies_what_is_typed(page: Pag
     expect(options).to_have_text([re.compile("^tcp.srcport")])
     expect(box).to_have_attribute("aria-expanded", "true")
     page.keyboard.press("ArrowDown")
-    expect(box).to_have_attribute("aria-activedescendant", "choice-0")
+    expect(box).to_have_attribute("aria-activedescendant", "where-choices-0")
     page.keyboard.press("Enter")
     expect(box).to_have_value("tcp.srcport ")
     page.keyboard.type("== 44")

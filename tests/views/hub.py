@@ -20,6 +20,7 @@ from aishark_panel.streams.session import Session
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Hello, InterfaceInfo, PayloadPolicy
 from tests.views.alerts import MemoryAlerts
+from tests.views.backtests import MemoryBacktests
 from tests.views.places import MemoryPlaces
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ def frame(kind: str) -> bytes:
     return bytes(packets[kind])
 
 
-class MemoryHub(MemoryAlerts, MemoryPlaces):
+class MemoryHub(MemoryAlerts, MemoryBacktests, MemoryPlaces):
     """What HubClient offers, over one session in this process."""
 
     def __init__(self, source: str = "synthetic") -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from aishark_panel.streams.hub import DEFAULT_SESSION as DEFAULT_SESSION_OF_THE_HUB
-from aishark_panel.views.alerts import Alerts
 from aishark_panel.views.conversations import Conversations
 from aishark_panel.views.endpoints import Endpoints
 from aishark_panel.views.feed import Feed
@@ -43,7 +42,16 @@ def test_only_the_chosen_tab_is_in_sight(hub: MemoryHub, feed: Feed) -> None:
     dashboard = Dashboard(feed)
     tabs = next(view for view in dashboard.views if isinstance(view, Tabs))
     hidden = {type(view).__name__ for view in dashboard.views if not view.in_sight}
-    assert hidden == {"Conversations", "Endpoints", "Hierarchy", "TcpHealth", "Alerts", "Agents", "Sessions"}
+    assert hidden == {
+        "Conversations",
+        "Endpoints",
+        "Hierarchy",
+        "TcpHealth",
+        "Alerts",
+        "RuleEditor",
+        "Agents",
+        "Sessions",
+    }
     wait(tabs.root._handle_msg({"tab": "Alerts"}))
     hidden = {type(view).__name__ for view in dashboard.views if not view.in_sight}
     others = {"Conversations", "Endpoints", "Hierarchy", "TcpHealth", "Agents", "Sessions"}
@@ -82,35 +90,6 @@ def test_conversations_say_why_there_are_none(hub: MemoryHub, feed: Feed) -> Non
     hub.connected, hub.reason = False, "No hub answers."
     wait(view.refresh())
     assert view.root.drawn["empty"] == "No hub answers."
-
-
-def test_an_alert_is_listed_and_selects_its_packets(hub: MemoryHub, feed: Feed) -> None:
-    heard, add = sent_filters()
-    view = Alerts(feed, on_filter=add)
-    wait(view.refresh())
-    assert view.root.drawn["empty"].startswith("Nothing to report")
-    assert [rule["name"] for rule in view.root.drawn["rules"]] == ["many_questions"]
-    raise_alert(hub)
-    wait(view.refresh())
-    (alert,) = view.root.drawn["alerts"]
-    assert (alert["rule"], alert["severity"], alert["state"]) == ("many_questions", "warning", "firing")
-    assert alert["headline"].startswith("10.0.0.1 asked ")
-    assert ["src_ip", "10.0.0.1"] in alert["facts"]
-    wait(view.root._handle_msg({"filter": alert["number"], "exclude": False}))
-    wait(view.root._handle_msg({"filter": 999, "exclude": False}))
-    wait(feed.filter(heard[0][0]))
-    assert (len(heard), feed.extent.count) == (1, 6)
-
-
-def test_firing_alerts_come_first(hub: MemoryHub, feed: Feed) -> None:
-    raise_alert(hub)
-    hub.add(["tcp"], START_NS + 20 * SECOND_NS)
-    hub.add(["dns"] * 6, START_NS + 30 * SECOND_NS, MS_NS)
-    hub.add(["tcp"], START_NS + 30 * SECOND_NS + 3 * SECOND_NS // 2)
-    view = Alerts(feed)
-    wait(view.refresh())
-    assert [alert["state"] for alert in view.root.drawn["alerts"]] == ["firing", "resolved"]
-    assert view.root.drawn["alerts"][1]["ended"]
 
 
 def test_an_alert_is_pinned_to_the_timeline_and_its_pin_filters(hub: MemoryHub, feed: Feed) -> None:
