@@ -14,11 +14,12 @@ export function render({ model }) {
   const list = h("ol", { class: "list", "aria-label": "Alerts" });
   const emptyText = h("p");
   const emptyDo = h("button", { onclick: () => send(state().empty.do === "new" ? { new: true } : { states: "all" }) });
+  const more = h("p", { class: "more muted" });
   const empty = h("div", { class: "empty muted" }, emptyText, emptyDo);
   const silence = silencing(send);
   const rules = ruleList(send, state);
   const root = h("section", { class: "root", "aria-label": "Alerts" },
-    h("div", { class: "main" }, h("div", { class: "heading" }, lists, ofRule, note), bad, h("div", { class: "scroll" }, list, empty)),
+    h("div", { class: "main" }, h("div", { class: "heading" }, lists, ofRule, note), bad, h("div", { class: "scroll" }, list, more, empty)),
     rules.root, silence.panel);
 
   function alert({ number }) {
@@ -28,7 +29,7 @@ export function render({ model }) {
     const [severity, rule, headline, began, phase, tags] = ["severity", "rule", "headline", "began", "phase", "tags"].map((name) =>
       h("span", { class: name }));
     const facts = h("span", { class: "facts" });
-    const button = h("button", { class: "alert", onclick: () => send({ open: state().open === number ? 0 : number }) },
+    const button = h("button", { class: "alert", "data-number": number, onclick: () => send({ open: state().open === number ? 0 : number }) },
       h("span", { class: "line" }, mark, severity, rule, headline), h("span", { class: "second" }, facts, tags), h("span", { class: "when" }, phase, began));
     const action = (name, iconName, text, act) => h("button", { "data-do": name, onclick: act }, icon(iconName), h("span", {}, text));
     const show = action("show", "list", "Show packets", () => send({ show: number }));
@@ -54,8 +55,8 @@ export function render({ model }) {
       const text = JSON.stringify(item.facts);
       if (text === facts.dataset.text) return;
       facts.dataset.text = text;
-      facts.replaceChildren(...item.facts.map(([name, value]) =>
-        h("span", { class: "fact" }, h("span", { class: "muted" }, name), h("code", {}, value))));
+      facts.replaceChildren(...item.facts.map(([name, value], place) =>
+        h("span", { class: place < item.keys ? "fact key" : "fact" }, h("span", { class: "muted" }, name), h("code", {}, value))));
     }
 
     function paintDetail(item) {
@@ -69,8 +70,9 @@ export function render({ model }) {
       }
       if (!detail) {
         detail = alertDetail(send, number);
-        detail.root.append(actions);
+        detail.root.prepend(actions);
         element.append(detail.root);
+        requestAnimationFrame(() => detail?.root.scrollIntoView({ block: "nearest" }));
       }
       detail.paint(s.detail);
       show.hidden = !s.shows || !s.detail.filter;
@@ -135,10 +137,15 @@ export function render({ model }) {
     keyed(lists, Object.keys(LISTS).map((name) => ({ name, counted: s.counts?.[name] })), (item) => item.name, choice);
     ofRule.hidden = !s.rule;
     put(ofRule.firstChild, s.rule ?? "");
+    const focused = root.getRootNode().activeElement;
     keyed(list, s.alerts ?? [], (item) => item.number, alert);
+    // An element that changes its place loses the focus.
+    if (list.contains(focused) && root.getRootNode().activeElement !== focused) focused.focus({ preventScroll: true });
     rules.paint();
-    put(note, [s.alerts?.length && "UTC", s.hidden && `${count(s.hidden)} older ones are not listed`, s.forgotten && `${count(s.forgotten)} were let go`]
-      .filter(Boolean).join("; "));
+    put(note, s.alerts?.length ? "times in UTC" : "");
+    put(more, [s.hidden && `${count(s.hidden)} older ones are not listed.`, s.forgotten && `${count(s.forgotten)} were let go: the hub keeps the newest.`]
+      .filter(Boolean).join(" "));
+    more.hidden = !more.textContent || !s.alerts?.length;
     const trouble = s.answer?.text || (s.undelivered ? `${count(s.undelivered)} messages about alerts were not delivered. ${s.undelivered_reason}` : "");
     bad.hidden = !trouble;
     put(bad, trouble);

@@ -232,8 +232,12 @@ class Alerts(View):
         return rule
 
     async def _switch(self, name: str, on: bool) -> None:
-        changed = {key: value for key, value in self._kept(name)["content"].items() if key != "enabled"}
-        await self.feed.client.save_rule(changed if on else {**changed, "enabled": False})
+        rule = self._kept(name)
+        changed = {key: value for key, value in rule["content"].items() if key != "enabled"}
+        if on and rule["replaces"] and changed.keys() <= {"name"}:
+            await self.feed.client.delete_rule(name)  # it said nothing but that the other one is off
+        else:
+            await self.feed.client.save_rule(changed if on else {**changed, "enabled": False})
 
     async def _order(self, order: Awaitable[object]) -> None:
         self._answer = {}

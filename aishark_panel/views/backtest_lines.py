@@ -55,8 +55,10 @@ def _verdict(answer: dict[str, Any], rule: dict[str, Any], time: str) -> str:
         return f"It would not have fired: {looked}."
     times = "once" if alerts == 1 else f"{alerts:,} times"
     whom = "" if keys <= 1 else f" for {keys:,} keys"
+    per_hour = rule["per_hour"]
+    rate = f"{per_hour:,.0f}" if per_hour >= 10 else f"{per_hour:.2g}"
     return (
-        f"It would have fired {times}{whom}: {looked}. That is {rule['per_hour']:,.3g} an hour,"
+        f"It would have fired {times}{whom}: {looked}. That is {rate} an hour,"
         f" and something was firing {100 * rule['share_firing']:.3g} % of the time."
     )
 

@@ -10,6 +10,7 @@ export function render({ model }) {
   const send = (message) => model.send_msg(message);
   const boxes = {};
   let mode = "form";
+  let wanted = mode;
   let serial = 0;
   let changed = false;
   let stale = false;
@@ -105,12 +106,18 @@ export function render({ model }) {
     if (!save.disabled) send({ save: draft() });
   }
 
+  /** Once what is typed has been read; a YAML text that is none stays. */
   function switchTo(name) {
-    if (name === mode) return;
-    mode = name;
-    paint();
+    wanted = name;
     check();
-    boxes[mode === "yaml" ? "yaml" : "name"].input.focus();
+  }
+
+  function switchNow() {
+    if (wanted !== mode && (mode === "form" || checked.form)) {
+      mode = wanted;
+      requestAnimationFrame(() => boxes[mode === "yaml" ? "yaml" : "name"].input.focus());
+    }
+    wanted = mode;
   }
 
   function close() {
@@ -138,7 +145,7 @@ export function render({ model }) {
     const kept = ruleDrafts.get(model.id);
     const again = kept?.serial === s.serial;
     serial = s.serial;
-    mode = again ? kept.mode : "form";
+    wanted = mode = again ? kept.mode : "form";
     changed = again;
     stale = false;
     leave.hidden = true;
@@ -208,6 +215,7 @@ export function render({ model }) {
       checked = message;
       if (mode === "yaml") fill(message.form);
       else fill({}, message.yaml);
+      switchNow();
       paint();
     }
   });

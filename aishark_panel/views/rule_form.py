@@ -33,6 +33,8 @@ _TEXTS: Final = (
 )  # fmt: skip
 _ANNOTATIONS: Final = ("summary", "explanation")
 _MAX_CHARS: Final = 20_000
+_LONG_CHARS: Final = 90
+"""A text of YAML that is longer is folded."""
 STAND_IN: Final = "new_rule"
 """The name of a rule that has none yet, while it is checked and tried."""
 _SAID: Final = re.compile(
@@ -179,7 +181,7 @@ def _text(value: object) -> str:
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # yaml has no types
-    """Lists of columns on one line, as people write them."""
+    """Lists of columns on one line and long texts on several, as people write them."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -188,5 +190,10 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # yaml has no types
         flow = all(isinstance(each, str) for each in data)
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
 
+    def represent_str(self, data: str) -> Any:
+        folded = len(data) > _LONG_CHARS and "\n" not in data
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=">" if folded else None)
+
 
 _Dumper.add_representer(list, _Dumper.represent_list)
+_Dumper.add_representer(str, _Dumper.represent_str)

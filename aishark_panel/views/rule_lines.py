@@ -30,7 +30,7 @@ def rule_lines(
 
 def _line(name: str, kept: Rule, faring: Rule, raised: int) -> dict[str, Any]:
     content = kept.get("content", {})
-    on = bool(content.get("enabled", True)) and faring.get("state", "") != "disabled"
+    on = bool(content.get("enabled", True)) and faring.get("state") != "off"
     problem = faring.get("reason", "") or kept.get("problem", "")
     trouble = [f"{faring[count]:,} {text}" for count, text in _TROUBLE.items() if faring.get(count)]
     source = _SOURCES.get(kept.get("source", ""), "")

@@ -3,6 +3,8 @@
 export function render({ model }) {
   const root = h("div", { class: "root", role: "tablist", "aria-label": "Views of the session" });
 
+  let shown = "";
+
   const choose = (name) => model.send_msg({ tab: name });
 
   root.addEventListener("keydown", ({ key }) => {
@@ -29,8 +31,13 @@ export function render({ model }) {
   }
 
   function paint() {
-    const { tabs = [] } = stateOf(model);
+    const { tabs = [], chosen } = stateOf(model);
     keyed(root, tabs, (item) => item.name, tab);
+    if (chosen !== shown) {
+      shown = chosen;
+      const at = root.rows.get(chosen)?.element;
+      if (at) root.scrollLeft = at.offsetLeft - (root.clientWidth - at.offsetWidth) / 2;
+    }
     // What calls for somebody is seen on the browser's own tab too.
     const urgent = tabs.find((item) => item.urgent && item.count);
     document.title = urgent ? `(${count(urgent.count)}) aishark` : "aishark";

@@ -107,20 +107,6 @@ def test_endpoints_and_the_hierarchy_follow_the_filter(page: Page) -> None:
     expect(filter_box(page)).to_have_value(re.compile(r"not .*ip\.addr =="))
 
 
-def test_an_alert_is_listed_pinned_and_selects_its_packets(page: Page) -> None:
-    show(page, "Alerts")
-    alert = page.locator(".alerts .alert").first
-    expect(alert).to_contain_text("port_scan", timeout=30_000)  # the demo's traffic has one in its first seconds
-    expect(page.locator(".alerts aside .name")).to_have_text(["port_scan", "syn_flood", "bandwidth"])
-    pins = page.evaluate(
-        "Bokeh.documents.flatMap(d => [...d._all_models.values()]).map(m => m.data?.at_ms?.length ?? 0)"
-    )
-    assert max(pins) >= 1
-    alert.click()
-    expect(filter_box(page)).to_have_value(re.compile(r"tcp\.flags\.syn == 1 .* and src_ip == '"))
-    expect(page.locator(".filter-bar .status")).to_have_text(re.compile(r"^[1-9][\d,]* of"))
-
-
 def test_an_agent_stops_starts_and_says_what_it_cannot_do(page: Page) -> None:
     show(page, "Agents")
     agent = page.locator(".agent").first
