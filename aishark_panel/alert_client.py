@@ -1,6 +1,6 @@
 """Questions about alerts and rules: what fired, who has seen it, of what nobody is to be told, what is watched for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -75,3 +75,20 @@ class AlertClient(Transport):
         """The rules of a YAML text, each as its keys; ConfigError that says what is wrong, and where."""
         rules: list[dict[str, Any]] = (await self._http("POST", "/api/rules/check", {"yaml": yaml}))["rules"]
         return rules
+
+    async def start_backtest(
+        self, session: str, yaml: str | None = None, names: Sequence[str] | None = None, over: str = "ring"
+    ) -> str:
+        """Try rules on what a session has kept: those of a YAML text, or (None) this person's; of them those of these
+        names, or all. `over` is "ring", "journal" or "recordings". The backtest's id; ConflictError while too many are
+        under way."""
+        body = {"session": session, "yaml": yaml, "names": names and list(names), "over": over}
+        return str((await self._http("POST", "/api/backtests", body))["id"])
+
+    async def backtest(self, backtest: str) -> dict[str, Any]:
+        """How far a backtest is, and what it found (docs/rest.md)."""
+        return await self._http("GET", f"/api/backtests/{quote(backtest, '')}")
+
+    async def cancel_backtest(self, backtest: str) -> None:
+        """Break a backtest off, or forget it."""
+        await self._http("DELETE", f"/api/backtests/{quote(backtest, '')}")

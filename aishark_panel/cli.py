@@ -18,7 +18,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from aishark_panel import __version__, logs
-from aishark_panel.alerts.commands import rules_app
 from aishark_panel.errors import AisharkError, ConfigError, ExpressionError
 from aishark_panel.hub_commands import (
     DEFAULT_HUB_PORT,
@@ -29,6 +28,7 @@ from aishark_panel.hub_commands import (
     upload,
 )
 from aishark_panel.people_commands import session_app, user_app
+from aishark_panel.rules_commands import rules_app
 from aishark_panel.tls_commands import tls_app
 
 __all__ = ["app", "main"]

@@ -249,21 +249,6 @@ class HubClient(AlertClient, PeopleClient):
         result, body = await self._ask("payloads", **asked)
         return result, bytes(body)
 
-    async def start_backtest(
-        self, session: str, yaml: str | None = None, names: Sequence[str] | None = None, over: str = "ring"
-    ) -> str:
-        """Try rules on what a session kept (ring, journal, recordings); the backtest's id."""
-        body = {"session": session, "yaml": yaml, "names": names and list(names), "over": over}
-        return str((await self._http("POST", "/api/backtests", body))["id"])
-
-    async def backtest(self, backtest: str) -> dict[str, Any]:
-        """How far a backtest is, and what it found (docs/protocol.md)."""
-        return await self._http("GET", f"/api/backtests/{quote(backtest, '')}")
-
-    async def cancel_backtest(self, backtest: str) -> None:
-        """Break a backtest off, or forget it."""
-        await self._http("DELETE", f"/api/backtests/{quote(backtest, '')}")
-
     async def start(self, session: str) -> None:
         """Ask the session's agents for packets."""
         await self._ask("start", session=session)

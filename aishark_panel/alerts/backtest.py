@@ -1,44 +1,68 @@
-"""Try rules on a capture file: the alerts they would have raised."""
+"""Try rules on capture files: the alerts they would have raised."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
-from aishark_panel.alerts.engine import AlertEvent, Engine, RuleStatus
+from aishark_panel.alerts.engine import AlertEvent
 from aishark_panel.alerts.rule import Rule
+from aishark_panel.alerts.tally import Tally
 from aishark_panel.capturefile import open_capture
+from aishark_panel.errors import CaptureFileError
 from aishark_panel.export.read import CaptureTable
 
-__all__ = ["Backtest"]
+__all__ = ["Backtest", "captures_in"]
 
 
 class Backtest:
-    """Rules and a capture file; iterate for every change of an alert, in the order of packet time."""
+    """Rules and capture files, which follow each other; iterate for every change of an alert, in the order of packet
+    time."""
 
     def __init__(
         self,
         rules: Sequence[Rule],
-        path: str | os.PathLike[str],
+        *paths: str | os.PathLike[str],
         progress: Callable[[int, int | None], None] = lambda done, total: None,
     ) -> None:
         """`progress` is called with the bytes done and in all (None: unknown)."""
-        self._engine = Engine(rules)
-        self._path = path
+        self._paths = paths
         self._progress = progress
-        self.packets = 0
-        self.warning: str | None = None
-        """a sentence where the end of the file is damaged or cut; set at the end"""
+        self.tally = Tally(rules)
+        self.warnings: list[str] = []
+        """a sentence for each file that is damaged or cut at its end"""
 
     def __iter__(self) -> Iterator[AlertEvent]:
-        """Raises CaptureFileError where not one packet can be read."""
-        with open_capture(self._path) as file:
-            table = CaptureTable(file)
-            for packets, _ in table.blocks():
-                yield from self._engine.take(packets, 0, packets.length, table.interfaces)
-                self.packets += packets.length
-                self._progress(file.bytes_done, file.bytes_total)
-            yield from self._engine.finish()
-            self.warning = file.warning
+        """Raises CaptureFileError where not one packet of a file can be read."""
+        sizes = [_size(path) for path in self._paths]
+        total = None if None in sizes else sum(size or 0 for size in sizes)
+        before = 0
+        for path, size in zip(self._paths, sizes, strict=True):
+            with open_capture(path) as file:
+                table = CaptureTable(file)
+                for packets, _ in table.blocks():
+                    yield from self.tally.take(packets, 0, packets.length, table.interfaces)
+                    self._progress(before + file.bytes_done, total)
+                if file.warning:
+                    self.warnings.append(file.warning)
+            before += size or 0
+        yield from self.tally.finish()
 
-    def status(self) -> list[RuleStatus]:
-        """How each rule fared."""
-        return self._engine.status()
+
+def _size(path: str | os.PathLike[str]) -> int | None:
+    return os.stat(path).st_size if os.path.isfile(path) else None
+
+
+def captures_in(folder: Path) -> tuple[list[Path], list[str]]:
+    """Capture files in a folder and below it, by the time of their first packet; and those that are none, each with the
+    reason."""
+    found: list[tuple[int, Path]] = []
+    passed_over: list[str] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            with open_capture(path) as file:
+                frames = file.read()
+            if frames is not None and len(frames):
+                found.append((int(frames.ts[0]), path))
+        except CaptureFileError as error:
+            passed_over.append(str(error))
+    return [path for _, path in sorted(found)], passed_over

@@ -1,49 +1,54 @@
 """Alerts and rules as tables for a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from aishark_panel.alerts.engine import AlertEvent
 from aishark_panel.alerts.having import BASIC
-from aishark_panel.alerts.rule import Rule, fill_template
+from aishark_panel.alerts.rule import Rule
 
-__all__ = ["alert_table", "rule_table"]
+__all__ = ["noise_table", "rule_table", "tried_table"]
 
 _COLOURS = {"info": "blue", "warning": "yellow", "critical": "red"}
+_NOISE = {"quiet": "green", "fair": "yellow", "noisy": "red"}
 
 
-def alert_table(events: Iterable[AlertEvent]) -> Table:
+def tried_table(rules: Sequence[Rule], alerts: Iterable[Mapping[str, Any]]) -> Table:
     """One row for each alert that fired: when, which rule, for whom, with what numbers, until when."""
+    conditions = {rule.name: rule.having.text for rule in rules}
     table = Table("fired (UTC)", "resolved", "rule", "severity", "key", "values", "summary", box=None, pad_edge=False)
-    for fired, resolved in _paired(events):
-        rule = fired.rule
-        key = ", ".join(f"{name} {value}" for name, value in fired.key.items())
-        shown = [name for name in fired.values if name == "packets" or name not in BASIC or name in rule.having.text]
-        values = ", ".join(f"{name} {fired.values[name]:,.6g}" for name in shown)
-        summary = fill_template(rule.annotations.get("summary", ""), {**fired.key, **fired.values})
+    for alert in alerts:
+        having, values = conditions.get(alert["rule"], ""), alert["values"]
+        shown = [name for name in values if name == "packets" or name not in BASIC or name in having]
         table.add_row(
-            _time(fired.at_ns),
-            _time(resolved.at_ns).partition(" ")[2] if resolved else "",
-            rule.name,
-            Text(rule.severity, _COLOURS[rule.severity]),
-            *(Text(text) for text in (key, values, summary)),
+            _time(alert["fired_ns"]),
+            _time(alert["resolved_ns"]).partition(" ")[2] if alert["resolved_ns"] else "",
+            alert["rule"],
+            Text(alert["severity"], _COLOURS[alert["severity"]]),
+            Text(", ".join(f"{name} {value}" for name, value in alert["key"].items())),
+            Text(", ".join(f"{name} {values[name]:,.6g}" for name in shown)),
+            Text(alert["annotations"].get("summary", "")),
         )
     return table
 
 
-def _paired(events: Iterable[AlertEvent]) -> list[tuple[AlertEvent, AlertEvent | None]]:
-    """Each event that an alert fired, with the one that resolved it."""
-    pairs: dict[tuple[str, tuple[object, ...], int], tuple[AlertEvent, AlertEvent | None]] = {}
-    for event in events:
-        place = (event.rule.name, tuple(event.key.values()), event.fired_ns)
-        if event.state == "firing":
-            pairs[place] = (event, None)
-        elif event.state == "resolved" and place in pairs:
-            pairs[place] = (pairs[place][0], event)
-    return list(pairs.values())
+def noise_table(lines: Iterable[Mapping[str, Any]]) -> Table:
+    """One row for each rule that fired: how often, for how many keys, for how long, and how noisy that is."""
+    table = Table("rule", "alerts", "keys", "per hour", "firing", "share", "noise", box=None, pad_edge=False)
+    for line in lines:
+        table.add_row(
+            line["rule"],
+            f"{line['alerts']:,}",
+            f"{line['keys']:,}",
+            f"{line['per_hour']:,.3g}",
+            f"{line['firing_s']:,.1f} s",
+            f"{line['share_firing']:.1%}",
+            Text(line["noise"], _NOISE[line["noise"]]),
+        )
+    return table
 
 
 def rule_table(rules: Sequence[Rule]) -> Table:

@@ -28,6 +28,7 @@ from aishark_panel.streams.admission import Admission
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.agents import Agents, Link, Socket
 from aishark_panel.streams.alerting import Alerting
+from aishark_panel.streams.backtests import Backtests
 from aishark_panel.streams.door import Door
 from aishark_panel.streams.exportlog import ExportLog, ExportProgress
 from aishark_panel.streams.gone import GoneRuns
@@ -159,6 +160,7 @@ class Hub:
         uploads = self.recorder.folder.with_name("uploads")
         self.uploads = Uploads(uploads, self.disk_pool, max_bytes=max_upload_bytes)
         self.journal = journal
+        self.backtests = Backtests()
         self.alerting = Alerting(self.ingest_pool, self.disk_pool, webhook, journal.folder if journal else None)
         self._gone = GoneRuns(journal.folder if journal else None)
         self._started_ns = time.time_ns()
@@ -273,6 +275,7 @@ class Hub:
         if self.provider:
             self.provider.close()
         self.accounts.close()
+        await asyncio.get_running_loop().run_in_executor(self.disk_pool, self.backtests.close)
         await self.recorder.close()
         for live in list(self._live.values()):  # an upload may make one more meanwhile
             await live.ingest.close()

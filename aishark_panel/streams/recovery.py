@@ -71,7 +71,8 @@ class Recovery:
         self._at_first_head = False
         """whether what was read last are the first totals, and the runs they count"""
         self._paths = self._segments(folder)
-        self._done_bytes = 0
+        self.done_bytes = 0
+        """bytes of the journal that are read"""
         if self._paths:
             session.recovering = "Reading packets back from the journal."
             self._read_marks()
@@ -133,7 +134,7 @@ class Recovery:
 
         while not ended:
             yield step
-            share = min(1.0, self._done_bytes / max(total_bytes, 1))
+            share = min(1.0, self.done_bytes / max(total_bytes, 1))
             session.recovering = f"Reading packets back from the journal: {share:.0%}."
         for known in self._runs.values():
             run = known.run
@@ -154,10 +155,10 @@ class Recovery:
                 self._take(record)
                 piece_bytes += len(record.payload)
                 if piece_bytes >= _STEP_BYTES or ring.end - end >= _STEP_ROWS:
-                    self._done_bytes += piece_bytes
+                    self.done_bytes += piece_bytes
                     piece_bytes, end = 0, ring.end
                     yield True
-            self._done_bytes += piece_bytes
+            self.done_bytes += piece_bytes
             yield True
 
     def _take(self, record: Record) -> None:

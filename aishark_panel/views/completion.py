@@ -284,6 +284,7 @@ def open_quote(text: str) -> int | None:
 
 
 def quote(value: str) -> str:
+    """A text as expressions take it."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

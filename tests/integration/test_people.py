@@ -56,6 +56,7 @@ class Belongings:
     recording: str
     link: str = NOBODYS
     silence: str = NOBODYS
+    backtest: str = NOBODYS
     profile: str = "anns filter"
 
     def path(self, pattern: str) -> str:
@@ -63,7 +64,7 @@ class Belongings:
         ids = {"stream": self.session, "agents": self.agent, "uploads": self.upload, "recordings": self.recording}
         ids |= {"profiles": "anns%20filter", "tokens": NOBODYS, "export": NOBODYS, "packets": "1", "conversations": "1"}
         ids |= {"users": "ann", "shares": "carl", "links": self.link}
-        ids |= {"alerts": "1", "silences": self.silence, "rules": "anns_rule"}
+        ids |= {"alerts": "1", "silences": self.silence, "rules": "anns_rule", "backtests": self.backtest}
         return re.sub(r"(\w+)/\([^)]*\)", lambda found: f"{found[1]}/{ids[found[1]]}", pattern).replace("\\", "")
 
 
@@ -98,8 +99,9 @@ async def belongings(client: HubClient, capture_file: Path) -> Belongings:
     await client.share(status["session"], "carl", ["view", "export"])
     await client.save_rule({"name": "anns_rule", "where": "udp.port == 4711", "description": "4711 is anns secret"})
     silence = await client.silence(status["session"], "anns_rule", {"src_ip": "10.47.11.4711"}, 600, "anns reason")
+    backtest = await client.start_backtest(status["session"])
     ids = (status["session"], agent["id"], agent["key"], status["id"], recording["id"], link["id"], silence["id"])
-    return Belongings(*ids)
+    return Belongings(*ids, backtest)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,7 @@ def anns(hub: EmbeddedHub, ann: EmbeddedHub, capture_file: Path) -> Iterator[Bel
 
 def leaks(bob: EmbeddedHub, anns: Belongings) -> list[str]:
     """Answers of any route that show bob what is ann's, or that it is there; every one of them is asked."""
-    ids = (anns.session, anns.agent, anns.upload, anns.recording, anns.link, anns.silence)
+    ids = (anns.session, anns.agent, anns.upload, anns.recording, anns.link, anns.silence, anns.backtest)
     secrets = [s.encode() for s in (*ids, "4711", "anns", "carl")]
     found = []
     for pattern, _ in ROUTES:
@@ -178,7 +180,7 @@ def test_an_id_of_anothers_is_answered_like_one_that_never_was(bob: EmbeddedHub,
             theirs = call(bob, method, anns.path(pattern))
             never = call(bob, method, nobodys.path(pattern))
             said = theirs[1]
-            for own in (anns.session, anns.agent, anns.upload, anns.recording, anns.link, anns.silence):
+            for own in (anns.session, anns.agent, anns.upload, anns.recording, anns.link, anns.silence, anns.backtest):
                 said = said.replace(own.encode(), NOBODYS.encode())
             assert (theirs[0], said) == never
 

@@ -1,0 +1,142 @@
+"""`aishark rules`: check rules, and try them on what was captured.
+
+Heavy imports happen inside the commands, as in aishark_panel.cli.
+"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+from aishark_panel.errors import ConfigError
+from aishark_panel.hub_commands import DEFAULT_HUB, HubUrl, hub_client, session_id_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aishark_panel.alerts.rule import Rule
+
+__all__ = ["rules_app"]
+
+rules_app = typer.Typer(no_args_is_help=True, help="Alert rules: check them, and try them on what was captured.")
+
+RulesFile = Annotated[str, typer.Argument(help="Rules file (YAML, docs/rules.md), or builtin.")]
+
+_POLL_S: Final = 0.3
+
+
+@rules_app.command("check")
+def check(rules_file: RulesFile) -> None:
+    """Say what is wrong with a rules file, or list its rules."""
+    from rich.console import Console
+
+    from aishark_panel.alerts.load import read_rules
+    from aishark_panel.alerts.report import rule_table
+
+    Console().print(rule_table(read_rules(rules_file)))
+
+
+@rules_app.command("test")
+def try_rules(
+    rules_file: RulesFile,
+    past: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|DIR|SESSION",
+            help="Capture file (- is standard input), folder of capture files, or session of a hub by name or id.",
+        ),
+    ],
+    hub_url: HubUrl = DEFAULT_HUB,
+    over: Annotated[
+        Literal["ring", "journal", "recordings"], typer.Option(help="What of a session is looked at.")
+    ] = "ring",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
+) -> None:
+    """Say which alerts the rules would have raised: when, for whom, how often, and how noisy each rule is.
+
+    Files of a folder are read in the order of their time. A session is looked at by its hub; the token is read from
+    AISHARK_TOKEN.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from aishark_panel.alerts.load import read_rules
+    from aishark_panel.alerts.report import noise_table, tried_table
+
+    rules = read_rules(rules_file)
+    terminal = Console(stderr=True)
+    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+        task = progress.add_task(f"Looking at {past}", total=None)
+
+        def show(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        is_local = past == "-" or Path(past).exists() or "/" in past or "." in past
+        found = _tried_here(rules, past, show) if is_local else _tried_by_hub(rules, past, hub_url, over, show)
+    if as_json:
+        print(json.dumps({name: found[name] for name in found if name != "warnings"}))
+    else:
+        out = Console(width=None if sys.stdout.isatty() else 240)
+        if found["alerts"]:
+            out.print(tried_table(rules, found["alerts"]))
+        fired = [line for line in found["rules"] if line["alerts"]]
+        if fired:
+            out.print()
+            out.print(noise_table(fired))
+    count = len(found["alerts"]) + found["more"]
+    print(f"{count:,} alert{'' if count == 1 else 's'} in {found['packets']:,} packets", file=sys.stderr)
+    if found["more"] and not as_json:
+        print(f"the first {len(found['alerts']):,} are listed", file=sys.stderr)
+    problems = [f"rule {line['rule']}: {line['problem']}" for line in found["rules"] if line["problem"]]
+    for problem in (*problems, *found["warnings"]):
+        print(f"aishark: {problem}", file=sys.stderr)
+
+
+def _tried_here(rules: "tuple[Rule, ...]", past: str, show: "Callable[[int, int | None], None]") -> dict[str, Any]:
+    from aishark_panel.alerts.backtest import Backtest, captures_in
+
+    paths, warnings = [Path(past)], []
+    if past != "-" and Path(past).is_dir():
+        paths, passed_over = captures_in(Path(past))
+        warnings = [f"passed over: {reason}" for reason in passed_over]
+        if not paths:
+            raise ConfigError(f"{past}: there is no capture file with packets in this folder")
+    backtest = Backtest(rules, *(past if past == "-" else path for path in paths), progress=show)
+    for _ in backtest:
+        pass
+    tally = backtest.tally
+    return {
+        "packets": tally.packets,
+        "first_ts": tally.first_ts,
+        "last_ts": tally.last_ts,
+        "rules": tally.rules(),
+        "alerts": tally.alerts,
+        "more": tally.more,
+        "warnings": [*warnings, *backtest.warnings],
+    }
+
+
+def _tried_by_hub(
+    rules: "tuple[Rule, ...]", session: str, hub_url: str, over: str, show: "Callable[[int, int | None], None]"
+) -> dict[str, Any]:
+    import yaml
+
+    async def run() -> dict[str, Any]:
+        async with hub_client(hub_url) as client:
+            text = yaml.safe_dump({"rules": [dict(rule.content) for rule in rules]})
+            backtest = await client.start_backtest(await session_id_of(client, session), text, over=over)
+            try:
+                while (answer := await client.backtest(backtest))["state"] == "running":
+                    show(answer["done"], answer["total"] or None)
+                    await asyncio.sleep(_POLL_S)
+            finally:
+                await client.cancel_backtest(backtest)
+            return answer
+
+    answer = asyncio.run(run())
+    if answer["state"] != "done":
+        raise ConfigError(f"the hub could not try the rules: {answer['reason'] or answer['state']}")
+    return {**answer, "warnings": []}
