@@ -52,6 +52,7 @@ WebhookUrl = Annotated[
     str,
     typer.Option(help="Address to tell of alerts by POST; AISHARK_WEBHOOK keeps it secret.", envvar="AISHARK_WEBHOOK"),
 ]
+NotifyFile = Annotated[str, typer.Option("--notify", help="File (YAML) of channels to tell of alerts: docs/rules.md.")]
 LogForm = Annotated[
     logs.LogFormat, typer.Option("--log-format", help="Log lines for people or programs.", envvar="AISHARK_LOG_FORMAT")
 ]
@@ -142,14 +143,14 @@ def hub(
     rules: RuleFiles = None,
     builtin_rules: Annotated[bool, typer.Option(help="Watch by the rules that come with aishark, too.")] = True,
     webhook: WebhookUrl = "",
+    notify: NotifyFile = "",
     log_format: LogForm = "text",
     embedded: Annotated[bool, typer.Option("--embedded", hidden=True)] = False,
 ) -> None:
     """Run a hub: agents send it packets, dashboards and notebooks ask it.
 
-    Packets are written to the journal as they come in, so that they survive a crash.
-
-    The token is taken from AISHARK_TOKEN, or made and printed.
+    Packets are written to the journal as they come in, so that they survive a crash. The token is taken from
+    AISHARK_TOKEN, or made and printed.
     """
     from aishark_panel.config import parse_size
     from aishark_panel.streams.journal import default_journal_dir
@@ -162,7 +163,6 @@ def hub(
         raise ConfigError("--journal and --no-journal exclude each other.")
     if not (journal or no_journal or embedded):
         journal = default_journal_dir()
-
     bound = recordings_size
     recordings_bytes = parse_size(bound, "--recordings-size", "64MiB", "100000GiB") if bound else None
     token = os.environ.get("AISHARK_TOKEN") or secrets.token_urlsafe(24)
@@ -189,6 +189,7 @@ def hub(
         rules=tuple(rules or ()),
         builtin_rules=builtin_rules,
         webhook=webhook,
+        notify=notify,
         embedded=embedded,
     )
     asyncio.run(serve_hub(config))
@@ -202,7 +203,11 @@ def _require_hub_packages() -> None:
 
 
 agent_app = typer.Typer(invoke_without_command=True)
-app.add_typer(agent_app, name="agent")
+_GROUPS: Final = {
+    "agent": agent_app,
+}  # fmt: skip
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 @agent_app.callback()
@@ -334,6 +339,7 @@ def serve(
     ring_mib: RingMemory = 512,
     rules: RuleFiles = None,
     webhook: WebhookUrl = "",
+    notify: NotifyFile = "",
     browser: Browser = True,
 ) -> None:
     """Run hub and dashboard on this host and print the page's address with its start token."""
@@ -348,7 +354,7 @@ def serve(
         tls_key=tls_key,
         ring_mib=ring_mib,
         browser=browser,
-        hub_options=_alert_options(rules, webhook),
+        hub_options=_alert_options(rules, webhook, notify),
     )
 
 
@@ -361,6 +367,7 @@ def demo(
     ring_mib: RingMemory = 512,
     rules: RuleFiles = None,
     webhook: WebhookUrl = "",
+    notify: NotifyFile = "",
     browser: Browser = True,
 ) -> None:
     """Hub, dashboard and an agent, all on this host: watch packets move in one command."""
@@ -372,7 +379,7 @@ def demo(
         ring_mib=ring_mib,
         browser=browser,
         agent=source,
-        hub_options=_alert_options(rules, webhook),
+        hub_options=_alert_options(rules, webhook, notify),
     )
 
 
@@ -385,6 +392,7 @@ def open_file(
     ring_mib: RingMemory = 1_024,
     rules: RuleFiles = None,
     webhook: WebhookUrl = "",
+    notify: NotifyFile = "",
     browser: Browser = True,
 ) -> None:
     """Open a capture file in the dashboard; the axes show capture time."""
@@ -400,7 +408,7 @@ def open_file(
         ring_mib=ring_mib,
         browser=browser,
         agent=["-r", str(file), "--speed", speed, "--name", file.name],
-        hub_options=_alert_options(rules, webhook),
+        hub_options=_alert_options(rules, webhook, notify),
     )
 
 
@@ -478,11 +486,11 @@ app.add_typer(user_app, name="user")
 app.add_typer(session_app, name="session")
 
 
-def _alert_options(rules: list[str] | None, webhook: str) -> list[str]:
+def _alert_options(rules: list[str] | None, webhook: str, notify: str) -> list[str]:
     """What the hub is started with; the webhook's address, which may be secret, goes by the environment."""
     if webhook:
         os.environ["AISHARK_WEBHOOK"] = webhook
-    return [word for path in rules or () for word in ("--rules", path)]
+    return [word for path in rules or () for word in ("--rules", path)] + (["--notify", notify] if notify else [])
 
 
 def _run_dashboard(*, agent: list[str] | None = None, **options: Any) -> None:

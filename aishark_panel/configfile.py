@@ -44,11 +44,12 @@ def refuse_if_shared(path: Path, where: str) -> None:
 class ConfigFile:
     """One YAML file."""
 
-    def __init__(self, path: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, path: str, environment: Mapping[str, str], option: str = "--config") -> None:
+        """`option` is what named the file."""
         self._path = Path(path)
         self._environment = environment
         try:
-            self.root = yaml.compose(read_text(self._path, "--config", _MAX_FILE_BYTES), yaml.SafeLoader)
+            self.root = yaml.compose(read_text(self._path, option, _MAX_FILE_BYTES), yaml.SafeLoader)
         except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             place = f"{path}, line {mark.line + 1}" if mark else path
@@ -59,33 +60,40 @@ class ConfigFile:
         if node is None or (isinstance(node, yaml.ScalarNode) and not node.value):
             return
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{self._place(node)}: {what} must hold 'key: value' lines.")
+            raise ConfigError(f"{self.place(node)}: {what} must hold 'key: value' lines.")
         seen = set()
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.value in seen:
-                raise ConfigError(f"{self._place(key)}: each key must be a name, and stand there once.")
+                raise ConfigError(f"{self.place(key)}: each key must be a name, and stand there once.")
             seen.add(key.value)
-            yield key.value, self._place(key), value
+            yield key.value, self.place(key), value
+
+    def items(self, node: yaml.Node, what: str) -> list[yaml.Node]:
+        """What a list holds."""
+        if not isinstance(node, yaml.SequenceNode):
+            raise ConfigError(f"{self.place(node)}: {what} must be a list, each of its lines beginning with '- '.")
+        return list(node.value)
 
     def value(self, node: yaml.Node, name: str, *, secret: bool) -> Text:
         """The text or texts of a node; a secret that stands there in plain makes the file one."""
         if isinstance(node, yaml.ScalarNode):
             text = self._expanded(node.value, node)
             if secret and text == node.value and text:
-                refuse_if_shared(self._path, self._place(node))
+                refuse_if_shared(self._path, self.place(node))
             return text
         if isinstance(node, yaml.SequenceNode) and all(isinstance(each, yaml.ScalarNode) for each in node.value):
             return tuple(self._expanded(each.value, each) for each in node.value)
-        raise ConfigError(f"{self._place(node)}: {name} must be one value, or a list of names.")
+        raise ConfigError(f"{self.place(node)}: {name} must be one value, or a list of names.")
 
     def _expanded(self, text: str, node: yaml.Node) -> str:
         def look_up(match: re.Match[str]) -> str:
             value = self._environment.get(match[1])
             if value is None:
-                raise ConfigError(f"{self._place(node)}: the environment has no variable {match[1]}.")
+                raise ConfigError(f"{self.place(node)}: the environment has no variable {match[1]}.")
             return value
 
         return re.sub(r"\$\{(\w+)\}", look_up, text)
 
-    def _place(self, node: yaml.Node) -> str:
+    def place(self, node: yaml.Node) -> str:
+        """Where a node stands: file and line."""
         return f"{self._path}, line {node.start_mark.line + 1}"

@@ -140,3 +140,45 @@ def _tried_by_hub(
     if answer["state"] != "done":
         raise ConfigError(f"the hub could not try the rules: {answer['reason'] or answer['state']}")
     return {**answer, "warnings": []}
+
+
+@rules_app.command("notify-test")
+def notify_test(
+    notify: Annotated[str, typer.Option(help="File (YAML) of channels, as hubs take it.")],
+    channels: Annotated[list[str] | None, typer.Argument(help="Channels by name; default: all.")] = None,
+) -> None:
+    """Tell channels of a made-up alert, and say how it went; exits with 1 if one failed."""
+    import os
+
+    from aishark_panel.alerts.channels import load_channels
+    from aishark_panel.alerts.letters import Letter
+    from aishark_panel.alerts.senders import sender_of
+    from aishark_panel.query.names import suggestion
+
+    known = {channel.name: channel for channel in load_channels(notify, os.environ)}
+    for name in channels or ():
+        if name not in known:
+            raise ConfigError(f"{notify}: no channel {name!r}{suggestion(name, list(known))}")
+    alert = {
+        "session": {"id": "0", "name": "test"},
+        "rule": "notify_test",
+        "severity": "info",
+        "state": "firing",
+        "description": "This is a test; nothing happened.",
+        "runbook": "",
+        "key": {},
+        "annotations": {"summary": "aishark can reach this channel"},
+    }
+
+    async def tell(name: str) -> bool:
+        sender = sender_of(known[name])
+        reason, _ = await sender.send(Letter((alert,), 1, 0))
+        sender.close()
+        print(f"{name} ({sender.kind}): {reason or 'told'}")
+        return not reason
+
+    async def tell_all() -> list[bool]:
+        return [await tell(name) for name in channels or known]
+
+    if not all(asyncio.run(tell_all())):
+        raise typer.Exit(1)

@@ -47,7 +47,7 @@ _Place = tuple[str, tuple[Any, ...]]
 
 @dataclass(slots=True)
 class Deliveries:
-    """What became of the messages to a webhook."""
+    """What became of the alerts that channels were told of, each counted for each channel."""
 
     sent: int = 0
     failed: int = 0

@@ -1,108 +1,192 @@
-"""Notification: a webhook is told of each alert that begins to fire or is resolved.
+"""Notification: channels are told of alerts that begin to fire or are resolved.
 
-One message at a time, as a JSON object in a POST, tried again when it fails, and never in anybody's way: what waits is
-bounded, and what becomes of each message is counted. The address often holds a secret, so no message shows it.
+Alerts of one rule in one session are a group: a channel waits a little for more of them, says all in one message, and
+says nothing more about that group for a while. So a storm is a message, however many keys it has. What fails is tried
+again; what waits is bounded; what becomes of each alert is counted; and nobody waits for any of it.
 """
 
 import asyncio
-import json
 import logging
-from collections import deque
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from tornado.httpclient import HTTPError, HTTPRequest
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
-
-from aishark_panel import __version__
+from aishark_panel.alerts.channels import Channel
+from aishark_panel.alerts.letters import MAX_NAMED, Letter
 from aishark_panel.alerts.log import Deliveries
-from aishark_panel.errors import ConfigError
+from aishark_panel.alerts.senders import Sender, sender_of
 
-__all__ = ["MAX_WAITING", "Webhook"]
+__all__ = ["MAX_GROUPS", "Notifier"]
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING: Final = 1_000
-RETRY_DELAYS_S: Final = (0.5, 2.0, 8.0)
-_TIMEOUT_S: Final = 10.0
-_MAX_ANSWER_BYTES: Final = 2**16
+MAX_GROUPS: Final = 1_000
+"""Groups that a channel has in hand; those beyond are dropped."""
+RETRY_DELAYS_S: Final = (0.5, 2.0, 8.0, 30.0)
+_BURST: Final = 10
+"""Messages that a channel may send at once, however few an hour it takes."""
 
 
-class Webhook:
-    """Tells one address; made and used on one event loop."""
+@dataclass(slots=True)
+class _Group:
+    """Alerts of one rule and session."""
 
-    def __init__(self, url: str, *, retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S) -> None:
-        """Raises ConfigError unless `url` is an HTTP address."""
-        try:
-            parts = urlsplit(url)
-            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ConfigError("The webhook's address must start with http:// or https:// and name a host.")
-        self._url = url
-        self.host = parts.netloc.rpartition("@")[2]
-        """where it goes, without what may be secret"""
-        self._retry_delays_s = retry_delays_s
-        self._waiting: deque[tuple[dict[str, Any], Deliveries]] = deque()
-        self._wake = asyncio.Event()
-        self._client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=_MAX_ANSWER_BYTES)
-        self._task = asyncio.create_task(self._work(), name="webhook")
+    due_s: float
+    alerts: list[Mapping[str, Any]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=lambda: {"firing": 0, "resolved": 0})
+    deliveries: Deliveries = field(default_factory=Deliveries)
+    told_s: float = 0.0
+    """when the last message went"""
 
-    def put(self, message: dict[str, Any], deliveries: Deliveries) -> None:
-        """Queue a message; `deliveries` counts what becomes of it. When too many wait, the oldest is dropped."""
-        if len(self._waiting) == MAX_WAITING:
-            self._waiting.popleft()[1].dropped += 1
-        self._waiting.append((message, deliveries))
-        self._wake.set()
+    @property
+    def waiting(self) -> int:
+        return sum(self.counts.values())
+
+    def add(self, alert: Mapping[str, Any], deliveries: Deliveries) -> None:
+        if len(self.alerts) < MAX_NAMED:
+            self.alerts.append(alert)
+        self.counts["resolved" if alert["state"] == "resolved" else "firing"] += 1
+        self.deliveries = deliveries
+
+    def take(self) -> Letter:
+        letter = Letter(tuple(self.alerts), self.counts["firing"], self.counts["resolved"])
+        self.alerts, self.counts = [], {"firing": 0, "resolved": 0}
+        return letter
+
+
+class Notifier:
+    """Tells channels; made and used on one event loop."""
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        *,
+        retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises ConfigError where the address of a channel is none."""
+        self._desks = [_Desk(channel, sender_of(channel), retry_delays_s, clock) for channel in channels]
+
+    def put(self, alert: Mapping[str, Any], deliveries: Deliveries) -> None:
+        """An alert, with its `session`, began to fire or was resolved; `deliveries` counts what becomes of that."""
+        for desk in self._desks:
+            if desk.channel.takes(alert):
+                desk.put(alert, deliveries)
+
+    def status(self) -> list[dict[str, Any]]:
+        """How each channel fares: docs/rest.md names the fields. Nothing in it is secret."""
+        return [desk.status() for desk in self._desks]
 
     async def close(self) -> None:
         """Stop; what waits is not sent."""
+        for desk in self._desks:
+            await desk.close()
+
+
+class _Desk:
+    """One channel at work."""
+
+    def __init__(
+        self, channel: Channel, sender: Sender, retry_delays_s: Sequence[float], clock: Callable[[], float]
+    ) -> None:
+        self.channel = channel
+        self._sender = sender
+        self._retry_delays_s = retry_delays_s
+        self._clock = clock
+        self._groups: dict[tuple[str, str], _Group] = {}
+        self._counts = Deliveries()
+        self._wake = asyncio.Event()
+        self._budget = float(_BURST)
+        self._budget_s = clock()
+        self._task = asyncio.create_task(self._work(), name=f"channel {channel.name}")
+
+    def put(self, alert: Mapping[str, Any], deliveries: Deliveries) -> None:
+        place = alert["session"]["id"], alert["rule"]
+        group = self._groups.get(place)
+        if group is None:
+            self._forget_told()
+            if len(self._groups) >= MAX_GROUPS:
+                self._counts.dropped += 1
+                deliveries.dropped += 1
+                return
+            group = self._groups[place] = _Group(self._clock() + self.channel.group_wait_s)
+        elif not group.waiting:
+            again_s = group.told_s + self.channel.group_interval_s
+            group.due_s = max(self._clock() + self.channel.group_wait_s, again_s)
+        group.add(alert, deliveries)
+        self._wake.set()
+
+    def _forget_told(self) -> None:
+        """Drop the groups of which nothing is left to say."""
+        now_s = self._clock()
+        over = [
+            place
+            for place, group in self._groups.items()
+            if not group.waiting and now_s >= group.told_s + self.channel.group_interval_s
+        ]
+        for place in over:
+            del self._groups[place]
+
+    def status(self) -> dict[str, Any]:
+        counts = self._counts
+        return {
+            "name": self.channel.name,
+            "kind": self._sender.kind,
+            "severity": list(self.channel.severities),
+            "sent": counts.sent,
+            "failed": counts.failed,
+            "dropped": counts.dropped,
+            "waiting": sum(group.waiting for group in self._groups.values()),
+            "reason": counts.reason,
+        }
+
+    async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self._client.close()
+        self._sender.close()
 
     async def _work(self) -> None:
         while True:
-            await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                message, deliveries = self._waiting.popleft()
-                reason = await self._send(json.dumps(message).encode())
-                if reason:
-                    deliveries.failed += 1
-                    deliveries.reason = reason
-                    log.warning("webhook at %s: %s", self.host, reason)
-                else:
-                    deliveries.sent += 1
+            waiting = [group for group in self._groups.values() if group.waiting]
+            first = min(waiting, key=lambda group: group.due_s, default=None)
+            wait_s = None if first is None else max(first.due_s - self._clock(), self._pace_s())
+            if first is None or wait_s is None or wait_s > 0:
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                continue
+            self._budget -= 1
+            first.told_s = self._clock()
+            await self._tell(first.take(), first.deliveries)
 
-    async def _send(self, body: bytes) -> str:
-        """Why it could not be sent; '' if it was."""
+    def _pace_s(self) -> float:
+        """How long until the channel may be told something."""
+        now_s = self._clock()
+        self._budget = min(_BURST, self._budget + (now_s - self._budget_s) * self.channel.max_per_hour / 3_600)
+        self._budget_s = now_s
+        return 0.0 if self._budget >= 1 else (1 - self._budget) * 3_600 / self.channel.max_per_hour
+
+    async def _tell(self, letter: Letter, deliveries: Deliveries) -> None:
         reason = ""
         for delay_s in (0.0, *self._retry_delays_s):
             await asyncio.sleep(delay_s)
-            reason, again = await self._try(body)
-            if not again:
+            try:
+                reason, again = await self._sender.send(letter)
+            except Exception as error:  # whatever a service's module does
+                reason, again = f"it failed ({type(error).__name__})", True
+                log.debug("channel %s", self.channel.name, exc_info=True)
+            if not again or not reason:
                 break
-        return reason
-
-    async def _try(self, body: bytes) -> tuple[str, bool]:
-        """Why it failed ('' if it did not), and whether to try again: a refusal stays one."""
-        request = HTTPRequest(
-            self._url,
-            method="POST",
-            headers={"Content-Type": "application/json", "User-Agent": f"aishark/{__version__}"},
-            body=body,
-            connect_timeout=_TIMEOUT_S,
-            request_timeout=_TIMEOUT_S,
-            follow_redirects=False,
-        )
-        try:
-            await self._client.fetch(request)
-        except HTTPError as error:
-            if error.code == 599:  # tornado's own: no answer at all
-                return f"{self.host} did not answer", True
-            return f"{self.host} answered {error.code}", error.code == 429 or error.code >= 500
-        except (OSError, ValueError) as error:
-            return f"{self.host} cannot be reached ({type(error).__name__})", True
-        return "", False
+        count = letter.firing + letter.resolved
+        for counts in (self._counts, deliveries):
+            if reason:
+                counts.failed += count
+                counts.reason = reason
+            else:
+                counts.sent += count
+        if reason:
+            log.warning("channel %s: %s", self.channel.name, reason)

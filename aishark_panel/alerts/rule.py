@@ -16,7 +16,17 @@ from aishark_panel.errors import ConfigError, ExpressionError
 from aishark_panel.query import Predicate, compile_expression
 from aishark_panel.query.names import Field, suggestion
 
-__all__ = ["KEYS", "MAX_FILE_BYTES", "MAX_RULES", "Rule", "Severity", "fill_template", "parse_rule", "parse_rules"]
+__all__ = [
+    "KEYS",
+    "MAX_FILE_BYTES",
+    "MAX_RULES",
+    "Rule",
+    "Severity",
+    "duration_ns",
+    "fill_template",
+    "parse_rule",
+    "parse_rules",
+]
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -82,6 +92,12 @@ class Rule:
     def value_names(self) -> tuple[str, ...]:
         """The numbers an alert of this rule comes with."""
         return (*BASIC, *(a.name for a in self.having.aggregates))
+
+
+def duration_ns(value: object) -> int:
+    """`10s`, `500ms`, `2min` or `1h` in nanoseconds; -1 for anything else."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return round(float(match[1]) * _UNITS_MS[match[2]] * 10**6) if match else -1
 
 
 def fill_template(template: str, values: Mapping[str, object]) -> str:
@@ -209,15 +225,14 @@ class _Reader:
 
     def _duration(self, key: str, low_ns: int, high_ns: int) -> int:
         value = self._content[key]
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        duration_ns = round(float(match[1]) * _UNITS_MS[match[2]] * 10**6) if match else -1
-        if not low_ns <= duration_ns <= high_ns:
+        given_ns = duration_ns(value)
+        if not low_ns <= given_ns <= high_ns:
             raise self._error(
                 key,
                 f"a duration with its unit (ms, s, min, h) from {low_ns // 10**9} s to {high_ns // 3_600_000_000_000} h"
                 f" is needed, such as 10s, got {_kind(value)}",
             )
-        return duration_ns
+        return given_ns
 
     def _span(self, key: str) -> int:
         return self._duration(key, 0, _MAX_FOR_NS) if key in self._content else 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from aishark_panel.alerts.kept import Alert
-from aishark_panel.alerts.notify import Webhook
+from aishark_panel.alerts.notify import Notifier
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.alerts.silences import Silence
 from aishark_panel.streams.alertfile import AlertFile
@@ -92,13 +92,13 @@ class Alerting:
     """The alerts of all sessions. All methods run on the event loop."""
 
     def __init__(
-        self, ingest_pool: Executor, disk_pool: Executor, webhook: Webhook | None, folder: Path | None
+        self, ingest_pool: Executor, disk_pool: Executor, notifier: Notifier | None, folder: Path | None
     ) -> None:
-        """`folder` is the journal's. `webhook` is told of alerts, and closed with this."""
+        """`folder` is the journal's. `notifier` is told of alerts, and closed with this."""
         self._ingest_pool = ingest_pool
         self._disk_pool = disk_pool
         self._evidence_pool = ThreadPoolExecutor(1, thread_name_prefix="evidence")
-        self._webhook = webhook
+        self.notifier = notifier
         self._folder = folder
         self._kept: dict[str, _Kept] = {}
 
@@ -118,8 +118,8 @@ class Alerting:
         """Keep what is known; the tasks of `watch` and `make_evidence` have ended."""
         for kept in list(self._kept.values()):
             await self._on_disk(kept.keep, time.monotonic())
-        if self._webhook:
-            await self._webhook.close()
+        if self.notifier:
+            await self.notifier.close()
         self._evidence_pool.shutdown(wait=True, cancel_futures=True)
 
     async def watch(self) -> None:
@@ -144,9 +144,9 @@ class Alerting:
                 self._tell(session, alert)
 
     def _tell(self, session: Session, alert: Alert) -> None:
-        if self._webhook:
+        if self.notifier:
             told = {"session": {"id": session.id, "name": session.name}, **alert}
-            self._webhook.put(told, session.alerts.deliveries)
+            self.notifier.put(told, session.alerts.deliveries)
 
     async def _on_disk(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk_pool, work, *arguments)

@@ -85,7 +85,7 @@ class JournalStats(Answer):
 
 
 class DeliveriesAnswer(Answer):
-    """What became of the messages to the webhook."""
+    """What became of the alerts that channels were told of."""
 
     sent: int
     failed: int

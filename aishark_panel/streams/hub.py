@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aishark_panel import compiling
-from aishark_panel.alerts.notify import Webhook
+from aishark_panel.alerts.notify import Notifier
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.dissect import warm_up
 from aishark_panel.errors import ConfigError, ForbiddenError, NotFoundError
@@ -104,7 +104,7 @@ class Hub:
         max_upload_bytes: int = DEFAULT_MAX_UPLOAD_BYTES,
         requests_per_s: float = DEFAULT_REQUESTS_PER_S,
         rules: Sequence[Rule] = (),
-        webhook: Webhook | None = None,
+        notifier: Notifier | None = None,
         journal: Journal | None = None,
         provider: Provider | None = None,
         ring_shares: RingShares | None = None,
@@ -115,7 +115,7 @@ class Hub:
 
         `journal` is where sessions are kept over restarts; None: nowhere. It is closed with the hub.
 
-        Each session is watched by `rules`, and those of its owner; `webhook` is told of their alerts. `provider` is
+        Each session is watched by `rules`, and those of its owner; `notifier` is told of their alerts. `provider` is
         where people may log in, `ring_shares` what their sessions may take of the memory; None: as the machine allows.
         `addresses` know whom to believe where requests come from.
         """
@@ -161,7 +161,7 @@ class Hub:
         self.uploads = Uploads(uploads, self.disk_pool, max_bytes=max_upload_bytes)
         self.journal = journal
         self.backtests = Backtests()
-        self.alerting = Alerting(self.ingest_pool, self.disk_pool, webhook, journal.folder if journal else None)
+        self.alerting = Alerting(self.ingest_pool, self.disk_pool, notifier, journal.folder if journal else None)
         self._gone = GoneRuns(journal.folder if journal else None)
         self._started_ns = time.time_ns()
         self._preparing = ""

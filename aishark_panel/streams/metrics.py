@@ -9,6 +9,7 @@ from typing import Final
 
 from tornado.web import RequestHandler
 
+from aishark_panel.alerts.notify import Notifier
 from aishark_panel.streams.hub import Hub
 from aishark_panel.streams.ledger import IN_PROGRESS, ledger
 from aishark_panel.streams.operation import HTTP_METHODS
@@ -57,6 +58,7 @@ def metrics_text(hub: Hub, person: Person, answered: Answered) -> str:
         *family(f"{_PREFIX}_requests_total", "counter", "Requests answered.", answered.samples()),
         *_of_sessions(sessions),
         *_of_alerts(sessions),
+        *_of_channels(hub.alerting.notifier if person.may("admin") else None),
         *_of_ledgers(sessions),
     ]
     return "\n".join(lines) + "\n"
@@ -111,6 +113,17 @@ def _of_alerts(sessions: list[Session]) -> Iterator[str]:
     skipped = [(_labels(session), session.alerts.evidence_skipped) for session in sessions]
     about = "Alerts whose packets were not saved, as too many fired at once."
     yield from family(f"{_PREFIX}_evidence_skipped_total", "counter", about, skipped)
+
+
+def _of_channels(notifier: Notifier | None) -> Iterator[str]:
+    fates: _Samples = []
+    waiting: _Samples = []
+    for channel in notifier.status() if notifier else []:
+        labels = {"channel": channel["name"]}
+        fates += [({**labels, "fate": fate}, channel[fate]) for fate in ("sent", "failed", "dropped")]
+        waiting.append((labels, channel["waiting"]))
+    yield from family(f"{_PREFIX}_notifications_total", "counter", "Alerts that channels were to be told of.", fates)
+    yield from family(f"{_PREFIX}_notifications_waiting", "gauge", "Alerts that channels are to be told of.", waiting)
 
 
 def _of_ledgers(sessions: list[Session]) -> Iterator[str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tornado.netutil import bind_sockets
 
+from aishark_panel.alerts.channels import load_channels, webhook_channel
 from aishark_panel.alerts.load import load_rules
-from aishark_panel.alerts.notify import Webhook
+from aishark_panel.alerts.notify import Notifier
 from aishark_panel.errors import ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.memory import reuse_freed_memory
@@ -73,6 +74,8 @@ class HubConfig:
     builtin_rules: bool = True
     webhook: str = field(default="", repr=False)
     """address that is told of alerts; often a secret"""
+    notify: str = ""
+    """file of channels that are told of alerts"""
     embedded: bool = False
     """a child: announce as JSON, end with the parent"""
 
@@ -93,7 +96,10 @@ async def serve_hub(config: HubConfig) -> None:
     tls = server_tls(config.tls_cert, config.tls_key)
     rules = load_rules(config.rules, builtin=config.builtin_rules)
     addresses = Addresses(config.dashboards)
-    webhook = Webhook(config.webhook) if config.webhook else None
+    channels = [webhook_channel(config.webhook)] if config.webhook else []
+    if config.notify:
+        channels += load_channels(config.notify, os.environ)
+    notifier = Notifier(channels) if channels else None
     provider = Provider(load_oidc(config.oidc, os.environ)) if config.oidc else None
     if not is_loopback(config.host) and not (tls or config.insecure):
         raise ConfigError(
@@ -119,7 +125,7 @@ async def serve_hub(config: HubConfig) -> None:
         requests_per_s=config.requests_per_s,
         store=Store(config.state),
         rules=rules,
-        webhook=webhook,
+        notifier=notifier,
         journal=Journal(config.journal, limit_bytes=config.journal_bytes) if config.journal else None,
         provider=provider,
         addresses=addresses,

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Final
+from typing import ClassVar, Final
 
 from aishark_panel.streams.answers import HealthAnswer
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.health import disk_reasons, folders, health
 from aishark_panel.streams.metrics import Answered, metrics_text
 from aishark_panel.streams.openapi import rendered
-from aishark_panel.streams.operation import JSON, operation
+from aishark_panel.streams.operation import JSON, Answer, operation
 from aishark_panel.wire.prometheus import TEXT
 
 __all__ = ["ROUTES"]
@@ -44,6 +44,40 @@ class Metrics(Guarded):
         self.finish(metrics_text(self.hub, self.person, answered))
 
 
+class ChannelAnswer(Answer):
+    """A channel that is told of alerts; how many alerts it was told of."""
+
+    name: str
+    kind: str
+    """webhook, or the service"""
+    severity: list[str]
+    """of alerts that it takes"""
+    sent: int
+    failed: int
+    dropped: int
+    """not tried, because too much waited"""
+    waiting: int
+    reason: str
+    """why the last one failed"""
+
+
+class ChannelsAnswer(Answer):
+    """The hub's channels."""
+
+    channels: list[ChannelAnswer]
+
+
+class Channels(Guarded):
+    """`/api/channels`"""
+
+    needs: ClassVar = {"GET": "admin"}
+
+    @operation("The channels that are told of alerts, and how they fare.", answer=ChannelsAnswer)
+    def get(self) -> None:
+        notifier = self.hub.alerting.notifier
+        self.finish({"channels": notifier.status() if notifier else []})
+
+
 class Document(Guarded):
     """`/api/openapi.json`"""
 
@@ -56,5 +90,6 @@ class Document(Guarded):
 ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/health", Health),
     (r"/metrics", Metrics),
+    (r"/api/channels", Channels),
     (r"/api/openapi\.json", Document),
 )

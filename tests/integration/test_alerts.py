@@ -118,7 +118,7 @@ def test_rest_gives_what_the_client_gets(hub: EmbeddedHub, traffic: Path) -> Non
     run_agent(hub, "-r", str(traffic), "--speed", "max", "--session", "rest")
     session = session_of(hub, "rest")
     answer = alerts_when_over(hub, session, 2)
-    assert [rule["state"] for rule in answer["rules"]] == ["on"] * 5
+    assert {rule["state"] for rule in answer["rules"]} == {"on", "off"}
     status, body = call(hub, "GET", f"/api/stream/{session}/alerts?since=0")
     assert (status, json.loads(body)["alerts"]) == (200, answer["alerts"])
     status, body = call(hub, "GET", f"/api/stream/{session}/alerts?since={answer['next']}")
