@@ -203,11 +203,7 @@ def _require_hub_packages() -> None:
 
 
 agent_app = typer.Typer(invoke_without_command=True)
-_GROUPS: Final = {
-    "agent": agent_app,
-}  # fmt: skip
-for _name, _group in _GROUPS.items():
-    app.add_typer(_group, name=_name)
+app.add_typer(agent_app, name="agent")
 
 
 @agent_app.callback()
@@ -477,13 +473,12 @@ def _close_output() -> None:
 
 
 app.command()(upload)
-app.add_typer(record_app, name="record")
-app.add_typer(rules_app, name="rules")
-app.add_typer(token_app, name="token")
-app.add_typer(agents_app, name="agents")
-app.add_typer(tls_app, name="tls")
-app.add_typer(user_app, name="user")
-app.add_typer(session_app, name="session")
+_GROUPS: Final = {
+    "record": record_app, "rules": rules_app, "token": token_app, "agents": agents_app, "tls": tls_app,
+    "user": user_app, "session": session_app,
+}  # fmt: skip
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 def _alert_options(rules: list[str] | None, webhook: str, notify: str) -> list[str]:
