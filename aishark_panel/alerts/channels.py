@@ -39,7 +39,7 @@ class Channel:
     group_wait_s: float = 10.0
     """how long is waited for more alerts of a rule and session before they are told of"""
     group_interval_s: float = 60.0
-    """how long until the next message about these"""
+    """how long until the next message about these; for a webhook, after one that told of many"""
     max_per_hour: int = 120
     """most messages; what waits meanwhile is told of in one"""
     resolved: bool = True
@@ -61,7 +61,7 @@ class Channel:
 
 def webhook_channel(url: str) -> Channel:
     """The channel that is told of every alert by POST."""
-    return Channel(name="webhook", url=url, group_wait_s=0, group_interval_s=5, max_per_hour=36_000, is_webhook=True)
+    return Channel(name="webhook", url=url, group_wait_s=0, max_per_hour=36_000, is_webhook=True)
 
 
 def load_channels(path: str, environment: Mapping[str, str]) -> tuple[Channel, ...]:

@@ -34,7 +34,8 @@ __all__ = ["MAX_ALERTS", "MAX_EVIDENCE_WAITING", "AlertLog", "Deliveries", "desc
 MAX_ALERTS: Final = 1_000
 MAX_EVIDENCE_WAITING: Final = 64
 """Alerts of which evidence is still to be made; of those that fire beyond, none is."""
-_MAX_WAITING: Final = 1_000
+_MAX_WAITING: Final = 10_000
+"""News that nobody took yet, as many as a rule has keys."""
 _ENOUGH_ROWS: Final = CHUNK_ROWS
 _QUIET_NS: Final = 2 * 10**9
 """How long nothing must come before time goes on without packets: longer than a batch may be on its way."""

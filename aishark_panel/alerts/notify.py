@@ -36,8 +36,8 @@ class _Group:
     alerts: list[Mapping[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"firing": 0, "resolved": 0})
     deliveries: Deliveries = field(default_factory=Deliveries)
-    told_s: float = 0.0
-    """when the last message went"""
+    again_s: float = 0.0
+    """when the next message may go"""
 
     @property
     def waiting(self) -> int:
@@ -112,19 +112,14 @@ class _Desk:
                 return
             group = self._groups[place] = _Group(self._clock() + self.channel.group_wait_s)
         elif not group.waiting:
-            again_s = group.told_s + self.channel.group_interval_s
-            group.due_s = max(self._clock() + self.channel.group_wait_s, again_s)
+            group.due_s = max(self._clock() + self.channel.group_wait_s, group.again_s)
         group.add(alert, deliveries)
         self._wake.set()
 
     def _forget_told(self) -> None:
         """Drop the groups of which nothing is left to say."""
         now_s = self._clock()
-        over = [
-            place
-            for place, group in self._groups.items()
-            if not group.waiting and now_s >= group.told_s + self.channel.group_interval_s
-        ]
+        over = [place for place, group in self._groups.items() if not group.waiting and now_s >= group.again_s]
         for place in over:
             del self._groups[place]
 
@@ -160,8 +155,11 @@ class _Desk:
                     pass
                 continue
             self._budget -= 1
-            first.told_s = self._clock()
-            await self._tell(first.take(), first.deliveries)
+            letter = first.take()
+            # Programs take alerts as they come, unless these are too many to be told one by one.
+            is_over = self.channel.is_webhook and not letter.more
+            first.again_s = self._clock() + (0 if is_over else self.channel.group_interval_s)
+            await self._tell(letter, first.deliveries)
 
     def _pace_s(self) -> float:
         """How long until the channel may be told something."""
