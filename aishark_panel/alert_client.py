@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from aishark_panel.transport import Transport
 
 __all__ = ["AlertClient"]
@@ -16,8 +18,9 @@ class AlertClient(Transport):
         """Alerts that changed since the cursor (an earlier answer's `next`), and how the rules fare: alerts, next,
         rules, firing, pending, raised, forgotten, deliveries (docs/protocol.md). From the first cursor on, 0, archived
         ones are left out unless they are asked for."""
-        result, _ = await self._ask("alerts", session=session, since=since, archived=archived)
-        return result
+        _, body = await self._ask("alerts", session=session, since=since, archived=archived)
+        answer: dict[str, Any] = msgspec.json.decode(body)
+        return answer
 
     async def set_alert(
         self, session: str, number: int, acknowledged: bool | None = None, archived: bool | None = None
