@@ -53,7 +53,7 @@ function ruleList(send, state) {
       put(text, item.description);
       text.title = item.description;
       text.hidden = !item.description;
-      put(facts, [item.source, item.on && !item.here && "not in this session", item.keys && `${count(item.keys)} keys`].filter(Boolean).join(" · "));
+      put(facts, [item.source, item.on && !item.here && "not in this session", item.keys && `${count(item.keys)} ${item.keys === 1 ? "key" : "keys"}`].filter(Boolean).join(" · "));
       if (item.problem || item.trouble) facts.append(h("span", { class: "bad" }, ` ${item.problem ? `switched off: ${item.problem}` : item.trouble}`));
     } };
   }
