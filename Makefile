@@ -26,11 +26,11 @@ help:  ## list the targets
 demo: $(VENV)/.demo-installed  ## install what the dashboard needs, then show it with made-up traffic
 	$(BIN)/aishark demo $(ARGS)
 
-# One worker more than two processors: many tests wait for what other processes do. conftest.py says in which order.
+# Two workers for each of two processors: many tests wait for what other processes do. conftest.py says in which order.
 test: $(VENV)/.test-installed  ## install everything, check the code, run all tests
 	@$(MAKE) --no-print-directory --jobs 2 lint kernels
 	@echo '==> Running the tests'
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.test-installed  ## check style, types and layering
 	@echo '==> Checking style, types and layering'

@@ -35,14 +35,16 @@ class Watched:
             + ["--session", "attacks"],
             env={**os.environ, "AISHARK_TOKEN": hub.token},
         )
-        self.session = session_of(hub, "attacks")
-        stats_when(hub, self.session, lambda s: s["state"] == "capturing", "the capture")
-        self.sent = send("near0")
-        self.stats = stats_when(hub, self.session, lambda s: s["packets"] >= self.sent, "all packets")
-        with contextlib.suppress(pytest.fail.Exception):  # a case says which are missing
-            wait_for(lambda: not missing(self.fired()), "the alerts", timeout_s=20)
-        agent.send_signal(signal.SIGTERM)
-        assert agent.wait(30) == 0
+        try:
+            self.session = session_of(hub, "attacks")
+            stats_when(hub, self.session, lambda s: s["state"] == "capturing", "the capture")
+            self.sent = send("near0")
+            self.stats = stats_when(hub, self.session, lambda s: s["packets"] >= self.sent, "all packets")
+            with contextlib.suppress(pytest.fail.Exception):  # a case says which are missing
+                wait_for(lambda: not missing(self.fired()), "the alerts", timeout_s=20)
+        finally:
+            agent.send_signal(signal.SIGTERM)
+            assert agent.wait(30) == 0
         self.alerts = self.fired()
         status, content = call(hub, "GET", f"/api/stream/{self.session}/export?format=pcapng")
         assert status == 200

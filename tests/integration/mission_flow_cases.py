@@ -259,7 +259,7 @@ def test_two_hosts_are_watched_from_page_webhook_files_and_notebook(
 
         assert hosts.west.run(SCAN, EAST) == "[80]"
         show(page, "Alerts")
-        alert = page.locator(".alerts .alert")
+        alert = page.locator(".alerts .alert").filter(has_text="port_scan")
         expect(alert).to_have_count(1)
         expect(alert).to_contain_text(re.compile(rf"port_scan.*{WEST} tried \d+ ports of {EAST}"))
         message = wait_for(lambda: told[1], "the webhook's message")[0]
@@ -270,8 +270,10 @@ def test_two_hosts_are_watched_from_page_webhook_files_and_notebook(
             pictures(page, tmp_path, tab)
         show(page, "Alerts")
         alert.click()
+        page.locator(".alerts .detail").get_by_role("button", name="Show packets").click()
         expect(filter_box(page)).to_have_value(re.compile(rf"src_ip == '{WEST}'"))
         expect(page.locator(".filter-bar .status")).to_have_text(re.compile(f"^{2 * (300 + 3)} of "))
+        page.locator(".filter-bar .range").click()
 
         notebook = open_notebook(browser, lab, complaints)
         see_it_move_in_a_notebook(notebook, page, hosts, session)

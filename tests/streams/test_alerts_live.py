@@ -31,6 +31,11 @@ rules:
 )
 
 
+def _key(key: dict[str, Any]) -> list[str]:
+    """Without the agent, which a file does not know."""
+    return [f"{name} {value}" for name, value in key.items() if name != "agent"]
+
+
 def live(path: Path) -> list[tuple[Any, ...]] | None:
     """Alerts of a session that took the file; None where it cannot be read."""
     try:
@@ -63,7 +68,7 @@ def live(path: Path) -> list[tuple[Any, ...]] | None:
     session.alerts.finish()
     assert session.alerts.counts()["forgotten"] == 0
     return sorted(
-        (a["rule"], *map(str, a["key"].items()), a["window_start_ns"], a["fired_ns"], a["resolved_ns"])
+        (a["rule"], *_key(a["key"]), a["window_start_ns"], a["fired_ns"], a["resolved_ns"])
         for a in session.alerts.since(0)["alerts"]
     )
 
@@ -75,9 +80,7 @@ def tried(path: Path) -> list[tuple[Any, ...]] | None:
     except CaptureFileError:
         return None
     return sorted(
-        (e.rule.name, *map(str, e.key.items()), e.window_start_ns, e.fired_ns, e.at_ns)
-        for e in events
-        if e.state == "resolved"
+        (e.rule.name, *_key(e.key), e.window_start_ns, e.fired_ns, e.at_ns) for e in events if e.state == "resolved"
     )
 
 

@@ -66,7 +66,7 @@ def test_a_listed_rule_is_a_rules_file_that_says_the_same() -> None:
         ({"where": "tcp.prt == 5"}, "rule 'own', where: "),
         ({"over": 10}, "rule 'own', over: a duration"),
         ({"description": "x" * 2**16}, "a text of at most 4,000 characters"),
-        ({"mute": [{"src_ip": "10.0.0.1"}]}, "src_ip is not in by"),
+        ({"mute": [{"src_ip": "10.0.0.1"}]}, "'src_ip' is not in by"),
     ],
 )
 def test_a_rule_that_is_wrong_is_not_kept(content: dict[str, Any], said: str) -> None:
