@@ -10,8 +10,9 @@ from aishark_panel.alerts.tally import Tally
 from aishark_panel.capturefile import open_capture
 from aishark_panel.errors import CaptureFileError
 from aishark_panel.export.read import CaptureTable
+from aishark_panel.wire.packets import Interface, Packets
 
-__all__ = ["Backtest", "captures_in"]
+__all__ = ["Backtest", "blocks_of", "captures_in"]
 
 
 class Backtest:
@@ -33,19 +34,28 @@ class Backtest:
 
     def __iter__(self) -> Iterator[AlertEvent]:
         """Raises CaptureFileError where not one packet of a file can be read."""
-        sizes = [_size(path) for path in self._paths]
-        total = None if None in sizes else sum(size or 0 for size in sizes)
-        before = 0
-        for path, size in zip(self._paths, sizes, strict=True):
-            with open_capture(path) as file:
-                table = CaptureTable(file)
-                for packets, _ in table.blocks():
-                    yield from self.tally.take(packets, 0, packets.length, table.interfaces)
-                    self._progress(before + file.bytes_done, total)
-                if file.warning:
-                    self.warnings.append(file.warning)
-            before += size or 0
+        for packets, interfaces, done, total in blocks_of(self._paths, self.warnings):
+            yield from self.tally.take(packets, 0, packets.length, interfaces)
+            self._progress(done, total)
         yield from self.tally.finish()
+
+
+def blocks_of(
+    paths: Sequence[str | os.PathLike[str]], warnings: list[str]
+) -> Iterator[tuple[Packets, Sequence[Interface], int, int | None]]:
+    """The packets of capture files that follow each other, with their interfaces and the bytes done and in all (None:
+    unknown). `warnings` gets a sentence for each file that is damaged or cut at its end."""
+    sizes = [_size(path) for path in paths]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+    before = 0
+    for path, size in zip(paths, sizes, strict=True):
+        with open_capture(path) as file:
+            table = CaptureTable(file)
+            for packets, _ in table.blocks():
+                yield packets, table.interfaces, before + file.bytes_done, total
+            if file.warning:
+                warnings.append(file.warning)
+        before += size or 0
 
 
 def _size(path: str | os.PathLike[str]) -> int | None:

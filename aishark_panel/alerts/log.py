@@ -24,6 +24,7 @@ from aishark_panel.alerts.kept import Alert, Facts, KeptAlerts
 from aishark_panel.alerts.rule import Rule, fill_template
 from aishark_panel.alerts.silences import Silences
 from aishark_panel.errors import NotFoundError
+from aishark_panel.query.literals import quote
 from aishark_panel.query.names import Field
 from aishark_panel.query.rows import CHUNK_ROWS
 from aishark_panel.wire.packets import Interface, Packets
@@ -454,8 +455,7 @@ def _filter(rule: Rule, key: dict[str, Any]) -> str:
 def _literal(field: Field, value: Any) -> str:
     if field.kind in (Kind.INTEGER, Kind.FLAGS, Kind.BOOLEAN):
         return str(value)
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return quote(str(value))
 
 
 def _status(status: RuleStatus) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Values as people write them (times, MAC addresses, networks, bytes) to values as columns store them.
+"""Values as people write them (times, MAC addresses, networks, bytes) to values as columns store them; and, by `quote`,
+back.
 
-Every function raises ExpressionError at the literal's position, with an example of what is accepted.
+Every other function raises ExpressionError at the literal's position, with an example of what is accepted.
 """
 
 import ipaddress
@@ -14,7 +15,7 @@ import numpy as np
 from aishark_panel.errors import ExpressionError
 from aishark_panel.query.syntax import Bare, Literal, Number
 
-__all__ = ["Network", "frame_bytes", "integer", "mac", "network", "string", "time_ns"]
+__all__ = ["Network", "frame_bytes", "integer", "mac", "network", "quote", "string", "time_ns"]
 
 _MAX_SECONDS: Final = 2**63 // 10**9
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,6 +26,12 @@ _MAC: Final = re.compile(r"(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\1){4}[0-9A-
 _BYTES: Final = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+")
 _IPV4_IN_IPV6: Final = 0xFFFF << 32
 """IPv4 addresses are kept as ::ffff:a.b.c.d."""
+
+
+def quote(text: str) -> str:
+    """A text as expressions take it."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 class Network(NamedTuple):

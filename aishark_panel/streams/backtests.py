@@ -14,11 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from aishark_panel.alerts.backtest import blocks_of
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.alerts.tally import Tally
-from aishark_panel.capturefile import open_capture
 from aishark_panel.errors import AisharkError, ConfigError, ConflictError, NotFoundError
-from aishark_panel.export.read import CaptureTable
 from aishark_panel.streams.recovery import Recovery
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
@@ -200,13 +199,8 @@ async def _of_journal(session: Session, folder: Path) -> AsyncIterator[_Piece]:
 
 
 def _of_files(paths: Sequence[Path]) -> Iterator[_Piece]:
-    sizes = [path.stat().st_size for path in paths]
-    for number, path in enumerate(paths):
-        with open_capture(path) as file:
-            table = CaptureTable(file)
-            for packets, _ in table.blocks():
-                done = sum(sizes[:number]) + min(file.bytes_done, sizes[number])
-                yield _Piece(packets, 0, packets.length, table.interfaces, done, sum(sizes))
+    for packets, interfaces, done, total in blocks_of(paths, []):
+        yield _Piece(packets, 0, packets.length, interfaces, done, total or 0)
 
 
 def recorded(folder: Path, names: Sequence[str]) -> list[Path]:

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 from aishark_panel.errors import AisharkError, NotFoundError
+from aishark_panel.query.literals import quote
 from aishark_panel.views.alert_lines import STATES, Alert, alert_detail, alert_lines, counts, shown_in
 from aishark_panel.views.base import Element, View
-from aishark_panel.views.completion import quote
 from aishark_panel.views.exports import file_address
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.rule_lines import rule_lines, silence_lines

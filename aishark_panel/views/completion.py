@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aishark_panel.errors import ExpressionError
 from aishark_panel.query import Word, compile_expression, vocabulary
+from aishark_panel.query.literals import quote
 from aishark_panel.query.names import PAYLOADS, Meaning, resolve
 from aishark_panel.query.parser import FUNCTIONS
 from aishark_panel.query.tokens import Token, tokenize
@@ -26,7 +27,6 @@ __all__ = [
     "fitting",
     "open_quote",
     "place_of",
-    "quote",
     "with_values",
     "word_at",
 ]
@@ -281,12 +281,6 @@ def open_quote(text: str) -> int | None:
     blank = _QUOTED.sub(lambda found: " " * len(found.group()), text)
     found = re.search("[\"']", blank)
     return found.start() if found else None
-
-
-def quote(value: str) -> str:
-    """A text as expressions take it."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _match(pattern: re.Pattern[str], text: str, position: int = 0) -> re.Match[str]:
