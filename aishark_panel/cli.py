@@ -410,7 +410,7 @@ def open_file(
 
 @app.command()
 def read(
-    file: Annotated[str, typer.Argument(help="Capture file; - is standard input.")],
+    file: Annotated[str, typer.Argument(help="Capture file, or Parquet of ours; - is standard input.")],
     where: Annotated[str, typer.Option(help="Keep packets that match this display filter.")] = "",
     columns: Annotated[str, typer.Option(help="Columns to write, with commas between.")] = "",
     output: Annotated[
@@ -420,7 +420,7 @@ def read(
         bool, typer.Option("--info", help="Say what the file is: format, interfaces, times, drops, comments.")
     ] = False,
 ) -> None:
-    """Turn a capture file into a table: text on standard output, or a file by its suffix."""
+    """Turn a file of packets into a table: text on standard output, or a file by its suffix."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""Try rules on capture files: the alerts they would have raised."""
+"""Try rules on files of packets: the alerts they would have raised."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -7,16 +7,15 @@ from pathlib import Path
 from aishark_panel.alerts.engine import AlertEvent
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.alerts.tally import Tally
-from aishark_panel.capturefile import open_capture
 from aishark_panel.errors import CaptureFileError
-from aishark_panel.export.read import CaptureTable
+from aishark_panel.export.read import open_packets
 from aishark_panel.wire.packets import Interface, Packets
 
 __all__ = ["Backtest", "blocks_of", "captures_in"]
 
 
 class Backtest:
-    """Rules and capture files, which follow each other; iterate for every change of an alert, in the order of packet
+    """Rules and files of packets, which follow each other; iterate for every change of an alert, in the order of packet
     time."""
 
     def __init__(
@@ -43,16 +42,15 @@ class Backtest:
 def blocks_of(
     paths: Sequence[str | os.PathLike[str]], warnings: list[str]
 ) -> Iterator[tuple[Packets, Sequence[Interface], int, int | None]]:
-    """The packets of capture files that follow each other, with their interfaces and the bytes done and in all (None:
+    """The packets of files that follow each other, with their interfaces and the bytes done and in all (None:
     unknown). `warnings` gets a sentence for each file that is damaged or cut at its end."""
     sizes = [_size(path) for path in paths]
     total = None if None in sizes else sum(size or 0 for size in sizes)
     before = 0
     for path, size in zip(paths, sizes, strict=True):
-        with open_capture(path) as file:
-            table = CaptureTable(file)
-            for packets, _ in table.blocks():
-                yield packets, table.interfaces, before + file.bytes_done, total
+        with open_packets(path) as file:
+            for packets, _ in file.blocks():
+                yield packets, file.interfaces, before + file.bytes_done, total
             if file.warning:
                 warnings.append(file.warning)
         before += size or 0
@@ -63,16 +61,16 @@ def _size(path: str | os.PathLike[str]) -> int | None:
 
 
 def captures_in(folder: Path) -> tuple[list[Path], list[str]]:
-    """Capture files in a folder and below it, by the time of their first packet; and those that are none, each with the
-    reason."""
+    """Files of packets in a folder and below it, by the time of their first packet; and those that are none, each with
+    the reason."""
     found: list[tuple[int, Path]] = []
     passed_over: list[str] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
-            with open_capture(path) as file:
-                frames = file.read()
-            if frames is not None and len(frames):
-                found.append((int(frames.ts[0]), path))
+            with open_packets(path) as file:
+                first = next(file.blocks(), None)
+            if first is not None:
+                found.append((int(first[0].columns.ts[0]), path))
         except CaptureFileError as error:
             passed_over.append(str(error))
     return [path for _, path in sorted(found)], passed_over

@@ -19,6 +19,7 @@ from aishark_panel.alerts.keys import present_in_all
 from aishark_panel.alerts.measures import Measures
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.alerts.windows import BUCKETS, MAX_KEYS, Selected
+from aishark_panel.errors import AisharkError
 from aishark_panel.query.rows import Rows
 from aishark_panel.wire.packets import Interface
 
@@ -181,7 +182,8 @@ class Watch:
 
     def _break(self, error: Exception, at_ns: int, events: list[AlertEvent]) -> None:
         """Whatever goes wrong in one rule must cost neither the others nor the packets."""
-        self._broken = f"switched off by an error: {type(error).__name__}: {error}"[:500]
+        what = str(error) if isinstance(error, AisharkError) else f"{type(error).__name__}: {error}"
+        self._broken = f"switched off by an error: {what}"[:500]
         events += self.end(at_ns)
 
     def _count(self, packets: Selected, events: list[AlertEvent]) -> None:

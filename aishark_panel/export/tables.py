@@ -25,6 +25,7 @@ from aishark_panel.wire.schema import Kind, column
 
 __all__ = [
     "FRAME",
+    "LAYERS",
     "About",
     "ArrowStream",
     "ArrowTable",
@@ -39,6 +40,8 @@ __all__ = [
 
 FRAME: Final = "frame"
 """the captured bytes"""
+LAYERS: Final = "layers"
+"""which layers were found (wire.layers.Layer); what reads packets back needs it"""
 _ROW_GROUP_ROWS: Final = 131_072
 _HELD_ROWS: Final = 32_768
 """Rows that are held back while a Parquet file is written: a packet that comes at most so many rows late is put in its
@@ -61,11 +64,12 @@ class Sink(Protocol):
         """Take all of `data`."""
 
 
-def chosen_columns(names: Sequence[str], *, frames: bool) -> list[str]:
-    """The columns that are named, as choose_columns, with ON_DEMAND. `frames`: whether the format can hold bytes."""
-    if FRAME in names and not frames:
+def chosen_columns(names: Sequence[str], *, whole: bool) -> list[str]:
+    """The columns that are named, as choose_columns, with ON_DEMAND. `whole`: whether the format can hold bytes, and so
+    all of a packet."""
+    if FRAME in names and not whole:
         raise ConfigError("frame bytes have no place in text, .csv and .json; write .parquet, .arrow or .pcapng")
-    return choose_columns(names, (*ARROW_NAMES, *ON_DEMAND, *([FRAME] if frames else ())))
+    return choose_columns(names, (*ARROW_NAMES, *ON_DEMAND, *((LAYERS, FRAME) if whole else ())))
 
 
 class ParquetTable:

@@ -16,6 +16,7 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.export.capture import Described, PcapExport, PcapngExport, capture_interface
 from aishark_panel.export.on_demand import NumbersOf
 from aishark_panel.export.tables import (
+    LAYERS,
     About,
     ArrowStream,
     ArrowTable,
@@ -30,7 +31,7 @@ from aishark_panel.export.tables import (
 from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
 from aishark_panel.wire.pcapheaders import CaptureInterface
 
-__all__ = ["SUFFIXES", "TEXT_COLUMNS", "Writer", "check_suffix", "open_writer"]
+__all__ = ["CAPTURES", "SUFFIXES", "TEXT_COLUMNS", "Writer", "check_suffix", "open_writer"]
 
 TEXT_COLUMNS: Final = ("number", "ts", "src_ip", "dst_ip", "protocol", "orig_len", "info")
 """columns of text for people, where none are asked for"""
@@ -49,8 +50,9 @@ _TABLES: Final[dict[str, Callable[[Sink, Sequence[Interface], Sequence[str], Num
     ".json": JsonTable,
     ".txt": TextTable,
 }
-_CAPTURES: Final = (".pcap", ".pcapng")
-SUFFIXES: Final = (*_TABLES, *_CAPTURES)
+CAPTURES: Final = (".pcap", ".pcapng")
+"""formats of whole frames"""
+SUFFIXES: Final = (*_TABLES, *CAPTURES)
 """Formats, by the suffix of their files."""
 
 
@@ -75,14 +77,15 @@ def open_writer(
     """Open a writer in the format of `suffix`, one of SUFFIXES.
 
     `target` is a path, or anything with `write(bytes)`, which is not closed. `interfaces` are indexed by the packets'
-    `iface`; the sequence may grow while packets are written. `columns` names columns (default: all; text:
-    TEXT_COLUMNS); capture formats have none. `capture_interfaces` says more of the interfaces to capture formats; what
-    was dropped at them is asked for when the file ends. `numbers_of` makes TCP's numbers in the column `info` relative.
-    `about` is what a Parquet file is to say of its packets, in its metadata, and `comment` what a pcapng file does.
+    `iface`; the sequence may grow while packets are written. `columns` names columns (default: all, in Parquet `layers`
+    too, so that packets can be made of it again; text: TEXT_COLUMNS); capture formats have none. `capture_interfaces`
+    says more of the interfaces to capture formats; what was dropped at them is asked for when the file ends.
+    `numbers_of` makes TCP's numbers in the column `info` relative. `about` is what a Parquet file is to say of its
+    packets, in its metadata, and `comment` what a pcapng file does.
     Raises ConfigError where suffix, column or path cannot be used.
     """
     check_suffix(suffix)
-    if suffix in _CAPTURES:
+    if suffix in CAPTURES:
         if columns:
             raise ConfigError(f"{suffix} holds whole frames, so no columns can be chosen; leave the columns out")
 
@@ -94,9 +97,10 @@ def open_writer(
         if suffix == ".pcapng":
             return Writer(target, lambda sink: PcapngExport(sink, described, comment))
         return Writer(target, lambda sink: PcapExport(sink, described))
-    named = chosen_columns(columns, frames=suffix in (".parquet", ".arrow", ".arrows"))
+    named = chosen_columns(columns, whole=suffix in (".parquet", ".arrow", ".arrows"))
     chosen = named or (TEXT_COLUMNS if suffix == ".txt" else ARROW_NAMES)
     if suffix == ".parquet":
+        chosen = named or (*ARROW_NAMES, LAYERS)
         return Writer(target, lambda sink: ParquetTable(sink, interfaces, chosen, numbers_of, about))
     return Writer(target, lambda sink: _TABLES[suffix](sink, interfaces, chosen, numbers_of))
 

@@ -11,8 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aishark_panel.capturefile import open_capture
-from aishark_panel.export.read import CaptureTable
+from aishark_panel.export.read import open_packets
 from aishark_panel.query import compile_expression
 from aishark_panel.wire.packets import ARROW_NAMES, Packets
 from aishark_panel.wire.schema import COLUMNS
@@ -91,17 +90,16 @@ class Table:
 
 
 def read(path: str | os.PathLike[str], where: str = "") -> Table:
-    """The packets of a capture file (pcap or pcapng, may be packed by gzip or zstd) that `where` selects.
+    """The packets of a file that `where` selects: pcap or pcapng, may be packed by gzip or zstd, or our Parquet.
 
     All of them are held in memory. A damaged file gives what stands before the damage, and `Table.warning`. Raises
     CaptureFileError where not one packet can be read, ExpressionError where `where` does not parse.
     """
     predicate = compile_expression(where) if where else None
-    with open_capture(path) as file:
-        capture = CaptureTable(file)
+    with open_packets(path) as file:
         batches = [
-            packets.to_arrow(capture.interfaces, ARROW_NAMES, rows)
-            for packets, rows in capture.blocks(predicate)
+            packets.to_arrow(file.interfaces, ARROW_NAMES, rows)
+            for packets, rows in file.blocks(predicate)
             if len(rows)
         ]
         return Table(_joined(batches), os.path.basename(path), file.warning or "")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from aishark_panel.errors import CaptureFileError
 from aishark_panel.jit import kernel
 from aishark_panel.query.names import Presence
 from aishark_panel.wire.packets import Interface, Packets
@@ -54,8 +55,10 @@ class Rows:
         return rows
 
     def captured(self) -> npt.NDArray[Any]:
-        """Captured bytes of each row that is wanted, 0 of the others."""
+        """Captured bytes of each row that is wanted, 0 of the others. CaptureFileError where the block has none."""
         captured = self.values("cap_len")
+        if not self.packets.arena and captured.any():
+            raise CaptureFileError("these packets were kept without their bytes, so nothing can be looked for in them")
         return captured if self.wanted is None else np.where(self.wanted, captured, 0)
 
     def numbers(self) -> npt.NDArray[np.int64]:

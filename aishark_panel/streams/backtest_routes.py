@@ -11,7 +11,7 @@ from aishark_panel.alerts.tally import Noise
 from aishark_panel.errors import ConfigError
 from aishark_panel.query.names import suggestion
 from aishark_panel.streams.answers import AlertAnswer
-from aishark_panel.streams.backtests import Over, Source, recorded
+from aishark_panel.streams.backtests import Over, Source
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.operation import Answer, operation
 from aishark_panel.streams.session import Session
@@ -111,13 +111,7 @@ class Backtests(Guarded):
 
     def _source(self, session: Session, over: Over) -> Source:
         journal = self.hub.journal.folder / session.id if self.hub.journal else None
-        recorder = self.hub.recorder
-        files = [
-            path
-            for recording in recorder.recordings(session, self.person)
-            for path in recorded(recorder.folder, [file["name"] for file in recording["files"]])
-        ]
-        return Source(session, over, journal, files)
+        return Source(session, over, journal, self.hub.recorder.past(session))
 
 
 class BacktestById(Guarded):

@@ -23,7 +23,7 @@ from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.packets import Interface, Packets
 
-__all__ = ["MAX_RUNNING", "Backtest", "Backtests", "Over", "Source", "recorded"]
+__all__ = ["MAX_RUNNING", "Backtest", "Backtests", "Over", "Source"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ MAX_RUNNING: Final = 2
 MAX_KEPT: Final = 20
 """Backtests that are remembered, the newest of all people together."""
 _CHUNK_ROWS: Final = 8_192
-_SUFFIXES: Final = (".pcapng", ".pcap")
 
 Over = Literal["ring", "journal", "recordings"]
 
@@ -133,7 +132,7 @@ class Backtests:
         if source.over == "journal" and source.journal is None:
             raise ConfigError("This hub keeps no journal; try the rules over the ring.")
         if source.over == "recordings" and not source.files:
-            raise ConfigError("This session has no recordings in pcap or pcapng; try the rules over the ring.")
+            raise ConfigError("This session has no recordings; try the rules over the ring.")
         if sum(job.state == "running" for job in self._kept.values()) >= MAX_RUNNING:
             raise ConflictError(f"{MAX_RUNNING} backtests are under way; wait for one to end, or cancel it.")
         job = Backtest(source, rules, owner)
@@ -201,8 +200,3 @@ async def _of_journal(session: Session, folder: Path) -> AsyncIterator[_Piece]:
 def _of_files(paths: Sequence[Path]) -> Iterator[_Piece]:
     for packets, interfaces, done, total in blocks_of(paths, []):
         yield _Piece(packets, 0, packets.length, interfaces, done, total or 0)
-
-
-def recorded(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Those of a recording's files that can be tried rules on."""
-    return [folder / name for name in names if name.endswith(_SUFFIXES)]
