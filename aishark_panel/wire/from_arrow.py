@@ -3,7 +3,6 @@
 It needs all columns, `layers` among them: what is null says nothing of which of several layers were found.
 """
 
-import socket
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from aishark_panel.wire.packets import ARROW_NAMES, MAX_TEXT_BYTES, Interface, Packets, Texts
+from aishark_panel.wire.packets import ARROW_NAMES, MAX_TEXT_BYTES, Interface, Packets, Texts, address_bytes
 from aishark_panel.wire.protocols import protocol_code
 from aishark_panel.wire.schema import COLUMNS, Column, Kind
 
@@ -19,7 +18,6 @@ __all__ = ["NEEDED", "from_arrow"]
 
 NEEDED: Final = frozenset(ARROW_NAMES) - {"number"} | {"layers"}
 """columns without which packets cannot be made"""
-_V4_MAPPED: Final = b"\0" * 10 + b"\xff\xff"
 
 
 def from_arrow(batch: pa.RecordBatch, interfaces: list[Interface], link_type_of: Callable[[str, str], int]) -> Packets:
@@ -95,8 +93,7 @@ def _of_distinct(
 
 
 def _addresses(names: list[str]) -> npt.NDArray[np.uint64]:
-    raw = [_V4_MAPPED + socket.inet_aton(n) if ":" not in n else socket.inet_pton(socket.AF_INET6, n) for n in names]
-    return np.frombuffer(b"".join(raw), np.uint64).reshape(-1, 2)
+    return np.frombuffer(b"".join(map(address_bytes, names)), np.uint64).reshape(-1, 2)
 
 
 def _interface_codes(

@@ -29,6 +29,7 @@ __all__ = [
     "Interface",
     "Packets",
     "Texts",
+    "address_bytes",
     "address_text",
     "mac_text",
 ]
@@ -249,6 +250,13 @@ def address_text(raw: bytes, *, v6: bool = False) -> str:
     if not v6 and raw[:12] == b"\0" * 10 + b"\xff\xff":
         return socket.inet_ntop(socket.AF_INET, raw[12:])
     return socket.inet_ntop(socket.AF_INET6, raw)
+
+
+def address_bytes(text: str) -> bytes:
+    """The 16 bytes of an address as `address_text` writes it."""
+    if ":" in text:
+        return socket.inet_pton(socket.AF_INET6, text)
+    return b"\0" * 10 + b"\xff\xff" + socket.inet_pton(socket.AF_INET, text)
 
 
 def mac_text(value: int) -> str:
