@@ -39,6 +39,7 @@ LONGEST = (
     "tests/integration/test_faults.py",
     "tests/browser/test_dashboard.py",
     "tests/browser/test_tabs.py",
+    "tests/browser/test_packets.py",
     "tests/notebook/test_jupyterlab.py",
     "tests/notebook/test_notebooks.py",
     "tests/integration/test_hub.py",

@@ -116,3 +116,22 @@ def page(shared_page: Page, complaints: list[str]) -> Iterator[Page]:
     if pill.is_visible():
         pill.evaluate("button => button.click()")  # it may be gone by now, and then need not be clicked
     assert complaints == []
+
+
+def counter(page: Page) -> int:
+    return int(page.locator(".figure.total b").inner_text().replace(",", ""))
+
+
+def numbers(page: Page) -> list[int]:
+    """Packet numbers of the rows in sight, top first."""
+    script = """rows => rows.filter(r => !r.hidden && r.children[0].textContent)
+        .map(r => [r.getBoundingClientRect().top, Number(r.children[0].textContent.replaceAll(",", ""))])
+        .sort((a, b) => a[0] - b[0]).map(([_, number]) => number)"""
+    found: list[int] = page.locator(".packet-list .layer .row").evaluate_all(script)
+    return found
+
+
+def apply_filter(page: Page, text: str) -> None:
+    box = page.get_by_label("Display filter", exact=True)
+    box.fill(text)
+    box.press("Enter")

@@ -239,6 +239,7 @@ def test_a_person_who_comes_first_has_a_session_to_look_at(hub: EmbeddedHub) -> 
         ("POST", "/api/uploads", "capture"),
         ("GET", f"/api/stream/{NOBODYS}/export", "export"),
         ("GET", "/api/audit", "admin"),
+        ("GET", "/api/channels", "admin"),
         ("GET", "/api/tokens", "admin"),
         ("POST", "/api/tokens", "admin"),
         ("DELETE", f"/api/tokens/{NOBODYS}", "admin"),
