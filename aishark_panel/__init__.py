@@ -39,5 +39,12 @@ def __getattr__(name: str) -> Any:
     return getattr(module, name)
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext aishark_panel`: the cell magic %%capture_packets."""
+    from aishark_panel.notebook.magic import PacketMagics
+
+    shell.register_magics(PacketMagics)
+
+
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])

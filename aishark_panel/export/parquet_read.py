@@ -39,7 +39,7 @@ def is_parquet(path: str | os.PathLike[str]) -> bool:
 
 
 class ParquetFile:
-    """The packets of a Parquet file in blocks, numbered from 1 as in a capture file; a context manager.
+    """The packets of a Parquet file in blocks, with the numbers they had, or numbered from 1; a context manager.
 
     Within each row group, which is sorted by time, packets come in the order of their numbers: as they were captured.
     """

@@ -20,12 +20,11 @@ import pyarrow.parquet as pq
 from aishark_panel.errors import ConfigError
 from aishark_panel.export.on_demand import COMMUNITY_ID, JA3, JA4, ON_DEMAND, NumbersOf, Rows, RowTables
 from aishark_panel.query.columns import choose_columns
-from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
+from aishark_panel.wire.packets import ARROW_NAMES, LAYERS, Interface, Packets
 from aishark_panel.wire.schema import Kind, column
 
 __all__ = [
     "FRAME",
-    "LAYERS",
     "About",
     "ArrowStream",
     "ArrowTable",
@@ -40,8 +39,6 @@ __all__ = [
 
 FRAME: Final = "frame"
 """the captured bytes"""
-LAYERS: Final = "layers"
-"""which layers were found (wire.layers.Layer); what reads packets back needs it"""
 _ROW_GROUP_ROWS: Final = 131_072
 _HELD_ROWS: Final = 32_768
 """Rows that are held back while a Parquet file is written: a packet that comes at most so many rows late is put in its

@@ -16,7 +16,6 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.export.capture import Described, PcapExport, PcapngExport, capture_interface
 from aishark_panel.export.on_demand import NumbersOf
 from aishark_panel.export.tables import (
-    LAYERS,
     About,
     ArrowStream,
     ArrowTable,
@@ -28,7 +27,7 @@ from aishark_panel.export.tables import (
     TextTable,
     chosen_columns,
 )
-from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
+from aishark_panel.wire.packets import ARROW_NAMES, LAYERS, Interface, Packets
 from aishark_panel.wire.pcapheaders import CaptureInterface
 
 __all__ = ["CAPTURES", "SUFFIXES", "TEXT_COLUMNS", "Writer", "check_suffix", "open_writer"]

@@ -1,6 +1,7 @@
 """Hubs and their sessions, as people use them from a cell or a script."""
 
 import contextlib
+import hashlib
 import html
 import os
 import re
@@ -10,23 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import pandas as pd
+import pyarrow as pa
 
 from aishark_panel.client import HubClient
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.notebook.background import wait_for
 from aishark_panel.notebook.stream import PacketStream, choose_session
-from aishark_panel.notebook.table import Table
+from aishark_panel.notebook.table import ALL_COLUMNS, Table
 
 if TYPE_CHECKING:
     from aishark_panel.notebook.live import Live
 
-__all__ = ["DEFAULT_LIMIT", "Hub", "Session", "connect"]
+__all__ = ["DEFAULT_LIMIT", "Hub", "Session", "WatchedRule", "connect"]
 
 T = TypeVar("T")
 
 DEFAULT_LIMIT: Final = 1_000_000
 """Most packets `df` and `table` fetch unless told otherwise."""
 
+_UTC: Final = "datetime64[ns, UTC]"
+_SHOWN_ALERTS: Final = 20
 _SECONDS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
@@ -121,6 +125,7 @@ class Session:
         """
         if limit < 1:
             raise ConfigError(f"limit is the most packets to fetch, at least 1, not {limit}")
+        columns = ALL_COLUMNS if columns is None else columns
         if last is not None:
             oldest = pd.Timestamp(self.stats()["last_ts"] - int(_seconds(last) * 1e9))
             since = f"ts >= '{oldest.isoformat()}Z'"
@@ -138,6 +143,44 @@ class Session:
         """As `table`, as a pandas DataFrame; `Table.df` says what types its columns have."""
         return self.table(last, where, columns, limit).df
 
+    def sql(
+        self, query: str, last: str | float | None = None, where: str = "", limit: int = DEFAULT_LIMIT
+    ) -> pd.DataFrame:
+        """What an SQL query (DuckDB) says of the table `packets`: those that `table` gives."""
+        return self.table(last, where, limit=limit).sql(query)
+
+    def alerts(self) -> pd.DataFrame:
+        """The session's alerts, newest first: rule, severity, state, when it fired and was resolved (UTC), the key's
+        values, what is said of it, and its number."""
+        found = self._ask(lambda client, session: client.alerts(session, archived=True))["alerts"]
+        lines = [
+            {
+                "rule": alert["rule"],
+                "severity": alert["severity"],
+                "state": alert["state"],
+                "fired": _time(alert["fired_ns"]),
+                "resolved": _time(alert["resolved_ns"]),
+                "key": ", ".join(f"{name} {value}" for name, value in alert["key"].items()),
+                "summary": alert["annotations"].get("summary") or alert["description"],
+                "number": alert["number"],
+            }
+            for alert in sorted(found, key=lambda alert: -alert["number"])
+        ]
+        names = ["rule", "severity", "state", "fired", "resolved", "key", "summary", "number"]
+        return pd.DataFrame(lines, columns=names).astype({"fired": _UTC, "resolved": _UTC})
+
+    def alert(self, where: str, name: str = "", **keys: Any) -> "WatchedRule":
+        """Have the hub watch for packets that an expression selects, also while no cell runs.
+
+        `keys` are those of a rule (docs/rules.md): `session.alert("dns_rcode == 3", by=["dst_ip"], over="30s",
+        having="packets >= 50")`. The rule is one's own, watches all one's sessions, and takes the place of one of the
+        same `name`, so running a cell again leaves one. Raises ConfigError that says what is wrong with it.
+        """
+        name = name or "notebook_" + hashlib.sha256(where.encode()).hexdigest()[:8]
+        rule = {"name": name, "where": where, **keys}
+        self.hub.ask(lambda client: client.save_rule(rule))
+        return WatchedRule(self, name)
+
     def conversations(self, limit: int = 1_000) -> pd.DataFrame:
         """Who talked with whom, most bytes first: packets and bytes each way, TCP's round-trip times and problems.
 
@@ -148,22 +191,31 @@ class Session:
         return rows
 
     def follow(
-        self, where: str = "", columns: Sequence[str] = (), start: str = "now", max_batches: int = 1_000
+        self,
+        where: str = "",
+        columns: Sequence[str] = (),
+        start: str = "now",
+        max_batches: int = 1_000,
+        on_batch: Callable[[pa.RecordBatch], object] | None = None,
     ) -> PacketStream:
-        """New packets as they come, to loop over: `for batch in session.follow(): ...`; ends when the capture is over.
+        """New packets as they come, to loop over: `for batch in session.follow(): ...`, or `async for`; ends when the
+        capture is over.
 
-        `start="oldest"` begins with the oldest packet the hub holds.
+        `start="oldest"` begins with the oldest packet the hub holds. With `on_batch` it begins at once, and calls that
+        with each batch until it is told to `disconnect`.
         """
-        return PacketStream(
+        stream = PacketStream(
             self.hub.url,
             self.hub.token,
             self.id,
             where,
-            max_batches=max_batches,
+            on_batch,
+            max_batches,
             columns=columns,
             start=start,
             until_end=True,
         )
+        return stream.connect() if on_batch else stream
 
     def live(self, view: str = "dashboard", height: int | None = None) -> "Live":
         """A live view to show in a cell or to serve with Panel: the whole "dashboard", or one of notebook.live.VIEWS.
@@ -239,6 +291,36 @@ class Session:
         cells = ((self.name, state), (f"{stats['packets']:,} packets", rate), (f"{stats['lost']:,} lost", ""))
         rows = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in cells)
         return f"<table>{rows}</table>"
+
+
+class WatchedRule:
+    """A rule that `Session.alert` put there, and what it found in that session."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self.session = session
+        self.name = name
+
+    @property
+    def alerts(self) -> pd.DataFrame:
+        """The rule's alerts, as `Session.alerts`."""
+        found = self.session.alerts()
+        return found[found["rule"] == self.name].reset_index(drop=True)
+
+    def delete(self) -> None:
+        """Watch no longer; what it found stays."""
+        self.session.hub.ask(lambda client: client.delete_rule(self.name))
+
+    def __repr__(self) -> str:
+        return f"<WatchedRule {self.name!r}: {len(self.alerts):,} alerts in session {self.session.name!r}>"
+
+    def _repr_html_(self) -> str:
+        found = self.alerts
+        heading = f"<b>{html.escape(self.name)}</b>: {len(found):,} alerts"
+        return heading + (str(found.head(_SHOWN_ALERTS).to_html(escape=True)) if len(found) else "")
+
+
+def _time(ns: int) -> pd.Timestamp | None:
+    return pd.Timestamp(ns, tz="UTC") if ns else None
 
 
 def _seconds(span: str | float) -> float:

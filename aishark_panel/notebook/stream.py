@@ -6,11 +6,13 @@ take them in time loses the oldest, counted in `dropped`. What the hub evicted b
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
@@ -44,9 +46,9 @@ def choose_session(sessions: Sequence[dict[str, Any]], wanted: str) -> dict[str,
 class PacketStream:
     """New packets of one session of a hub.
 
-    Iterate over it, or give `on_batch`, which is called with each batch in a thread of its own. As a context manager
-    it connects and disconnects. It starts with what comes after `connect`; `start="oldest"` begins with what the hub
-    holds. `columns` are all by default; `number` is always there.
+    Iterate over it, with `for` or `async for`, or give `on_batch`, which is called with each batch in a thread of its
+    own. As a context manager it connects and disconnects. It starts with what comes after `connect`; `start="oldest"`
+    begins with what the hub holds. `columns` are all by default; `number` is always there.
     """
 
     def __init__(
@@ -73,7 +75,10 @@ class PacketStream:
         self._on_batch = on_batch
         self._buffer: deque[pa.RecordBatch] = deque()
         self._max_batches = max_batches
+        self._connecting = threading.Lock()
         self._changed = threading.Condition()
+        self._wakes: list[Callable[[], object]] = []
+        """called once at the next change: what wakes those who wait on a loop of their own"""
         self._task: Future[None] | None = None
         self._ended = True
         self._error: Exception | None = None
@@ -90,10 +95,11 @@ class PacketStream:
 
     def connect(self) -> "PacketStream":
         """Begin to receive. Raises the errors of `where`, token, session and hub; later ones are survived."""
-        if self._ended:
-            wait_for(self._prepare())
-            self._ended, self._error = False, None
-            self._task = asyncio.run_coroutine_threadsafe(self._run(), background_loop())
+        with self._connecting:
+            if self._ended:
+                wait_for(self._prepare())
+                self._ended, self._error = False, None
+                self._task = asyncio.run_coroutine_threadsafe(self._run(), background_loop())
         return self
 
     def disconnect(self) -> None:
@@ -129,6 +135,35 @@ class PacketStream:
             if self._error is not None:
                 raise self._error
             raise StopIteration
+
+    async def __aiter__(self) -> AsyncIterator[pa.RecordBatch]:
+        """The batches for `async for`; who breaks off or is cancelled loses none."""
+        await asyncio.to_thread(self.connect)
+        while (batch := await self._coming()) is not None:
+            yield batch
+
+    async def _coming(self) -> pa.RecordBatch | None:
+        """The next batch, waited for on the caller's loop; None at the end. Raises what ended the stream."""
+        loop = asyncio.get_running_loop()
+        while True:
+            changed = asyncio.Event()
+            with self._changed:
+                if self._buffer:
+                    return self._buffer.popleft()
+                if self._ended:
+                    if self._error is not None:
+                        raise self._error
+                    return None
+                self._wakes.append(partial(loop.call_soon_threadsafe, changed.set))
+            await changed.wait()
+
+    def _wake_all(self) -> None:
+        """Something changed; called with `_changed` held."""
+        self._changed.notify_all()
+        for wake in self._wakes:
+            with contextlib.suppress(RuntimeError):  # a loop that was closed waits for nothing
+                wake()
+        self._wakes.clear()
 
     def __repr__(self) -> str:
         state = self.reason or f"connected to session {self._session.get('name', '')}"
@@ -214,11 +249,11 @@ class PacketStream:
                 self._buffer.append(message)
                 while len(self._buffer) > self._max_batches:
                     self.dropped += self._buffer.popleft().num_rows
-                self._changed.notify_all()
+                self._wake_all()
         if self._on_batch is not None:
             await asyncio.to_thread(self._on_batch, message)
 
     def _end(self, reason: str) -> None:
         with self._changed:
             self._ended, self.connected, self.reason = True, False, reason
-            self._changed.notify_all()
+            self._wake_all()

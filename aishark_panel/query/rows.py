@@ -63,6 +63,8 @@ class Rows:
 
     def numbers(self) -> npt.NDArray[np.int64]:
         """The packets' numbers."""
+        if self.packets.numbers is not None:
+            return self.packets.numbers[self.start : self.stop]
         first = self.packets.first_number
         return np.arange(first + self.start, first + self.stop, dtype=np.int64)
 

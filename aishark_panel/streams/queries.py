@@ -25,7 +25,7 @@ from aishark_panel.streams.matches import rows_of
 from aishark_panel.streams.seeking import seek
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.values import common_values
-from aishark_panel.wire.packets import ARROW_NAMES, Packets
+from aishark_panel.wire.packets import ARROW_NAMES, LAYERS, Packets
 
 __all__ = ["MAX_ROWS", "METHODS", "QueryMethod"]
 
@@ -101,7 +101,7 @@ def _table(session: Session, params: dict[str, Any]) -> Answer:
     """The last `count` packets before `end` that `where` selects; ask again with `end` = the answer's `first`."""
     count = max(1, min(_integer(params, "count", MAX_TABLE_ROWS), MAX_TABLE_ROWS))
     predicate = compile_expression(_text(params, "where"))
-    columns = _columns(params, ARROW_NAMES, ARROW_NAMES)
+    columns = _columns(params, (*ARROW_NAMES, LAYERS), ARROW_NAMES)
     first = end = min(_integer(params, "end", session.ring.end), session.ring.end)
     batches: list[pa.RecordBatch] = []
     scanned = 0

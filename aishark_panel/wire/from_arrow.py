@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from aishark_panel.wire.packets import ARROW_NAMES, MAX_TEXT_BYTES, Interface, Packets, Texts, address_bytes
+from aishark_panel.wire.packets import ARROW_NAMES, LAYERS, MAX_TEXT_BYTES, Interface, Packets, Texts, address_bytes
 from aishark_panel.wire.protocols import protocol_code
 from aishark_panel.wire.schema import COLUMNS, Column, Kind
 
 __all__ = ["NEEDED", "from_arrow"]
 
-NEEDED: Final = frozenset(ARROW_NAMES) - {"number"} | {"layers"}
+NEEDED: Final = frozenset(ARROW_NAMES) - {"number"} | {LAYERS}
 """columns without which packets cannot be made"""
 
 
 def from_arrow(batch: pa.RecordBatch, interfaces: list[Interface], link_type_of: Callable[[str, str], int]) -> Packets:
-    """A block with the rows of a batch, which has the columns NEEDED and may have the column `frame`.
+    """A block with the rows of a batch, which has the columns NEEDED and may have `number` and `frame`.
 
     `interfaces` grows by those that it does not name yet; `link_type_of` is asked with agent and interface. Without the
     column `frame` the block has no bytes, whatever `cap_len` says was captured. Raises ValueError for a value that no
@@ -36,6 +36,8 @@ def from_arrow(batch: pa.RecordBatch, interfaces: list[Interface], link_type_of:
     packets.columns.iface[:] = _interface_codes(batch, interfaces, link_type_of)
     packets.columns.frame_pos.fill(0)
     packets.texts = texts.pool(packets.texts.table)
+    if "number" in batch.schema.names:
+        packets.numbers = batch["number"].cast(pa.int64()).to_numpy()
     if "frame" in batch.schema.names:
         frames = batch["frame"].cast(pa.large_binary())
         offsets = np.frombuffer(frames.buffers()[1], np.int64)[frames.offset : frames.offset + len(frames)]

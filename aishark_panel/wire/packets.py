@@ -23,6 +23,7 @@ from aishark_panel.wire.schema import COLUMNS, Column, Kind, column, ipv6_layer
 
 __all__ = [
     "ARROW_NAMES",
+    "LAYERS",
     "MAX_TEXT_BYTES",
     "PACKET_TEXT_BYTES",
     "Columns",
@@ -66,15 +67,19 @@ ARROW_NAMES: Final = (
     *(c.name for c in COLUMNS if c.name not in ("ts", *_HIDDEN)),
 )
 """Names of the Arrow form, in order: `number` and `agent` are derived, internal columns left out."""
+LAYERS: Final = "layers"
+"""which layers were found (wire.layers.Layer); needed beside ARROW_NAMES to make packets of the Arrow form again"""
 
 
 class Packets:
-    """Rows [0, length) of PACKETS; row i is packet number `first_number + i` of its session."""
+    """Rows [0, length) of PACKETS; row i is packet number `first_number + i` of its session, or `numbers[i]`."""
 
     def __init__(self, capacity: int, *, text_bytes: int | None = None) -> None:
         self.capacity = capacity
         self.length = 0
         self.first_number = 1
+        self.numbers: npt.NDArray[np.int64] | None = None
+        """(length,), where they are not one after the other: of packets that were selected and read back"""
         self.columns = Columns(*(np.empty((capacity, *c.shape), c.dtype) for c in COLUMNS))
         text_count = 2 * capacity + 1
         self.texts = Texts(
@@ -154,7 +159,8 @@ class Packets:
 
     def _arrow_array(self, name: str, rows: npt.NDArray[np.intp], interfaces: Sequence[Interface]) -> pa.Array:
         if name == "number":
-            return pa.array(rows.astype(np.uint64) + np.uint64(self.first_number))
+            numbers = self.first_number + rows if self.numbers is None else self.numbers[rows]
+            return pa.array(numbers.astype(np.uint64))
         if name == "frame":
             return pa.array([self.frame(int(r)) for r in rows], pa.binary())
         if name in ("agent", "iface"):

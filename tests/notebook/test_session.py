@@ -40,6 +40,29 @@ def test_it_equals_what_the_file_holds(session: Capture, capture_file: Path) -> 
     assert ours.select(names).to_pydict() == file.select(names).to_pydict()
 
 
+def test_a_session_is_asked_in_sql_and_its_tables_are_narrowed(session: Capture) -> None:
+    assert session.sql("select count(distinct src_ip) as n from packets")["n"].tolist() == [250]
+    assert session.sql("select count(*) as n from packets", last="1s")["n"].tolist() == [1001]
+    assert len(session.table(where="udp").where("src_ip == '10.0.0.1'")) == PACKETS // 250
+
+
+def test_a_rule_watches_and_is_replaced_when_its_cell_runs_again(capture_file: Path) -> None:
+    with ais.capture(synthetic=True, rate=500, name="watched") as session:
+        rule = session.alert("udp", name="chatter", by=["dst_port"], over="1s", having="packets >= 10")
+        again = session.alert("dns", name="chatter", over="1s", having="packets >= 1", severity="info")
+        eventually(lambda: len(again.alerts) > 0, "an alert")
+        found = again.alerts
+        assert set(found["severity"]) == {"info"}
+        assert found["fired"].dt.tz is not None
+        assert "chatter" in repr(rule)
+        assert "<table" in again._repr_html_()
+        assert len(session.alerts()) >= len(found)
+        assert [r["name"] for r in session.hub.ask(lambda c: c.rules()) if r["source"] == "own"] == ["chatter"]
+        again.delete()
+        with pytest.raises(ConfigError, match="did you mean dst_port"):
+            session.alert("dst_prt == 1")
+
+
 def test_conversations_are_rows_with_their_numbers(session: Capture) -> None:
     rows = session.conversations()
     assert len(rows) == 250

@@ -1,7 +1,10 @@
 """PacketStream over real sockets: order, bounds, and going on after the hub was away."""
 
+import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -22,6 +25,49 @@ def test_follow_gives_every_packet_once_and_ends_with_the_capture(session: Captu
     assert numbers(list(stream)) == list(range(1, PACKETS + 1))
     assert (stream.packet_count, stream.missed, stream.dropped) == (PACKETS, 0, 0)
     assert stream.reason == "ended"
+
+
+def test_a_coroutine_follows_without_holding_up_its_loop(session: Capture) -> None:
+    async def read() -> tuple[list[int], int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.001)
+
+        beside = asyncio.create_task(tick())
+        found = [number async for batch in session.follow(start="oldest") for number in batch["number"].to_pylist()]
+        beside.cancel()
+        return found, ticks
+
+    found, ticks = asyncio.run(read())
+    assert found == list(range(1, PACKETS + 1))
+    assert ticks > 20
+
+
+def test_a_coroutine_that_is_broken_off_loses_no_batch(capture_file: Path) -> None:
+    async def read(stream: ais.PacketStream) -> int:
+        found = 0
+        while found < PACKETS:
+            batches = aiter(stream)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    async for batch in batches:
+                        found += batch.num_rows
+        return found
+
+    with ais.capture(file=capture_file, name="broken off") as played:
+        assert asyncio.run(read(played.follow(start="oldest"))) == PACKETS
+
+
+def test_follow_calls_back_without_a_loop(session: Capture) -> None:
+    heard: list[pa.RecordBatch] = []
+    stream = session.follow(start="oldest", on_batch=heard.append)
+    eventually(lambda: stream.packet_count == PACKETS and len(numbers(heard)) == PACKETS, "all packets")
+    stream.disconnect()
+    assert numbers(heard) == list(range(1, PACKETS + 1))
 
 
 def test_where_and_columns_choose(session: Capture) -> None:

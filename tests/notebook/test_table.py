@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 import aishark_panel as ais
-from aishark_panel.errors import CaptureFileError, ExpressionError
+from aishark_panel.errors import CaptureFileError, ConfigError, ExpressionError
+from aishark_panel.notebook.table import Table
 from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.notebook.conftest import PACKETS
 from tests.traffic import START_NS, frames
@@ -68,3 +69,40 @@ def test_what_cannot_be_read_is_said_in_a_sentence(capture_file: Path, tmp_path:
         ais.read(tmp_path / "nowhere.pcap")
     with pytest.raises(ExpressionError, match="did you mean src_port"):
         ais.read(capture_file, where="srcport == 1")
+
+
+def test_a_table_is_asked_in_sql(capture_file: Path) -> None:
+    table = ais.read(capture_file)
+    found = table.sql("select src_ip, count(*) as n, min(ts) as first from packets group by 1 order by 1 limit 2")
+    assert found["src_ip"].tolist() == ["10.0.0.1", "10.0.0.10"]
+    assert found["n"].tolist() == [40, 40]
+    assert found["first"].dt.tz is datetime.UTC or str(found["first"].dt.tz) == "UTC"
+    assert found["first"].iloc[0].value == START_NS
+    assert table.sql("select tcp_flags from packets limit 1")["tcp_flags"].isna().all()
+    with pytest.raises(ConfigError, match="srcip"):
+        table.sql("select srcip from packets")
+
+
+def test_a_table_is_narrowed_by_the_language_of_the_filter_box(capture_file: Path) -> None:
+    table = ais.read(capture_file)
+    some = table.where("ip.src == 10.0.0.1 and udp")
+    assert len(some) == PACKETS // 250
+    read = ais.read(capture_file, where="ip.src == 10.0.0.1 and udp")
+    pd.testing.assert_frame_equal(some.df, read.df, check_categorical=False)
+    assert set(some.df["src_ip"].cat.categories) == {"10.0.0.1"}
+    assert some.where("number > 5_000").df["number"].tolist() == list(range(5_001, PACKETS + 1, 250))
+    assert len(some.where("tcp")) == 0
+    with pytest.raises(ExpressionError, match="did you mean src_port"):
+        table.where("srcport == 1")
+    with pytest.raises(ConfigError, match="looks into packets"):
+        table.where("frame contains 'x'")
+    with pytest.raises(ConfigError, match="this one has no"):
+        Table(table.arrow.drop_columns(["layers"])).where("udp")
+
+
+def test_a_table_shows_its_packets_over_time(capture_file: Path) -> None:
+    shown = ais.read(capture_file)._repr_html_()
+    assert shown.count("<rect") == 120
+    assert "up to 84 packets in 83.3 ms" in shown
+    assert "2023-11-14 22:13:20 UTC" in shown
+    assert "<svg" not in ais.read(capture_file, where="number == 7")._repr_html_()
