@@ -89,8 +89,8 @@ class Bandwidth(View):
         highest = total if self.shape == "stacked" else rates.max(axis=0)
         self.figure.y_range.update(end=self._ceiling.follow(float(highest.max(initial=0)) * 1.05))
         self._show_groups()
-        unit = f"{self.unit} by {self.by}, UTC" + ("" if complete else "; still counting")
-        shown = [k for k in range(len(_SLOTS)) if rates[k].any()]
+        unit = "UTC" if complete else "UTC; still counting"  # what is counted, and by what, stands in the choices
+        shown = [int(k) for k in np.argsort(-rates.sum(axis=1), kind="stable") if rates[k].any()]
         self._show_heading(unit, f"peak {quantity(float(total.max(initial=0)), self.unit)}", shown)
 
     def _rates(self, bins: Bins, span: Span) -> npt.NDArray[np.float64]:

@@ -5,7 +5,7 @@ export function render({ model }) {
   const note = h("span", { class: "muted" });
   const list = h("div", { class: "list", role: "rowgroup" });
   const empty = h("div", { class: "empty muted" });
-  const head = h("div", { class: "row head", role: "row" }, ...["Layer", "Share of bytes", "Packets", "Bytes"].map((title) =>
+  const head = h("div", { class: "row head", role: "row" }, ...["Layer", "Of bytes", "Packets", "Bytes"].map((title) =>
     h("span", { role: "columnheader" }, title)));
   const root = h("section", { class: "root", "aria-label": "Protocol hierarchy" },
     h("div", { class: "heading" }, h("b", {}, "Protocol hierarchy"), note),

@@ -31,6 +31,7 @@ export function render({ model }) {
     keyed(list, rows, (item) => item.address, row);
     put(note, rows.length ? `sent ◂ ▸ received, ${scope}${complete ? "" : "; still counting"}` : "");
     note.title = note.textContent;
+    note.title = note.textContent;
     put(why, empty);
     why.hidden = !empty;
   }
