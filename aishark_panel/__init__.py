@@ -41,9 +41,7 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext aishark_panel`: the cell magic %%capture_packets."""
-    from aishark_panel.notebook.magic import PacketMagics
-
-    shell.register_magics(PacketMagics)
+    shell.register_magics(importlib.import_module("aishark_panel.notebook.magic").PacketMagics)
 
 
 def __dir__() -> list[str]:

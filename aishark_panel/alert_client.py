@@ -1,14 +1,18 @@
 """Questions about alerts and rules: what fired, who has seen it, of what nobody is to be told, what is watched for."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
+from aishark_panel.errors import ConfigError
 from aishark_panel.transport import Transport
 
 __all__ = ["AlertClient"]
+
+_POLL_S: Final = 0.2
 
 
 class AlertClient(Transport):
@@ -91,6 +95,30 @@ class AlertClient(Transport):
     async def backtest(self, backtest: str) -> dict[str, Any]:
         """How far a backtest is, and what it found (docs/rest.md)."""
         return await self._http("GET", f"/api/backtests/{quote(backtest, '')}")
+
+    async def try_rules(
+        self,
+        session: str,
+        yaml: str | None = None,
+        over: str = "ring",
+        progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> dict[str, Any]:
+        """A backtest from its begin to its end, as `start_backtest` and `backtest`; ConfigError where it failed.
+
+        `progress` is called with how far it is, and of how much.
+        """
+        backtest = await self.start_backtest(session, yaml, over=over)
+        try:
+            answer = await self.backtest(backtest)
+            while answer["state"] == "running":
+                progress(answer["done"], answer["total"])
+                await asyncio.sleep(_POLL_S)
+                answer = await self.backtest(backtest)
+        finally:
+            await self.cancel_backtest(backtest)
+        if answer["state"] != "done":
+            raise ConfigError(f"the hub could not try the rules: {answer['reason'] or answer['state']}")
+        return answer
 
     async def cancel_backtest(self, backtest: str) -> None:
         """Break a backtest off, or forget it."""

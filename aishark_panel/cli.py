@@ -19,6 +19,7 @@ import typer
 
 from aishark_panel import __version__, logs
 from aishark_panel.errors import AisharkError, ConfigError, ExpressionError
+from aishark_panel.extcap_commands import extcap_app
 from aishark_panel.hub_commands import (
     DEFAULT_HUB_PORT,
     agents_app,
@@ -475,7 +476,7 @@ def _close_output() -> None:
 app.command()(upload)
 _GROUPS: Final = {
     "record": record_app, "rules": rules_app, "token": token_app, "agents": agents_app, "tls": tls_app,
-    "user": user_app, "session": session_app,
+    "user": user_app, "session": session_app, "extcap": extcap_app,
 }  # fmt: skip
 for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)

@@ -265,12 +265,21 @@ class HubClient(AlertClient, PeopleClient):
         """Stop the session and forget it with all its packets."""
         await self._ask("delete", session=session)
 
-    async def export(self, session: str, export_format: str, where: str, write: Callable[[bytes], None]) -> None:
+    async def export(
+        self,
+        session: str,
+        export_format: str,
+        where: str,
+        write: Callable[[bytes], None],
+        *,
+        follow: bool = False,
+    ) -> None:
         """Hand the session's packets that `where` selects to `write`, piece by piece, as a file of that format.
 
-        Errors as `export_ticket`; HubUnreachableError if the connection is lost on the way.
+        Errors as `export_ticket`, which says what `follow` does; HubUnreachableError if the connection is lost on the
+        way.
         """
-        ticket = await self.export_ticket(session, export_format, where)
+        ticket = await self.export_ticket(session, export_format, where, follow=follow)
         request = HTTPRequest(
             f"{self.url}/api/export/{ticket}",
             connect_timeout=CONNECT_TIMEOUT_S,

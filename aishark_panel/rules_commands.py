@@ -25,8 +25,6 @@ rules_app = typer.Typer(no_args_is_help=True, help="Alert rules: check them, and
 
 RulesFile = Annotated[str, typer.Argument(help="Rules file (YAML, docs/rules.md), or builtin.")]
 
-_POLL_S: Final = 0.3
-
 
 @rules_app.command("check")
 def check(rules_file: RulesFile) -> None:
@@ -127,18 +125,10 @@ def _tried_by_hub(
     async def run() -> dict[str, Any]:
         async with hub_client(hub_url) as client:
             text = yaml.safe_dump({"rules": [dict(rule.content) for rule in rules]})
-            backtest = await client.start_backtest(await session_id_of(client, session), text, over=over)
-            try:
-                while (answer := await client.backtest(backtest))["state"] == "running":
-                    show(answer["done"], answer["total"] or None)
-                    await asyncio.sleep(_POLL_S)
-            finally:
-                await client.cancel_backtest(backtest)
-            return answer
+            wanted = await session_id_of(client, session)
+            return await client.try_rules(wanted, text, over, lambda done, total: show(done, total or None))
 
     answer = asyncio.run(run())
-    if answer["state"] != "done":
-        raise ConfigError(f"the hub could not try the rules: {answer['reason'] or answer['state']}")
     return {**answer, "warnings": []}
 
 

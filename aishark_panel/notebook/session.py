@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from aishark_panel.client import HubClient
 from aishark_panel.errors import ConfigError, NotFoundError
+from aishark_panel.notebook.alerts import TriedRules, WatchedRule, alerts_frame
 from aishark_panel.notebook.background import wait_for
 from aishark_panel.notebook.stream import PacketStream, choose_session
 from aishark_panel.notebook.table import ALL_COLUMNS, Table
@@ -22,15 +23,13 @@ from aishark_panel.notebook.table import ALL_COLUMNS, Table
 if TYPE_CHECKING:
     from aishark_panel.notebook.live import Live
 
-__all__ = ["DEFAULT_LIMIT", "Hub", "Session", "WatchedRule", "connect"]
+__all__ = ["DEFAULT_LIMIT", "Hub", "Session", "connect"]
 
 T = TypeVar("T")
 
 DEFAULT_LIMIT: Final = 1_000_000
 """Most packets `df` and `table` fetch unless told otherwise."""
 
-_UTC: Final = "datetime64[ns, UTC]"
-_SHOWN_ALERTS: Final = 20
 _SECONDS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
@@ -153,23 +152,9 @@ class Session:
         """The session's alerts, newest first: rule, severity, state, when it fired and was resolved (UTC), the key's
         values, what is said of it, and its number."""
         found = self._ask(lambda client, session: client.alerts(session, archived=True))["alerts"]
-        lines = [
-            {
-                "rule": alert["rule"],
-                "severity": alert["severity"],
-                "state": alert["state"],
-                "fired": _time(alert["fired_ns"]),
-                "resolved": _time(alert["resolved_ns"]),
-                "key": ", ".join(f"{name} {value}" for name, value in alert["key"].items()),
-                "summary": alert["annotations"].get("summary") or alert["description"],
-                "number": alert["number"],
-            }
-            for alert in sorted(found, key=lambda alert: -alert["number"])
-        ]
-        names = ["rule", "severity", "state", "fired", "resolved", "key", "summary", "number"]
-        return pd.DataFrame(lines, columns=names).astype({"fired": _UTC, "resolved": _UTC})
+        return alerts_frame(sorted(found, key=lambda alert: -int(alert["number"])))
 
-    def alert(self, where: str, name: str = "", **keys: Any) -> "WatchedRule":
+    def alert(self, where: str, name: str = "", **keys: Any) -> WatchedRule:
         """Have the hub watch for packets that an expression selects, also while no cell runs.
 
         `keys` are those of a rule (docs/rules.md): `session.alert("dns_rcode == 3", by=["dst_ip"], over="30s",
@@ -180,6 +165,14 @@ class Session:
         rule = {"name": name, "where": where, **keys}
         self.hub.ask(lambda client: client.save_rule(rule))
         return WatchedRule(self, name)
+
+    def backtest(self, rules: str = "", over: str = "ring") -> TriedRules:
+        """Which alerts rules would have raised on what the session has kept: in the `ring`, in the `journal`, which
+        reaches further back, or in its `recordings`.
+
+        `rules` is YAML as a rules file has it (docs/rules.md); "": those that watch one's sessions. Waits for the end.
+        """
+        return TriedRules(self._ask(lambda client, session: client.try_rules(session, rules or None, over)))
 
     def conversations(self, limit: int = 1_000) -> pd.DataFrame:
         """Who talked with whom, most bytes first: packets and bytes each way, TCP's round-trip times and problems.
@@ -291,36 +284,6 @@ class Session:
         cells = ((self.name, state), (f"{stats['packets']:,} packets", rate), (f"{stats['lost']:,} lost", ""))
         rows = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in cells)
         return f"<table>{rows}</table>"
-
-
-class WatchedRule:
-    """A rule that `Session.alert` put there, and what it found in that session."""
-
-    def __init__(self, session: Session, name: str) -> None:
-        self.session = session
-        self.name = name
-
-    @property
-    def alerts(self) -> pd.DataFrame:
-        """The rule's alerts, as `Session.alerts`."""
-        found = self.session.alerts()
-        return found[found["rule"] == self.name].reset_index(drop=True)
-
-    def delete(self) -> None:
-        """Watch no longer; what it found stays."""
-        self.session.hub.ask(lambda client: client.delete_rule(self.name))
-
-    def __repr__(self) -> str:
-        return f"<WatchedRule {self.name!r}: {len(self.alerts):,} alerts in session {self.session.name!r}>"
-
-    def _repr_html_(self) -> str:
-        found = self.alerts
-        heading = f"<b>{html.escape(self.name)}</b>: {len(found):,} alerts"
-        return heading + (str(found.head(_SHOWN_ALERTS).to_html(escape=True)) if len(found) else "")
-
-
-def _time(ns: int) -> pd.Timestamp | None:
-    return pd.Timestamp(ns, tz="UTC") if ns else None
 
 
 def _seconds(span: str | float) -> float:

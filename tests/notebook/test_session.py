@@ -63,6 +63,23 @@ def test_a_rule_watches_and_is_replaced_when_its_cell_runs_again(capture_file: P
             session.alert("dst_prt == 1")
 
 
+def test_rules_are_tried_on_what_is_kept(session: Capture) -> None:
+    rules = (
+        "rules: [{name: chatter, where: udp, by: [src_ip], over: 5s, having: packets > 10}, {name: dns, where: dns}]"
+    )
+    tried = session.backtest(rules)
+    assert tried.packets == PACKETS
+    assert tried.rules.set_index("rule")["alerts"].to_dict() == {"chatter": 250, "dns": 0}
+    assert len(tried.alerts) + tried.more == 250
+    assert set(tried.alerts["rule"]) == {"chatter"}
+    assert "250 alerts in 10,000 packets" in repr(tried)
+    assert "<table" in tried._repr_html_()
+    with pytest.raises(ConfigError, match="did you mean udp"):
+        session.backtest("rules: [{name: a, where: udpp}]")
+    with pytest.raises(ConfigError, match="keeps no journal"):
+        session.backtest(over="journal")
+
+
 def test_conversations_are_rows_with_their_numbers(session: Capture) -> None:
     rows = session.conversations()
     assert len(rows) == 250
