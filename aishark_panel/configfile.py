@@ -8,16 +8,17 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import yaml
 
 from aishark_panel.errors import ConfigError
 
-__all__ = ["ConfigFile", "Text", "read_text", "refuse_if_shared"]
+__all__ = ["ConfigFile", "Text", "plain_yaml", "read_text", "refuse_if_shared"]
 
 Text = str | tuple[str, ...]
 _MAX_FILE_BYTES: Final = 1 << 20
+_MAX_DEPTH: Final = 20
 
 
 def read_text(path: Path, where: str, limit_bytes: int) -> str:
@@ -41,6 +42,71 @@ def refuse_if_shared(path: Path, where: str) -> None:
         raise ConfigError(f"{where}: others may read {path}, which holds a secret (mode {mode:04o}): chmod 600 {path}")
 
 
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML without what makes little text into much (aliases) or into other than text, numbers, true, false and null
+    (tags, and scalars that YAML 1.1 takes for dates or for numbers of base 2, 8, 16 or 60)."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        problem = ""
+        if isinstance(event, yaml.AliasEvent):
+            problem = "aliases, *name, are not taken here: write it out"
+        elif getattr(event, "tag", None) is not None:
+            problem = f"tags, {event.tag:.40}, are not taken here"
+        elif self.depth >= _MAX_DEPTH:
+            problem = f"lists and mappings nest more than {_MAX_DEPTH} deep"
+        elif isinstance(event, yaml.ScalarEvent) and not _is_text(event.value):
+            problem = "this holds characters that are no text (surrogates)"
+        if problem:
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        self.depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+for _kind, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF", "tTfFyYnNoO"),
+    ("int", r"[-+]?[0-9]{1,18}", "-+0123456789"),
+    ("float", r"[-+]?[0-9]{1,18}\.[0-9]{0,18}(?:[eE][-+]?[0-9]{1,2})?", "-+0123456789"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+):
+    _PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})\\Z"), list(_first))
+
+# What PyYAML raises: its own errors, and bare ones for numbers and characters that there are not.
+_YAML_ERRORS: Final = (yaml.YAMLError, RecursionError, ValueError, OverflowError)
+
+
+def plain_yaml(text: str, source: str) -> Any:
+    """What a YAML text says, of texts, whole and broken numbers, true, false, null, lists and mappings. No text takes
+    more than a few times its own memory. ConfigError with the line, where `source` is what the text is called."""
+    try:
+        return yaml.load(text, _PlainLoader)
+    except _YAML_ERRORS as error:
+        line, reason = _problem(error)
+        raise ConfigError(
+            f"{source}: not YAML at line {line}: {reason}" if line else f"{source}: not YAML: {reason}"
+        ) from error
+
+
+def _problem(error: BaseException) -> tuple[int, str]:
+    """The line of an error (0: nobody knows) and what it says."""
+    mark = getattr(error, "problem_mark", None)
+    reason = getattr(error, "problem", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    return mark.line + 1 if mark else 0, f"{reason:.200}"
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class ConfigFile:
     """One YAML file."""
 
@@ -50,10 +116,11 @@ class ConfigFile:
         self._environment = environment
         try:
             self.root = yaml.compose(read_text(self._path, option, _MAX_FILE_BYTES), yaml.SafeLoader)
-        except (yaml.YAMLError, RecursionError) as error:
-            mark = getattr(error, "problem_mark", None)
-            place = f"{path}, line {mark.line + 1}" if mark else path
-            raise ConfigError(f"{place}: not YAML: {getattr(error, 'problem', None) or error}") from error
+        except _YAML_ERRORS as error:
+            line, reason = _problem(error)
+            raise ConfigError(
+                f"{path}, line {line}: not YAML: {reason}" if line else f"{path}: not YAML: {reason}"
+            ) from error
 
     def entries(self, node: yaml.Node | None, what: str) -> Iterator[tuple[str, str, yaml.Node]]:
         """(key, place, value) of a mapping; an absent or empty one has none."""

@@ -13,10 +13,12 @@ them costs next to nothing.
 A rule that breaks is switched off by itself, with the reason; the others go on.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from aishark_panel.alerts.clock import LATENESS_NS, MAX_TS, PacketClock
-from aishark_panel.alerts.rule import Rule
+from aishark_panel.alerts.rule import MAX_OVER_NS, Rule
 from aishark_panel.alerts.watch import AlertEvent, AlertState, RuleStatus, Watch
 from aishark_panel.alerts.windows import MAX_KEYS
 from aishark_panel.query.rows import CHUNK_ROWS, Rows
@@ -50,7 +52,9 @@ class Engine:
                 events += self._in_order(watch.take(rows, marks) for watch in self._watches)
                 start = rows.stop
             else:
+                clock = self._clock
                 events += self.finish()
+                self._clock = clock.anew()
         return events
 
     def advance(self, now_ns: int) -> list[AlertEvent]:
@@ -62,7 +66,8 @@ class Engine:
 
     def finish(self) -> list[AlertEvent]:
         """No packets will follow: close every window, then forget the time, so that it may start anew anywhere."""
-        events = self._in_order(watch.close_until(MAX_TS) for watch in self._watches)
+        # Behind the window that ends with a time forged to be the last there is.
+        events = self._in_order(watch.close_until(MAX_TS + 2 * MAX_OVER_NS) for watch in self._watches)
         for watch in self._watches:
             watch.forget_time()
         self._clock = PacketClock()
@@ -72,7 +77,7 @@ class Engine:
         """Watch by these rules from now on. Those that are the same as before keep their windows and alerts; the alerts
         of those that are gone are resolved."""
         wanted = {rule.name: rule.content for rule in rules}
-        kept = {w.rule.name: w for w in self._watches if wanted.get(w.rule.name) == w.rule.content}
+        kept = {w.rule.name: w for w in self._watches if _is_same(wanted.get(w.rule.name), w.rule.content)}
         gone = [watch for watch in self._watches if watch.rule.name not in kept]
         self._watches = [kept.get(rule.name) or Watch(rule, self._max_keys) for rule in rules]
         return self._in_order(watch.end(self._clock.newest_ns) for watch in gone)
@@ -84,3 +89,8 @@ class Engine:
     def status(self) -> list[RuleStatus]:
         """How each rule fares, in their order."""
         return [watch.status() for watch in self._watches]
+
+
+def _is_same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
+    """Whether two rules are written alike; 0 is not false here, as it is to Python."""
+    return one == other and json.dumps(one) == json.dumps(other)

@@ -14,7 +14,7 @@ from aishark_panel.errors import ExpressionError
 from aishark_panel.jit import kernel
 from aishark_panel.query.names import Field, resolve
 from aishark_panel.query.rows import Mask, Rows
-from aishark_panel.wire.packets import Interface, address_text, mac_text
+from aishark_panel.wire.packets import address_text, mac_text
 from aishark_panel.wire.protocols import PROTOCOLS
 from aishark_panel.wire.schema import Kind, ipv6_layer
 
@@ -73,7 +73,7 @@ class KeyColumn:
         self.field = field
         self._is_read_back = is_read_back
         self.texts: dict[int, str] = {}
-        """text of each word, of a column of texts that is read back; grows until `keep_texts`"""
+        """text of each word, of a column of texts or interfaces that is read back; grows until `keep_texts`"""
 
     @property
     def width(self) -> int:
@@ -90,7 +90,8 @@ class KeyColumn:
             case Kind.TEXT:
                 words[:, at] = self._text_words(rows, stored.take(chosen))
             case Kind.INTERFACE:
-                words[:, at] = self._interface_words(rows.interfaces)[stored.take(chosen)]
+                names = [i.agent if self.field.name == "agent" else i.name for i in rows.interfaces]
+                words[:, at] = self._hashes(names)[stored.take(chosen)]
             case _ if self.field.bit:
                 words[:, at] = (stored.take(chosen) & self.field.bit) != 0
             case _:
@@ -100,31 +101,22 @@ class KeyColumn:
         """Codes mean something within their block only; Python's hash of the text, 64 bits, means it everywhere."""
         used, places = np.unique(codes, return_inverse=True)
         known = rows.packets.text_values()
-        hashes = np.empty(len(used), np.uint64)
-        for i, code in enumerate(used):
-            text = known[code]
-            word = hash(text) & _ALL_BITS
-            hashes[i] = word
-            if self._is_read_back:
-                self.texts[word] = text
-        return hashes[places]
+        return self._hashes([known[code] for code in used])[places]
 
-    def _interface_words(self, interfaces: Sequence[Interface]) -> npt.NDArray[np.uint64]:
-        """Interfaces of one name (or of one agent) are one."""
-        names = [i.agent if self.field.name == "agent" else i.name for i in interfaces]
-        first: dict[str, int] = {}
-        return np.array([first.setdefault(name, code) for code, name in enumerate(names)], np.uint64)
+    def _hashes(self, texts: Sequence[str]) -> npt.NDArray[np.uint64]:
+        """A word for each text, the same wherever it comes from; an interface goes by its name, or its agent's."""
+        words = [hash(text) & _ALL_BITS for text in texts]
+        if self._is_read_back:
+            self.texts.update(zip(words, texts, strict=True))
+        return np.array(words, np.uint64)
 
-    def value(self, words: Sequence[int], interfaces: Sequence[Interface]) -> Any:
+    def value(self, words: Sequence[int]) -> Any:
         """The value people read: a text or a number."""
         match self.field.kind:
             case Kind.ADDRESS:
                 return address_text(np.array(words[:2], np.uint64).tobytes(), v6=bool(words[2]))
-            case Kind.TEXT:
+            case Kind.TEXT | Kind.INTERFACE:
                 return self.texts[words[0]]
-            case Kind.INTERFACE:
-                interface = interfaces[words[0]]
-                return interface.agent if self.field.name == "agent" else interface.name
             case Kind.MAC:
                 return mac_text(words[0])
             case Kind.PROTOCOL:

@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from aishark_panel.alerts.channels import Channel
 from aishark_panel.alerts.rule import fill_template
+from aishark_panel.wire.printable import printable
 
 __all__ = ["MAX_NAMED", "Letter", "text_of", "title_of"]
 
@@ -61,5 +62,5 @@ def _words(letter: Letter) -> dict[str, object]:
 
 
 def _line(alert: Mapping[str, Any]) -> str:
-    key = ", ".join(f"{name} {value}" for name, value in alert["key"].items())
+    key = printable(", ".join(f"{name} {value}" for name, value in alert["key"].items()))
     return f"{alert['state']}: {alert['annotations'].get('summary') or key or alert['rule']}"

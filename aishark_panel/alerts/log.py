@@ -28,6 +28,7 @@ from aishark_panel.query.literals import quote
 from aishark_panel.query.names import Field
 from aishark_panel.query.rows import CHUNK_ROWS
 from aishark_panel.wire.packets import Interface, Packets
+from aishark_panel.wire.printable import printable
 from aishark_panel.wire.schema import Kind
 
 __all__ = ["MAX_ALERTS", "MAX_EVIDENCE_WAITING", "AlertLog", "Deliveries", "describe", "evidence_state"]
@@ -79,8 +80,12 @@ class AlertLog:
         """those among them that an earlier log had, and the rules have not come across yet"""
         self._carried_since_ns = 0
         """packet time at which the rules began to look for them"""
+        self._met: set[_Place] = set()
+        """those of them whose condition the rules see met, at a time from before they fired"""
         self._over: dict[_Place, int] = {}
         """until when (packet time) an earlier log knew of alerts: agents may send packets again that it had seen"""
+        self._withheld: dict[_Place, AlertEvent] = {}
+        """what begins to fire within that time: it is an alert if it goes on beyond"""
         self._raised = 0
         self._changes = 0
         self._forgotten = 0
@@ -116,7 +121,9 @@ class AlertLog:
         """Let the rules see what came in."""
         if self._waiting:
             waiting, self._waiting = self._waiting, None
+            before_ns = self._engine.newest_ns
             self._evaluate(lambda: self._engine.take(*waiting))
+            self._tell_withheld(is_anew=self._engine.newest_ns < before_ns)
             self._give_up_carried(0)
 
     def tick(self, now_s: float) -> None:
@@ -138,6 +145,7 @@ class AlertLog:
         self._evaluate(self._engine.finish)
         with self._lock:
             self._over.clear()
+            self._withheld.clear()
             for place in list(self._carried):
                 self._resolve_carried(place, newest_ns)
 
@@ -173,19 +181,35 @@ class AlertLog:
         place = (event.rule.name, tuple(event.key.values()))
         alert = self._open.get(place)
         if alert is None:
-            if event.state == "resolved" or event.at_ns <= self._over.get(place, 0):
-                return  # an earlier log has it already
-            self._begin(place, event)
+            if event.state == "resolved":
+                self._withheld.pop(place, None)
+            elif event.at_ns <= self._over.get(place, 0):
+                self._withheld[place] = event  # an earlier log has it already, unless it goes on
+            else:
+                self._begin(place, event)
             return
         if place in self._carried:
-            if event.at_ns < _known_until(alert):
-                return  # what an earlier log has of the same key, from before
+            if event.at_ns < _known_until(alert):  # what an earlier log has of the same key, from before
+                (self._met.discard if event.state == "resolved" else self._met.add)(place)
+                return
             del self._carried[place]
+            self._met.discard(place)
         if event.state == "resolved":
             self._resolve(place, alert, event.at_ns)
         elif not alert["fired_ns"]:
             alert |= _facts(event)  # type: ignore[typeddict-item]  # of what an alert has, all that the rules say
             self._go_on(alert)
+
+    def _tell_withheld(self, *, is_anew: bool) -> None:
+        """What began to fire within the time that an earlier log knew, and goes on behind it, nobody has been told of.
+        `is_anew`: packet time went back for good, so that log knew nothing of it."""
+        with self._lock:
+            for place, event in list(self._withheld.items()):
+                if is_anew or self._engine.newest_ns > self._over[place]:
+                    del self._withheld[place]
+                    self._begin(place, event)
+            if is_anew:
+                self._over.clear()
 
     def _begin(self, place: _Place, event: AlertEvent) -> None:
         self._raised += 1
@@ -255,11 +279,12 @@ class AlertLog:
                 # Agents may send packets again from long before the alert: then its time is still to come.
                 since_ns = max(self._carried_since_ns, _known_until(alert)) if newest_ns else 0
                 gone_ns = newest_ns + quiet_ns - since_ns
-                if rule is None or is_anew or gone_ns > _patience_ns(rule):
+                if rule is None or is_anew or (place not in self._met and gone_ns > _patience_ns(rule)):
                     self._resolve_carried(place, newest_ns and newest_ns + quiet_ns)
 
     def _resolve_carried(self, place: _Place, at_ns: int) -> None:
         alert = self._carried.pop(place)
+        self._met.discard(place)
         self._resolve(place, alert, max(at_ns, _known_until(alert)))
 
     def since(self, cursor: int, *, archived: bool = False) -> dict[str, Any]:
@@ -275,7 +300,7 @@ class AlertLog:
                     if alert["changed"] > cursor and (archived or cursor or not alert["archived"])
                 ],
                 "next": self._changes,
-                "rules": [_status(status) for status in self._engine.status()],
+                "rules": [status.told() for status in self._engine.status()],
                 **self._counts(),
             }
 
@@ -419,7 +444,8 @@ def describe(event: AlertEvent) -> Alert:
 def _facts(event: AlertEvent) -> Facts:
     """What the rules say of an alert."""
     rule = event.rule
-    words = {**event.key, **event.values}
+    key = {name: printable(value) if isinstance(value, str) else value for name, value in event.key.items()}
+    words = {**key, **event.values}
     return {
         "rule": rule.name,
         "description": rule.description,
@@ -456,20 +482,3 @@ def _literal(field: Field, value: Any) -> str:
     if field.kind in (Kind.INTEGER, Kind.FLAGS, Kind.BOOLEAN):
         return str(value)
     return quote(str(value))
-
-
-def _status(status: RuleStatus) -> dict[str, Any]:
-    rule = status.rule
-    return {
-        "name": rule.name,
-        "description": rule.description,
-        "severity": rule.severity,
-        "state": status.state,
-        "reason": status.problem,
-        "keys": status.keys,
-        "missed_keys": status.missed_keys,
-        "missed_values": status.missed_values,
-        "late": status.late,
-        "held_back": status.held_back,
-        "muted": status.muted,
-    }

@@ -137,11 +137,11 @@ class Measures:
             self._history.note(number, keys[some], values[some])
         return {each.name: column for each, column in zip(self._before, before.T, strict=True)}
 
-    def key(self, words: Words, interfaces: Any) -> dict[str, Any]:
+    def key(self, words: Words) -> dict[str, Any]:
         """A key as people read it: value by column."""
         key, rest = {}, words.tolist()
         for column in self.by:
-            key[column.field.name] = column.value(rest[: column.width], interfaces)
+            key[column.field.name] = column.value(rest[: column.width])
             rest = rest[column.width :]
         return key
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from aishark_panel.alerts.having import BASIC
 from aishark_panel.alerts.rule import Rule
+from aishark_panel.wire.printable import printable
 
 __all__ = ["noise_table", "rule_table", "tried_table"]
 
@@ -28,9 +29,9 @@ def tried_table(rules: Sequence[Rule], alerts: Iterable[Mapping[str, Any]]) -> T
             _time(alert["resolved_ns"]).partition(" ")[2] if alert["resolved_ns"] else "",
             alert["rule"],
             Text(alert["severity"], _COLOURS[alert["severity"]]),
-            Text(", ".join(f"{name} {value}" for name, value in alert["key"].items())),
+            Text(printable(", ".join(f"{name} {value}" for name, value in alert["key"].items()))),
             Text(", ".join(f"{name} {values[name]:,.6g}" for name in shown)),
-            Text(alert["annotations"].get("summary", "")),
+            Text(printable(alert["annotations"].get("summary", ""))),
         )
     return table
 

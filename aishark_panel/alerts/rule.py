@@ -8,17 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast, get_args
 
-import yaml
-
 from aishark_panel.alerts.having import BASIC, Having, compile_having
 from aishark_panel.alerts.keys import key_field
+from aishark_panel.configfile import plain_yaml
 from aishark_panel.errors import ConfigError, ExpressionError
 from aishark_panel.query import Predicate, compile_expression
 from aishark_panel.query.names import Field, suggestion
+from aishark_panel.wire.packets import MAX_TEXT_BYTES, address_bytes, address_text, mac_text, mac_value
+from aishark_panel.wire.protocols import PROTOCOLS, protocol_code
+from aishark_panel.wire.schema import Kind
 
 __all__ = [
     "KEYS",
     "MAX_FILE_BYTES",
+    "MAX_OVER_NS",
     "MAX_RULES",
     "Rule",
     "Severity",
@@ -45,7 +48,7 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?(ms|s|min|m|h)", re.ASCII)
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "m": 60_000, "h": 3_600_000}
 _MIN_OVER_NS: Final = 10**9
-_MAX_OVER_NS: Final = 3_600 * 10**9
+MAX_OVER_NS: Final = 3_600 * 10**9
 _MAX_FOR_NS: Final = 24 * 3_600 * 10**9
 _EACH_PACKET_NS: Final = 10 * 10**9
 """Without `over`, packets of one key less than this apart are one alert."""
@@ -70,7 +73,7 @@ class Rule:
     """how long it goes on to fire once the condition no longer holds"""
     rearm_ns: int = 0
     """how long a key that was resolved does not fire again"""
-    mute: tuple[Mapping[str, Any], ...] = ()
+    mute: tuple[Mapping[str, str], ...] = ()
     """keys that do not fire: values by column, of some columns or all"""
     severity: Severity = "warning"
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -86,7 +89,7 @@ class Rule:
 
     def mutes(self, key: Mapping[str, Any]) -> bool:
         """Whether a key, as people read it, is one of those that do not fire."""
-        return any(all(str(key[name]) == str(value) for name, value in each.items()) for each in self.mute)
+        return any(all(str(key[name]) == value for name, value in each.items()) for each in self.mute)
 
     @property
     def value_names(self) -> tuple[str, ...]:
@@ -116,13 +119,7 @@ def parse_rules(text: str, source: str) -> tuple[Rule, ...]:
     """The rules of a YAML text; `source` is what errors call it. Raises ConfigError."""
     if len(text.encode("utf-8", "replace")) > MAX_FILE_BYTES:
         raise ConfigError(f"{source}: larger than {MAX_FILE_BYTES // 2**20} MiB, the most a rules file may have")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}" if error.problem_mark else "somewhere"
-        raise ConfigError(f"{source}: not YAML at {line}: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{source}: not YAML: {str(error).splitlines()[0]:.200}") from error
+    content = plain_yaml(text, source)
     if not isinstance(content, dict) or list(content) != ["rules"] or not isinstance(content["rules"], list):
         raise ConfigError(f"{source}: expected one key, 'rules', with a list of rules below it")
     if len(content["rules"]) > MAX_RULES:
@@ -171,7 +168,7 @@ class _Reader:
             description=self._text("description"),
             where=self._where(),
             by=by,
-            over_ns=self._duration("over", _MIN_OVER_NS, _MAX_OVER_NS) if has_window else _EACH_PACKET_NS,
+            over_ns=self._duration("over", _MIN_OVER_NS, MAX_OVER_NS) if has_window else _EACH_PACKET_NS,
             having=self._having(),
             for_ns=self._span("for"),
             keep_firing_for_ns=self._span("keep_firing_for"),
@@ -251,7 +248,7 @@ class _Reader:
             raise self._error(key, f"a list of names of channels is needed, such as [mail], got {_kind(value)}")
         return tuple(value)
 
-    def _mute(self, by: Sequence[Field]) -> tuple[Mapping[str, Any], ...]:
+    def _mute(self, by: Sequence[Field]) -> tuple[Mapping[str, str], ...]:
         value = self._content.get("mute", [])
         if not isinstance(value, list) or len(value) > _MAX_MUTED:
             raise self._error("mute", f"a list of at most {_MAX_MUTED} keys is needed, got {_kind(value)}")
@@ -259,13 +256,33 @@ class _Reader:
         for key in value:
             if not isinstance(key, dict) or not key:
                 raise self._error("mute", f"keys such as {{src_ip: 10.0.0.1}} are needed, got {_kind(key)}")
-            for name, each in key.items():
+            for name in key:
                 if name not in names:
                     shown = str(name) if isinstance(name, str | int) else "that is no text"
                     raise self._error("mute", f"{shown[:40]!r} is not in by{suggestion(shown, names)}")
-                if not isinstance(each, str | int | float):
-                    raise self._error("mute", f"{name}: a text or number is needed, got {_kind(each)}")
-        return tuple(value)
+        fields = {field.name: field for field in by}
+        return tuple({name: self._muted(fields[name], each) for name, each in key.items()} for key in value)
+
+    def _muted(self, field: Field, value: object) -> str:
+        """A value as keys have it, in text. What no key can have is an error, or it would mute nothing unnoticed."""
+        text = str(value) if isinstance(value, str | int) else ""
+        try:
+            match field.kind:
+                case Kind.ADDRESS:
+                    return address_text(address_bytes(text), v6=":" in text)
+                case Kind.MAC:
+                    return mac_text(mac_value(text))
+                case Kind.PROTOCOL:
+                    return PROTOCOLS[protocol_code(text)]
+                case Kind.BOOLEAN:
+                    return str({"true": True, "false": False}[text.lower()])
+                case Kind.INTEGER | Kind.FLAGS if not isinstance(value, bool):
+                    return str(int(text))
+                case Kind.TEXT | Kind.INTERFACE if text and len(text) <= MAX_TEXT_BYTES:
+                    return text
+        except (ValueError, KeyError, OSError):
+            pass
+        raise self._error("mute", f"{field.name}: {_kind(value)} is no value that it can have")
 
     def _where(self) -> Predicate:
         text = self._text("where")

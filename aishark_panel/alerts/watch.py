@@ -6,7 +6,6 @@ within FLAPPING_WINDOWS window lengths on it stays firing until a whole window l
 """
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -21,7 +20,6 @@ from aishark_panel.alerts.rule import Rule
 from aishark_panel.alerts.windows import BUCKETS, MAX_KEYS, Selected
 from aishark_panel.errors import AisharkError
 from aishark_panel.query.rows import Rows
-from aishark_panel.wire.packets import Interface
 
 __all__ = ["FLAPPING_WINDOWS", "AlertEvent", "AlertState", "RuleStatus", "Watch"]
 
@@ -82,6 +80,18 @@ class RuleStatus:
         )
         return "; ".join([*problems, *(f"{count:,} {what}" for count, what in counts if count)])
 
+    def told(self) -> dict[str, Any]:
+        """As JSON sees it; docs/protocol.md names the fields."""
+        counts = ("keys", "missed_keys", "missed_values", "late", "held_back", "muted")
+        return {
+            "name": self.rule.name,
+            "description": self.rule.description,
+            "severity": self.rule.severity,
+            "state": self.state,
+            "reason": self.problem,
+            **{name: getattr(self, name) for name in counts},
+        }
+
 
 @dataclass(slots=True)
 class _Active:
@@ -123,7 +133,6 @@ class Watch:
         self._past: dict[bytes, _Past] = {}
         self._muted: set[bytes] = set()
         """keys that meet the condition and are muted"""
-        self._interfaces: Sequence[Interface] = ()
         self._broken = ""
         self._held_back = 0
         self._mutes = 0
@@ -145,7 +154,6 @@ class Watch:
         """Rows came in; `marks` is the watermark as of each."""
         if self._broken or not self.rule.enabled:
             return []
-        self._interfaces = rows.interfaces
         events: list[AlertEvent] = []
         try:
             mask = self.rule.where.test(rows)
@@ -238,7 +246,7 @@ class Watch:
             self._held_back += not past.held_back
             past.held_back = True
             return None
-        key = self._measures.key(words, self._interfaces)
+        key = self._measures.key(words)
         if self.rule.mutes(key):
             self._muted.add(word)
             self._mutes += 1

@@ -11,6 +11,7 @@ from aishark_panel.capturefile import CaptureFile, open_capture
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapheaders import CaptureInterface
 from aishark_panel.wire.pcapnotes import CaptureNotes
+from aishark_panel.wire.printable import printable
 
 __all__ = ["CaptureInfo", "capture_info"]
 
@@ -73,7 +74,7 @@ class CaptureInfo:
         for title, pairs in (("Names", self.notes.names), ("Comments", self.notes.comments)):
             if pairs:
                 lines.append(f"{title}:")
-                lines += [f"  {key}  {_printable(value)}" for key, value in list(pairs.items())[:_LISTED]]
+                lines += [f"  {key}  {printable(value)}" for key, value in list(pairs.items())[:_LISTED]]
                 lines += _more(len(pairs), title.lower())
         return "\n".join(lines) + "\n"
 
@@ -89,7 +90,7 @@ class CaptureInfo:
         rate = f"{self.packets / seconds:,.1f} packets/s, {self.wire_bytes * 8 / seconds:,.0f} bit/s" if seconds else ""
         untimed = f"{notes.untimed:,} have none of their own; they count as the packet before"
         return [
-            ("File", _printable(self.name)),
+            ("File", printable(self.name)),
             ("Format", notes.format + (f", packed with {self.packing}" if self.packing else "")),
             ("Link types", "; ".join(by_type)),
             ("File size", "" if self.size_bytes is None else f"{self.size_bytes:,} bytes"),
@@ -103,12 +104,12 @@ class CaptureInfo:
             ("Times", "" if self.in_order else "not in order"),
             ("Times missing", untimed if notes.untimed else ""),
             ("Sections", f"{notes.sections:,}" if notes.sections > 1 else ""),
-            ("Hardware", _printable(section.hardware)),
-            ("Operating system", _printable(section.os)),
-            ("Application", _printable(section.application)),
-            ("File comment", _printable(section.comment)),
+            ("Hardware", printable(section.hardware)),
+            ("Operating system", printable(section.os)),
+            ("Application", printable(section.application)),
+            ("File comment", printable(section.comment)),
             ("Packet comments", f"{notes.commented:,}" if notes.commented else ""),
-            ("Damage", _printable(self.warning or "")),
+            ("Damage", printable(self.warning or "")),
         ]
 
     def _interface_lines(self, index: int) -> list[str]:
@@ -138,10 +139,10 @@ class CaptureInfo:
                 ("capture ended", _time(counters.end_ns) or None),
             ]
         title = f"Interface {index}:"
-        lines = [f"{title:<20}{_printable(interface.name) or 'without a name'}"]
+        lines = [f"{title:<20}{printable(interface.name) or 'without a name'}"]
         for name, fact in facts:
             if fact is not None:
-                lines.append(f"  {name + ':':<26}{f'{fact:,}' if isinstance(fact, int) else _printable(fact)}")
+                lines.append(f"  {name + ':':<26}{f'{fact:,}' if isinstance(fact, int) else printable(fact)}")
         return lines
 
 
@@ -187,8 +188,3 @@ def _time(ns: int | None) -> str:
 
 def _more(count: int, what: str) -> list[str]:
     return [f"  and {count - _LISTED:,} more {what}"] if count > _LISTED else []
-
-
-def _printable(text: str) -> str:
-    """A text of the file on one line of a terminal, without anything that steers it."""
-    return "".join(c if c.isprintable() else " " for c in text)

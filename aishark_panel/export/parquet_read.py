@@ -24,6 +24,10 @@ __all__ = ["NO_BYTES", "ParquetFile", "is_parquet"]
 NO_BYTES: Final = "Parquet keeps the columns of packets, not their bytes"
 _MAGIC: Final = b"PAR1"
 _BLOCK_ROWS: Final = 8_192
+_MAX_GROUP_BYTES: Final = 256 * 2**20
+"""Of columns, unpacked; larger row groups than any of ours are read in pieces, each in the order of its numbers"""
+_BAD: Final = (ValueError, TypeError, OSError, KeyError, OverflowError, pa.ArrowException)
+"""what columns of others' types and values raise"""
 _ETHERNET: Final = 1
 
 
@@ -60,7 +64,7 @@ class ParquetFile:
         self.bytes_total: int = max(1, os.path.getsize(path))
         self._sizes: list[int] = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
         self._done = 0
-        said = {key.decode(): value for key, value in (metadata.metadata or {}).items()}
+        said = {key.decode(errors="replace"): value for key, value in (metadata.metadata or {}).items()}
         names = set(self._file.schema_arrow.names)
         version = said.get("aishark.schema_version", b"").decode(errors="replace")
         if version not in ("", str(SCHEMA_VERSION)):
@@ -99,7 +103,7 @@ class ParquetFile:
         for batch in self._batches():
             try:
                 packets = from_arrow(batch, self.interfaces, self._link_type)
-            except (ValueError, OSError, KeyError, OverflowError, pa.ArrowException) as error:
+            except _BAD as error:
                 raise CaptureFileError(f"cannot read {self.name}: {_first_line(error)}") from None
             packets.first_number = next_number
             next_number += packets.length
@@ -122,15 +126,21 @@ class ParquetFile:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for group in range(len(self._sizes)):
             try:
-                table = self._file.read_row_group(group, columns=self._columns)
-                if "number" in self._columns:
-                    order = pc.sort_indices(table["number"])
-                    table = table.take(order)
-                batches = table.combine_chunks().to_batches(max_chunksize=_BLOCK_ROWS)
+                for table in self._tables(group):
+                    if "number" in self._columns:
+                        table = table.take(pc.sort_indices(table["number"]))
+                    batches = table.combine_chunks().to_batches(max_chunksize=_BLOCK_ROWS)
+                    yield from (batch for batch in batches if batch.num_rows)
             except (OSError, pa.ArrowException) as error:
                 raise CaptureFileError(f"cannot read {self.name}: {_first_line(error)}") from None
-            yield from (batch for batch in batches if batch.num_rows)
             self._done = group + 1
+
+    def _tables(self, group: int) -> Iterator[pa.Table]:
+        if self._sizes[group] <= _MAX_GROUP_BYTES:
+            yield self._file.read_row_group(group, columns=self._columns)
+            return
+        for batch in self._file.iter_batches(_BLOCK_ROWS, row_groups=[group], columns=self._columns):
+            yield pa.Table.from_batches([batch])
 
     def _link_type(self, agent: str, interface: str) -> int:
         return self._link_types.get((agent, interface), _ETHERNET)
@@ -140,8 +150,9 @@ def _link_types(agents: bytes) -> dict[tuple[str, str], int]:
     """Link types by agent and interface, as the file's metadata tells them."""
     try:
         said: list[dict[str, Any]] = json.loads(agents or b"[]")
-        return {(agent["name"], i["name"]): int(i["link_type"]) for agent in said for i in agent["interfaces"]}
-    except (ValueError, TypeError, KeyError):
+        types = {(agent["name"], i["name"]): int(i["link_type"]) for agent in said for i in agent["interfaces"]}
+        return {pair: link_type for pair, link_type in types.items() if 0 <= link_type < 2**16}
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return {}
 
 

@@ -8,7 +8,7 @@ import msgspec
 from aishark_panel.alerts.rule import MAX_FILE_BYTES
 from aishark_panel.streams.guard import Guarded, Route
 from aishark_panel.streams.operation import Answer, operation
-from aishark_panel.streams.rulebook import RuleSource, check, checked
+from aishark_panel.streams.rulebook import RuleSource, check, checked, listing
 
 __all__ = ["ROUTES"]
 
@@ -58,8 +58,10 @@ class Rules(Guarded):
     """`/api/rules`"""
 
     @operation("The rules that watch one's sessions.", answer=RulesAnswer)
-    def get(self) -> None:
-        self.finish({"rules": self.hub.rulebook.listing(self.person.name)})
+    async def get(self) -> None:
+        rules = self.hub.rulebook.of(self.person.name)
+        lines = await asyncio.get_running_loop().run_in_executor(self.hub.query_pool, listing, rules)
+        self.finish({"rules": lines})
 
 
 class RuleCheck(Guarded):

@@ -9,7 +9,7 @@ and watches nothing.
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import yaml
@@ -19,11 +19,24 @@ from aishark_panel.alerts.rule import Rule, parse_rule, parse_rules
 from aishark_panel.errors import ConfigError
 from aishark_panel.streams.store import Store
 
-__all__ = ["RuleSource", "Rulebook", "check", "checked"]
+__all__ = ["OwnedRule", "RuleSource", "Rulebook", "check", "checked", "listing"]
 
 log = logging.getLogger(__name__)
 
 RuleSource = Literal["builtin", "file", "own"]
+
+_MAX_RULE_BYTES: Final = 16_384
+"""Of a rule that is kept: a person may have some hundreds."""
+_Dumper: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class OwnedRule(NamedTuple):
+    """A rule as it is written, and where it is from."""
+
+    content: Mapping[str, Any]
+    source: RuleSource
+    replaces: bool = False
+    """whether it takes the place of another of its name"""
 
 
 class Rulebook:
@@ -44,22 +57,22 @@ class Rulebook:
                 log.warning("a rule kept for %s watches nothing: %s", owner or "the hub's owner", error)
         return tuple(rules.values())
 
-    def listing(self, owner: str) -> list[dict[str, Any]]:
-        """All rules that a person has, each with where it is from; docs/protocol.md names the fields."""
+    def of(self, owner: str) -> list[OwnedRule]:
+        """All rules that a person has, for `listing`."""
         own = self._store.rules(owner)
-        builtin = {rule.name: rule.content for rule in read_rules(BUILTIN)}
-        lines = [
-            _line(rule.content, "builtin" if builtin.get(name) == rule.content else "file")
+        builtin = _builtin()
+        rules = [
+            OwnedRule(rule.content, "builtin" if builtin.get(name) == rule.content else "file")
             for name, rule in self._rules.items()
             if name not in own
         ]
-        return lines + [_line(content, "own", replaces=name in self._rules) for name, content in own.items()]
+        return rules + [OwnedRule(content, "own", name in self._rules) for name, content in own.items()]
 
     def save(self, owner: str, name: str, content: dict[str, Any]) -> dict[str, Any]:
         """Keep a rule for a person, which `checked` has seen; its line in the listing. ConfigError where it has too
         many."""
         self._store.save_rule(owner, name, content)
-        return _line(content, "own", replaces=name in self._rules)
+        return _line(OwnedRule(content, "own", name in self._rules))
 
     def delete(self, owner: str, name: str) -> None:
         """Forget a rule that a person keeps, so that one of the hub that it replaced is back; or NotFoundError."""
@@ -73,7 +86,10 @@ def checked(name: str, content: dict[str, Any]) -> dict[str, Any]:
     if content.get("name", name) != name:
         raise ConfigError(f"the rule calls itself {content['name']!r:.80}, but is to be kept as {name!r:.80}")
     content = {"name": name, **content}
-    _parsed(msgspec.json.encode(content))
+    written = msgspec.json.encode(content)
+    _parsed(written)
+    if len(written) > _MAX_RULE_BYTES:
+        raise ConfigError(f"a rule that is kept has at most {_MAX_RULE_BYTES:,} bytes, this one {len(written):,}")
     return content
 
 
@@ -87,19 +103,36 @@ def check(text: str) -> list[dict[str, Any]]:
     return [dict(rule.content) for rule in parse_rules(text, "these rules")]
 
 
-def _line(content: Mapping[str, Any], source: RuleSource, *, replaces: bool = False) -> dict[str, Any]:
-    document = yaml.safe_dump({"rules": [dict(content)]}, sort_keys=False, allow_unicode=True, width=100)
-    problem = ""
-    if source == "own":
-        try:
-            _parsed(msgspec.json.encode(content))
-        except ConfigError as error:
-            problem = str(error)
+def listing(rules: Sequence[OwnedRule]) -> list[dict[str, Any]]:
+    """A line about each rule; docs/protocol.md names the fields. To write out what somebody thought up may take a
+    while, so it is not for the event loop."""
+    return [_line(rule) for rule in rules]
+
+
+def _line(rule: OwnedRule) -> dict[str, Any]:
+    document, problem = _written(msgspec.json.encode(rule.content))
     return {
-        "name": content["name"],
-        "source": source,
-        "replaces": replaces,
-        "content": dict(content),
+        "name": rule.content["name"],
+        "source": rule.source,
+        "replaces": rule.replaces,
+        "content": dict(rule.content),
         "yaml": document,
-        "problem": problem,
+        "problem": problem if rule.source == "own" else "",
     }
+
+
+@functools.lru_cache(maxsize=1_000)
+def _written(content: bytes) -> tuple[str, str]:
+    """A rules file with one rule, and what is wrong with it."""
+    document = {"rules": [msgspec.json.decode(content)]}
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    try:
+        _parsed(content)
+    except ConfigError as error:
+        return text, str(error)
+    return text, ""
+
+
+@functools.cache
+def _builtin() -> dict[str, Mapping[str, Any]]:
+    return {rule.name: rule.content for rule in read_rules(BUILTIN)}

@@ -10,7 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from aishark_panel.wire.packets import ARROW_NAMES, LAYERS, MAX_TEXT_BYTES, Interface, Packets, Texts, address_bytes
+from aishark_panel.wire.packets import (
+    ARROW_NAMES,
+    LAYERS,
+    MAX_TEXT_BYTES,
+    Interface,
+    Packets,
+    Texts,
+    address_bytes,
+    mac_value,
+)
 from aishark_panel.wire.protocols import protocol_code
 from aishark_panel.wire.schema import COLUMNS, Column, Kind
 
@@ -18,6 +27,8 @@ __all__ = ["NEEDED", "from_arrow"]
 
 NEEDED: Final = frozenset(ARROW_NAMES) - {"number"} | {LAYERS}
 """columns without which packets cannot be made"""
+_TEXTS: Final = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
+_MAX_INTERFACES: Final = 65_536
 
 
 def from_arrow(batch: pa.RecordBatch, interfaces: list[Interface], link_type_of: Callable[[str, str], int]) -> Packets:
@@ -56,7 +67,7 @@ def _values(spec: Column, array: pa.Array, texts: "_TextPool") -> npt.NDArray[An
         case Kind.PROTOCOL:
             return _of_distinct(array, lambda names: [protocol_code(name) for name in names], np.uint16)
         case Kind.MAC:
-            return _of_distinct(array, lambda names: [int(name.replace(":", ""), 16) for name in names], np.uint64)
+            return _of_distinct(array, lambda names: [mac_value(name) for name in names], np.uint64)
         case Kind.TEXT:
             return _of_distinct(array, texts.codes, np.uint32)
         case Kind.ADDRESS:
@@ -72,8 +83,11 @@ def _numbers(array: pa.Array) -> npt.NDArray[Any]:
 
 def _coded(array: pa.Array) -> tuple[npt.NDArray[np.intp], list[str]]:
     """For each row the place of its text among those that occur, or -1 where it is null; and these texts."""
+    plain = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    if not any(is_kind(plain) for is_kind in _TEXTS):
+        raise ValueError(f"a text is needed, not {plain}")
     if not pa.types.is_dictionary(array.type):
-        array = array.dictionary_encode()
+        array = array.cast(pa.string()).dictionary_encode()
     codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.intp)
     used = np.zeros(len(array.dictionary) + 1, np.bool_)
     used[codes] = True
@@ -112,6 +126,8 @@ def _interface_codes(
             known[pair] = len(interfaces)
             interfaces.append(Interface(*pair, link_type_of(*pair)))
         places.append(known[pair])
+    if len(interfaces) > _MAX_INTERFACES:
+        raise ValueError(f"there are more than {_MAX_INTERFACES:,} interfaces")
     return np.array(places, np.intp)[codes.reshape(-1)]
 
 

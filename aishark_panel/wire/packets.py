@@ -33,6 +33,7 @@ __all__ = [
     "address_bytes",
     "address_text",
     "mac_text",
+    "mac_value",
 ]
 
 MAX_TEXT_BYTES: Final = 255
@@ -268,3 +269,11 @@ def address_bytes(text: str) -> bytes:
 def mac_text(value: int) -> str:
     """Text of a MAC column's value: six hexadecimal pairs with colons."""
     return value.to_bytes(6, "big").hex(":")
+
+
+def mac_value(text: str) -> int:
+    """The value of a MAC address as `mac_text` writes it, or with dashes. ValueError for what is none."""
+    raw = bytes.fromhex(text.replace("-", ":").replace(":", " "))
+    if len(raw) != 6 or len(text) != 17:
+        raise ValueError(f"{text:.40} is no MAC address")
+    return int.from_bytes(raw, "big")

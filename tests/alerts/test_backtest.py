@@ -1,17 +1,23 @@
 """`aishark rules`, run as people run it."""
 
+import io
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from aishark_panel.alerts.backtest import Backtest
 from aishark_panel.alerts.load import BUILTIN, read_rules
-from aishark_panel.wire.pcapwrite import PcapWriter
-from tests.alerts.blocks import scan
+from aishark_panel.alerts.report import tried_table
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.pcapheaders import CaptureInterface
+from aishark_panel.wire.pcapwrite import PcapngWriter, PcapWriter
+from tests.alerts.blocks import one_rule, scan, udp
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +79,51 @@ def test_what_cannot_be_read_is_one_line(arguments: list[str], error: str) -> No
     assert result.stderr.startswith("aishark: ")
     assert error in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def pcapng(path: Path, interfaces: Sequence[str], packets: Frames) -> Path:
+    """A capture whose interfaces have these names; `packets.iface` says which took each."""
+    described = [CaptureInterface(link_type=1, name=name, snaplen=65_535) for name in interfaces]
+    writer = PcapngWriter(described)
+    path.write_bytes(writer.header() + writer.frames(packets))
+    return path
+
+
+def chatter(first_s: float, iface: int, source: str = "10.0.0.1") -> Frames:
+    """100 packets in 10 s."""
+    frames = udp([first_s + i / 10 for i in range(100)], source=source)
+    frames.iface[:] = iface
+    return frames
+
+
+def test_interfaces_go_by_their_names_in_whatever_file(tmp_path: Path) -> None:
+    first = pcapng(tmp_path / "1.pcapng", ["lan", "dmz"], chatter(0, 1))
+    second = pcapng(tmp_path / "2.pcapng", ["wan"], chatter(10, 0))
+    third = pcapng(tmp_path / "3.pcapng", ["wan", "vpn"], chatter(10, 1))
+    rule = one_rule(by="[iface]", over="10s", having="packets >= 96")
+    backtest = Backtest([rule], first, second)
+    assert [event.key for event in backtest if event.state == "firing"] == [{"iface": "dmz"}, {"iface": "wan"}]
+    assert backtest.tally.rules()[0]["problem"] == ""
+    both = Backtest([one_rule(by="[iface]", over="20s", having="packets >= 150")], first, third)
+    assert list(both) == []
+
+
+def test_small_captures_of_earlier_times_are_looked_at_too(tmp_path: Path) -> None:
+    late = pcapng(tmp_path / "1.pcapng", ["lan"], chatter(900, 0, "10.0.0.9"))
+    early = pcapng(tmp_path / "2.pcapng", ["lan"], chatter(0, 0))
+    backtest = Backtest([one_rule(by="[src_ip]", over="5s", having="packets >= 40")], late, early)
+    fired = [event.key["src_ip"] for event in backtest if event.state == "firing"]
+    assert fired == ["10.0.0.9", "10.0.0.1"]
+    assert backtest.tally.rules()[0]["problem"] == ""
+
+
+def test_what_the_network_says_steers_no_terminal_and_no_message() -> None:
+    alert = {
+        "rule": "a", "state": "firing", "severity": "info", "fired_ns": 1, "resolved_ns": 0, "values": {},
+        "key": {"dns_query": "a\nresolved: all is well\x1b[2J"}, "annotations": {"summary": ""},
+    }  # fmt: skip
+    out = Console(width=300, file=io.StringIO())
+    out.print(tried_table([], [alert]))
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b" not in text
+    assert len(text.splitlines()) == 2

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aishark_panel.alerts.engine import LATENESS_NS, Engine
 from aishark_panel.alerts.load import BUILTIN, read_rules
+from aishark_panel.alerts.rule import parse_rule
 from aishark_panel.wire.frames import Frames
 from tests.alerts.blocks import INTERFACES, SECOND, block, described, one_rule, run, scan, udp
 from tests.traffic import START_NS, tcp_frame, udp_frame
@@ -331,3 +332,18 @@ def expected(
                 armed = end_ns + rearm_ns if is_firing else armed
                 since, is_firing = 0, False
     return events
+
+
+def test_a_forged_time_does_not_fire_in_a_later_capture() -> None:
+    engine = Engine([one_rule(by="[src_ip]", over="10s", having="packets >= 50")])
+    forged = Frames.from_list([udp([0.0]).frame(0)] * 60, [2**62 + 5] * 60)
+    run(engine, forged)
+    assert engine.status()[0].keys == 0
+    assert run(engine, udp([float(i) for i in range(30)], source="10.9.9.9")) == []
+
+
+def test_a_rule_that_differs_only_in_type_is_another() -> None:
+    on, off = (parse_rule({"name": "a", "by": ["dst_port"], "mute": [{"dst_port": value}]}, "x") for value in (1, "1"))
+    engine = Engine([on])
+    engine.replace([off])
+    assert engine.status()[0].rule is off

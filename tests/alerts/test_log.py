@@ -341,3 +341,40 @@ def test_evidence_is_asked_for_once_and_only_so_much_at_a_time(monkeypatch: pyte
     assert again[0]["number"] == 2  # what waited still waits
     log.clear()
     assert log.next_evidence() is None
+
+
+def feed(log: AlertLog, times: Sequence[float], step: int = 2_000) -> None:
+    for start in range(0, len(times), step):
+        packets = block(udp(list(times[start : start + step])))
+        log.take(packets, 0, packets.length, INTERFACES)
+        log.settle()
+
+
+def after_restart(log: AlertLog, rule: Rule) -> AlertLog:
+    new = AlertLog([rule])
+    new.restore(msgspec.json.decode(msgspec.json.encode(log.to_keep(0)), type=KeptAlerts))
+    new.take_news()
+    return new
+
+
+def test_what_goes_on_behind_an_alert_that_an_earlier_log_resolved_ahead_of_time_fires() -> None:
+    """The end of a capture resolves for as long as `keep_firing_for` would have it fire."""
+    rule = one_rule(by="[src_ip]", over="1s", having="packets >= 5", keep_firing_for="5min")
+    log = AlertLog([rule])
+    feed(log, [i / 10 for i in range(100)])
+    log.finish()
+    new = after_restart(log, rule)
+    feed(new, [60 + i / 10 for i in range(6_000)])
+    assert [(news["number"], news["state"]) for news in new.take_news()] == [(2, "firing")]
+
+
+def test_an_alert_goes_on_after_a_restart_although_its_packets_come_again_from_before_it_fired() -> None:
+    rule = one_rule(by="[src_ip]", over="1s", having="packets >= 5", rearm="30s")
+    first, second = [i / 10 for i in range(20)], [10 + i / 10 for i in range(3_000)]
+    log = AlertLog([rule])
+    feed(log, first)
+    feed(log, [time for time in second if time < 40])
+    new = after_restart(log, rule)
+    feed(new, second, 50)
+    assert [(alert["number"], alert["state"]) for alert in new.since(0)["alerts"]] == [(1, "resolved"), (2, "firing")]
+    assert new.take_news() == []

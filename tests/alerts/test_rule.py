@@ -1,9 +1,11 @@
 """Rules: what is accepted, and what a mistake is told."""
 
+import time
+
 import pytest
 
 from aishark_panel.alerts.load import BUILTIN, read_rules
-from aishark_panel.alerts.rule import KEYS, MAX_RULES, fill_template, parse_rules
+from aishark_panel.alerts.rule import KEYS, MAX_RULES, fill_template, parse_rule, parse_rules
 from aishark_panel.errors import ConfigError
 from tests.alerts.blocks import SECOND, one_rule
 from tests.codebase.sources import ROOT
@@ -102,8 +104,68 @@ def test_aliases_that_would_grow_without_end_stay_small() -> None:
         parse_rules("rules:\n- name: bomb\n  by: [*a39]".replace("*a39", "1") + "\n" + "\n".join(levels), "x.yaml")
     assert len(str(caught.value)) < 500
     laughs = "rules:\n- name: bomb\n  labels: {a: &a [x, x], b: &b [*a, *a], c: &c [*b, *b]}\n  where: *c"
-    with pytest.raises(ConfigError, match="got a list of 2"):
+    with pytest.raises(ConfigError, match="not YAML at line 3: aliases"):
         parse_rules(laughs, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "enabled: !!bool x",
+        "over: !!int ''",
+        "over: !!float ''",
+        "over: !!timestamp x",
+        "over: " + "1:" * 20_000 + "1",
+        'description: "\\UFFFFFFFF"',
+        'description: "\\U00110000"',
+        'description: "\\uD800"',
+        "over: 0x" + "f" * 6_000,
+        "labels: " + "[" * 2_000,
+    ],
+)
+def test_yaml_that_breaks_its_reader_is_refused_in_a_sentence(text: str) -> None:
+    began_s = time.monotonic()
+    with pytest.raises(ConfigError) as caught:
+        parse_rules(f"rules:\n- name: a\n  {text}\n", "x.yaml")
+    assert len(str(caught.value)) < 400
+    assert time.monotonic() - began_s < 2
+
+
+@pytest.mark.parametrize(
+    ("by", "given", "muted"),
+    [
+        ("src_ip", "2001:DB8:0::1", "2001:db8::1"),
+        ("src_ip", "10.0.0.9", "10.0.0.9"),
+        ("eth_src", "02-AA-bb-00-00-01", "02:aa:bb:00:00:01"),
+        ("protocol", "udp", "UDP"),
+        ("dst_port", "443", 443),
+        ("dst_port", 443, 443),
+        ("iface", "eth0", "eth0"),
+        ("dns_query", "example.org", "example.org"),
+    ],
+)
+def test_muted_values_are_those_that_keys_have(by: str, given: object, muted: object) -> None:
+    rule = parse_rule({"name": "a", "by": [by], "mute": [{by: given}]}, "x")
+    assert rule.mutes({by: muted})
+    assert not rule.mutes({by: "another"})
+
+
+@pytest.mark.parametrize(
+    ("by", "given"),
+    [
+        ("src_ip", "10.0.0.0/8"),
+        ("src_ip", "10.0.0.1x"),
+        ("src_ip", 10),
+        ("eth_src", "ff:ff:ff:ff:ff:ff:ff:ff"),
+        ("protocol", "no such"),
+        ("dst_port", 443.0),
+        ("dst_port", True),
+        ("dns_query", "x" * 256),
+    ],
+)
+def test_values_that_no_key_has_mute_nothing_unnoticed(by: str, given: object) -> None:
+    with pytest.raises(ConfigError, match="is no value that it can have"):
+        parse_rule({"name": "a", "by": [by], "mute": [{by: given}]}, "x")
 
 
 def test_templates_take_numbers_and_texts() -> None:

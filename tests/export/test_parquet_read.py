@@ -160,3 +160,35 @@ def test_what_others_wrote_of_it_is_read_too(parquet: Path, tmp_path: Path) -> N
         store_schema=False,
     )
     assert everything(path).equals(everything(parquet))
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("src_ip", pa.array([1] * 100)),
+        ("src_ip", pa.array(["10.0.0.1x"] * 100)),
+        ("eth_src", pa.array(["ff:ff:ff:ff:ff:ff:ff:ff"] * 100)),
+        ("dns_query", pa.array([True] * 100)),
+        ("protocol", pa.array([b"TCP"] * 100)),
+        ("src_port", pa.array([70_000] * 100)),
+        ("ts", pa.array(["soon"] * 100)),
+        ("frame", pa.array([1] * 100)),
+    ],
+)
+def test_columns_that_hold_what_no_packet_has_are_refused(
+    parquet: Path, tmp_path: Path, column: str, values: pa.Array
+) -> None:
+    table = pq.read_table(parquet)
+    place = table.schema.get_field_index(column)
+    odd = table.append_column(column, values) if place < 0 else table.set_column(place, column, values)
+    pq.write_table(odd, tmp_path / "odd.parquet")
+    with ParquetFile(tmp_path / "odd.parquet") as file, pytest.raises(CaptureFileError, match=r"cannot read .*odd"):
+        list(file.blocks())
+    assert captures_in(tmp_path)[0] == []
+
+
+def test_metadata_that_makes_no_sense_costs_link_types_only(parquet: Path, tmp_path: Path) -> None:
+    agents = '[{"name": "a", "interfaces": [{"name": "b", "link_type": 1e999}]}]'
+    for said in ({b"\xff": b"x"}, {"aishark.agents": agents}, {"aishark.agents": "[" * 200_000}):
+        pq.write_table(pq.read_table(parquet).replace_schema_metadata(said), tmp_path / "odd.parquet")
+        assert len(everything(tmp_path / "odd.parquet")) == 100

@@ -13,7 +13,7 @@ each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["01_quickstart", "02_live_capture"]
+    assert [path.stem for path in NOTEBOOKS][:2] == ["01_quickstart", "02_live_capture"]
 
 
 @each_notebook

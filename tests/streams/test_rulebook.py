@@ -8,7 +8,7 @@ import yaml
 from aishark_panel.alerts.load import BUILTIN, read_rules
 from aishark_panel.alerts.rule import parse_rules
 from aishark_panel.errors import ConfigError, ExpressionError, NotFoundError
-from aishark_panel.streams.rulebook import Rulebook, check, checked
+from aishark_panel.streams.rulebook import Rulebook, check, checked, listing
 from aishark_panel.streams.store import Store
 
 FILE = "rules: [{name: house, where: tcp.port == 23}, {name: port_scan, where: udp}]"
@@ -22,7 +22,7 @@ def rulebook(store: Store | None = None) -> Rulebook:
 
 
 def sources(book: Rulebook, owner: str) -> dict[str, tuple[str, bool]]:
-    return {line["name"]: (line["source"], line["replaces"]) for line in book.listing(owner)}
+    return {line["name"]: (line["source"], line["replaces"]) for line in listing(book.of(owner))}
 
 
 def test_rules_are_those_of_the_hub_and_ones_own() -> None:
@@ -51,9 +51,9 @@ def test_rules_are_those_of_the_hub_and_ones_own() -> None:
 def test_a_listed_rule_is_a_rules_file_that_says_the_same() -> None:
     book = rulebook()
     book.save("", "telnet", TELNET)
-    for line in book.listing(""):
+    for line in listing(book.of("")):
         assert check(line["yaml"]) == [line["content"]]
-    (telnet,) = (line for line in book.listing("") if line["name"] == "telnet")
+    (telnet,) = (line for line in listing(book.of("")) if line["name"] == "telnet")
     assert (telnet["content"], telnet["problem"]) == (TELNET, "")
     assert yaml.safe_load(telnet["yaml"]) == {"rules": [TELNET]}
 
@@ -94,6 +94,6 @@ def test_a_rule_that_is_not_understood_any_more_is_listed_and_the_others_watch(
     assert "telnet" in names
     assert "old" not in names
     assert "no key 'gone'" in caplog.text
-    (old,) = (line for line in book.listing("") if line["name"] == "old")
+    (old,) = (line for line in listing(book.of("")) if line["name"] == "old")
     assert "no key 'gone'" in old["problem"]
     book.delete("", "old")

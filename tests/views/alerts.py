@@ -10,7 +10,7 @@ import msgspec
 from aishark_panel.alerts.log import AlertLog
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.errors import HubUnreachableError
-from aishark_panel.streams.rulebook import Rulebook, check, checked
+from aishark_panel.streams.rulebook import Rulebook, check, checked, listing
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.store import Store
 
@@ -66,7 +66,7 @@ class MemoryAlerts:
         self._alerts().silences.remove(silence)
 
     async def rules(self) -> list[dict[str, Any]]:
-        return self.rulebook.listing("")
+        return listing(self.rulebook.of(""))
 
     async def save_rule(self, content: Mapping[str, Any]) -> dict[str, Any]:
         name = str(content.get("name", ""))
