@@ -40,6 +40,8 @@ LONGEST = (
     "tests/browser/test_dashboard.py",
     "tests/browser/test_tabs.py",
     "tests/browser/test_packets.py",
+    "tests/notebook/test_magic.py",
+    "tests/integration/test_extcap.py",
     "tests/notebook/test_jupyterlab.py",
     "tests/notebook/test_notebooks.py",
     "tests/integration/test_hub.py",
