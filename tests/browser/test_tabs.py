@@ -80,6 +80,7 @@ def test_conversations_are_sorted_by_a_click_and_filter_by_another(page: Page) -
     rows = page.locator(".conversations .row:not(.head)")
     expect(rows.nth(10)).to_be_visible()
     heading = page.get_by_role("columnheader", name="Packets", exact=True)
+    page.get_by_role("columnheader", name="Bytes", exact=True).click()
     heading.click()
     expect(heading).to_have_attribute("aria-sort", "descending")
     # In one look: packets go on arriving.

@@ -54,21 +54,23 @@ def session(hub: EmbeddedHub, file: Path) -> str:
 
 @pytest.fixture(scope="module")
 def parquet_session(hub: EmbeddedHub, session: str, file: Path) -> str:
-    """The same in Parquet."""
-    return recorded(hub, file, "columns", "parquet")
+    """The same in Parquet, and in pcapng at the same time."""
+    return recorded(hub, file, "columns", "parquet", "pcapng")
 
 
-def recorded(hub: EmbeddedHub, file: Path, name: str, file_format: str) -> str:
+def recorded(hub: EmbeddedHub, file: Path, name: str, *formats: str) -> str:
     session = ask(hub, lambda c: c.create_session(name))["id"]
-    recording = ask(hub, lambda c: c.record_start(str(session), file_format))
+    for file_format in formats:
+        ask(hub, partial(HubClient.record_start, session=session, export_format=file_format))
     assert run_agent(hub, "-r", str(file), "--speed", "max", "--session", name).returncode == 0
     stats_when(hub, session_of(hub, name), lambda s: s["state"] == "ended", "the end of the file")
 
     def is_written() -> bool:
-        return bool(ask(hub, lambda c: c.recordings(str(session)))[0]["written"] == 6_080)
+        return all(r["written"] == 6_080 for r in ask(hub, lambda c: c.recordings(str(session))))
 
-    wait_for(is_written, "the recording")
-    ask(hub, lambda c: c.record_stop(str(session), recording["id"]))
+    wait_for(is_written, "the recordings")
+    for recording in ask(hub, lambda c: c.recordings(str(session))):
+        ask(hub, partial(HubClient.record_stop, session=session, recording=recording["id"]))
     return str(session)
 
 
@@ -106,6 +108,7 @@ def test_what_is_kept_gives_the_alerts_of_the_file_and_of_live(
 
 
 def test_recorded_parquet_gives_the_same(hub: EmbeddedHub, session: str, parquet_session: str) -> None:
+    """Of two recordings of the same packets the one that began first is looked at."""
     answer = finished(hub, parquet_session, over="recordings")
     assert (answer["state"], answer["packets"], answer["reason"]) == ("done", 6_080, "")
     assert told(answer["alerts"]) == told(ask(hub, lambda c: c.alerts(session))["alerts"]) != []
@@ -113,21 +116,6 @@ def test_recorded_parquet_gives_the_same(hub: EmbeddedHub, session: str, parquet
     lines = {line["rule"]: line for line in finished(hub, parquet_session, yaml=text, over="recordings")["rules"]}
     assert "without their bytes" in lines["bytes"]["problem"]
     assert (lines["udp"]["alerts"], lines["udp"]["problem"]) == (1, "")
-
-
-def test_recordings_that_ran_at_the_same_time_are_not_looked_at_twice(hub: EmbeddedHub, file: Path) -> None:
-    session = ask(hub, lambda c: c.create_session("twice"))["id"]
-    for file_format in ("parquet", "pcapng"):
-        ask(hub, partial(HubClient.record_start, session=session, export_format=file_format))
-    assert run_agent(hub, "-r", str(file), "--speed", "max", "--session", "twice").returncode == 0
-
-    def are_written() -> bool:
-        return all(r["written"] == 6_080 for r in ask(hub, lambda c: c.recordings(str(session))))
-
-    wait_for(are_written, "the recordings")
-    for recording in ask(hub, lambda c: c.recordings(str(session))):
-        ask(hub, partial(HubClient.record_stop, session=session, recording=recording["id"]))
-    assert finished(hub, session, over="recordings")["packets"] == 6_080
 
 
 def test_rules_of_a_text_and_by_name(hub: EmbeddedHub, session: str) -> None:

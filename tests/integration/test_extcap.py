@@ -77,11 +77,10 @@ def test_wireshark_captures_a_session(tshark: str, installed: Path, session: str
     assert numbers(whole.stdout) == list(range(1, kept + 1)), whole.stderr
     first = run(tshark, installed, "-i", f"aishark:{session}", "-c", "20", *fields)
     assert numbers(first.stdout) == list(range(1, 21)), first.stderr
-    half = run(tshark, installed, "-i", f"aishark:{session}/web-2", *fields)
-    assert len(numbers(half.stdout)) == kept // 2
-    of_interest = ["-c", "1", "-T", "fields", "-e", "frame.interface_name"]
-    names = run(tshark, installed, "-i", f"aishark:{session}/web-2", *of_interest)
-    assert "web-2" in names.stdout
+    names = ["-T", "fields", "-e", "frame.interface_name"]
+    half = run(tshark, installed, "-i", f"aishark:{session}/web-2", *names).stdout.split()
+    assert len(half) == kept // 2
+    assert "web-2" in half[0]
 
 
 def test_the_box_for_capture_filters_takes_display_filters(tshark: str, installed: Path, session: str) -> None:

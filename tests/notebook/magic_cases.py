@@ -63,9 +63,9 @@ def test_a_cell_captures_its_own_request(shell: InteractiveShell, web: int) -> N
 
 
 def test_everything_from_the_first_line_to_the_last_is_there(shell: InteractiveShell) -> None:
-    """Sent as fast as Python can, in the cell's very first and very last moments, ten times."""
+    """Sent as fast as Python can, in the cell's very first and very last moments, three times."""
     burst = UDP + "for k in range(2_000): to.sendto(b'%d' % k, ('127.0.0.1', 9))"
-    for _ in range(10):
+    for _ in range(3):
         result, said = run(shell, f"%%capture_packets -i lo -f 'udp dst port 9'\n{burst}")
         assert result.success, said
         assert len(shell.user_ns["packets"]) == 2_000
