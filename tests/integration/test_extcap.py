@@ -75,8 +75,6 @@ def test_wireshark_captures_a_session(tshark: str, installed: Path, session: str
     fields = ["-T", "fields", "-e", "frame.number"]
     whole = run(tshark, installed, "-i", f"aishark:{session}", *fields)
     assert numbers(whole.stdout) == list(range(1, kept + 1)), whole.stderr
-    first = run(tshark, installed, "-i", f"aishark:{session}", "-c", "20", *fields)
-    assert numbers(first.stdout) == list(range(1, 21)), first.stderr
     names = ["-T", "fields", "-e", "frame.interface_name"]
     half = run(tshark, installed, "-i", f"aishark:{session}/web-2", *names).stdout.split()
     assert len(half) == kept // 2
@@ -85,8 +83,8 @@ def test_wireshark_captures_a_session(tshark: str, installed: Path, session: str
 
 def test_the_box_for_capture_filters_takes_display_filters(tshark: str, installed: Path, session: str) -> None:
     fields = ["-T", "fields", "-e", "ip.src"]
-    chosen = run(tshark, installed, "-i", f"aishark:{session}", "-f", "ip.src == 10.0.0.7", *fields)
-    assert set(chosen.stdout.split()) == {"10.0.0.7"}, chosen.stderr
+    chosen = run(tshark, installed, "-i", f"aishark:{session}", "-f", "ip.src == 10.0.0.7", "-c", "20", *fields)
+    assert chosen.stdout.split() == ["10.0.0.7"] * 20, chosen.stderr
 
 
 def test_what_is_wrong_is_said(hub: EmbeddedHub, session: str, tmp_path: Path) -> None:
