@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from aishark_panel import __version__
-from aishark_panel.errors import WHERE_TOKENS_COME_FROM, AisharkError, ConfigError, NotFoundError
+from aishark_panel.errors import AisharkError, ConfigError, NotFoundError
 from aishark_panel.hub_commands import DEFAULT_HUB, HubUrl, hub_client
 
 if TYPE_CHECKING:
@@ -58,14 +58,11 @@ def install(
     ] = None,
 ) -> None:
     """Put a hub's sessions into Wireshark's list of interfaces. The token is read from AISHARK_TOKEN."""
-    token = os.environ.get("AISHARK_TOKEN", "")
-    if not token:
-        raise ConfigError(f"No token for the hub at {hub_url}. {WHERE_TOKENS_COME_FROM}.")
     asyncio.run(_asked(hub_url, lambda client: client.sessions()))  # says now what is wrong with hub or token
     authority = os.environ.get("AISHARK_CA", "")
     text = _SCRIPT.format(
         hub=shlex.quote(hub_url),
-        token=shlex.quote(token),
+        token=shlex.quote(os.environ["AISHARK_TOKEN"]),
         authority=f" AISHARK_CA={shlex.quote(str(Path(authority).resolve()))}" if authority else "",
         python=shlex.quote(sys.executable),
     )
