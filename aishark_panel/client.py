@@ -129,6 +129,21 @@ class HubClient(AlertClient, PeopleClient):
         result, _ = await self._ask("seek", session=session, number=number, where=where, only=only, back=back)
         return result
 
+    @staticmethod
+    def within(session: str, start_ns: int, end_ns: int) -> str:
+        """What a session saw in [start, end), ns since 1970 (below 2**63), as a session to ask for rows, tables,
+        packets, conversations and the like, or to export: what the hub's ring let go is read back from its journal or
+        its recordings. Answers then tell `reading`, how far that is ("" at the end), and `missing`, what could not be
+        read. Expressions still have to choose by `ts`: there may be packets around that time."""
+        return f"{session}@{start_ns}-{end_ns}"
+
+    async def read_back(self, session: str) -> str:
+        """Wait until the hub has read back what a session saw (`within`); what it could not read, in a sentence."""
+        while True:
+            result, _ = await self._ask("rows", session=session, first=0, count=1, columns=["number"])
+            if not result.get("reading"):
+                return str(result.get("missing", ""))
+
     async def table(
         self, session: str, where: str = "", columns: Sequence[str] | None = None, limit: int = 1_000_000
     ) -> pa.Table:

@@ -1,6 +1,7 @@
 """Packets as capture files: the frames of chosen rows become pcap or pcapng.
 
-A packet whose frame the agent kept becomes a record of no bytes with its time and its length on the wire.
+A packet whose frame the agent kept, or that was read back from columns, becomes a record of no bytes with its time and
+its length on the wire.
 """
 
 import platform
@@ -36,7 +37,7 @@ def capture_interface(interface: Interface) -> CaptureInterface:
 
 def gather_frames(packets: Packets, rows: Rows) -> Iterator[Frames]:
     """The frames of some rows of a block, in their order, copied together in batches of about 8 MiB."""
-    lengths = packets.columns.cap_len[rows].astype(np.int64)
+    lengths = packets.columns.cap_len[rows].astype(np.int64) * bool(packets.arena)
     ends = np.cumsum(lengths)
     start = 0
     while start < len(rows):

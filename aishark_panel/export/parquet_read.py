@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ def is_parquet(path: str | os.PathLike[str]) -> bool:
 class ParquetFile:
     """The packets of a Parquet file in blocks, with the numbers they had, or numbered from 1; a context manager.
 
-    Within each row group, which is sorted by time, packets come in the order of their numbers: as they were captured.
+    Row groups are sorted by time, but packets come in the order of their numbers: as they were captured.
     """
 
     warning: str | None = None
@@ -87,12 +88,25 @@ class ParquetFile:
         """How far into `bytes_total` reading has come."""
         return self.bytes_total * (sum(self._sizes[: self._done]) + 1) // (sum(self._sizes) + 1)
 
+    @property
+    def last(self) -> tuple[int, int]:
+        """Number and time (ns) of its newest packet, as its statistics tell; (0, 0) where they do not."""
+        groups = range(len(self._sizes))
+        found = [(self._statistics(group, "number"), self._statistics(group, "ts")) for group in groups]
+        known = [
+            (int(number.max), _nanoseconds(ts.max)) for number, ts in found if number is not None and ts is not None
+        ]
+        return max(known, default=(0, 0))
+
     def numbers_of(self, packets: Packets, row: int) -> TcpNumbers | None:
         """What TCP's numbers count from is not in the file."""
         return None
 
-    def blocks(self, where: Predicate | None = None) -> Iterator[tuple[Packets, Rows]]:
-        """Each block with the rows that `where` selects.
+    def blocks(
+        self, where: Predicate | None = None, within: tuple[int, int] | None = None, before: int | None = None
+    ) -> Iterator[tuple[Packets, Rows]]:
+        """Each block with the rows that `where` selects. With `within`, [start, end) in ns, row groups without a packet
+        of that time are passed over, and the numbers within a block have no gap; it ends `before` a number.
 
         Raises ConfigError where it asks for bytes that the file does not keep, CaptureFileError where the file is
         damaged.
@@ -100,12 +114,12 @@ class ParquetFile:
         if where is not None and where.needs_frames and not self.has_frames:
             raise ConfigError(f"{where.text!r:.100} looks into packets: {self.name} cannot say. {NO_BYTES}.")
         next_number = 1
-        for batch in self._batches():
+        for batch in self._batches(within, before):
             try:
                 packets = from_arrow(batch, self.interfaces, self._link_type)
             except _BAD as error:
                 raise CaptureFileError(f"cannot read {self.name}: {_first_line(error)}") from None
-            packets.first_number = next_number
+            packets.first_number = next_number if packets.numbers is None else int(packets.numbers[0])
             next_number += packets.length
             length = packets.length
             everything = np.arange(length, dtype=np.intp)
@@ -123,17 +137,47 @@ class ParquetFile:
     ) -> None:
         self.close()
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        for group in range(len(self._sizes)):
+    def _batches(self, within: tuple[int, int] | None, before: int | None) -> Iterator[pa.RecordBatch]:
+        groups = [group for group in range(len(self._sizes)) if self._may_hold(group, within)]
+        held: list[pa.Table] = []  # rows whose turn comes with the next group
+        for place, group in enumerate(groups):
+            following = self._first_number(groups[place + 1]) if place + 1 < len(groups) else None
             try:
                 for table in self._tables(group):
                     if "number" in self._columns:
+                        table = pa.concat_tables([*held, table]).unify_dictionaries()
                         table = table.take(pc.sort_indices(table["number"]))
-                    batches = table.combine_chunks().to_batches(max_chunksize=_BLOCK_ROWS)
-                    yield from (batch for batch in batches if batch.num_rows)
-            except (OSError, pa.ArrowException) as error:
+                        count = _count_below(table["number"], following)
+                        held, table = (
+                            [table.slice(count)],
+                            table.slice(0, min(count, _count_below(table["number"], before))),
+                        )
+                    for batch in table.combine_chunks().to_batches(max_chunksize=_BLOCK_ROWS):
+                        if batch.num_rows:
+                            yield from _unbroken(batch) if within and "number" in self._columns else (batch,)
+            except (*_BAD, IndexError) as error:
                 raise CaptureFileError(f"cannot read {self.name}: {_first_line(error)}") from None
             self._done = group + 1
+        self._done = len(self._sizes)
+
+    def _may_hold(self, group: int, within: tuple[int, int] | None) -> bool:
+        """Whether a row group may hold packets of a time, as its statistics tell."""
+        known = self._statistics(group, "ts")
+        if within is None or known is None:
+            return True
+        first, last = (_nanoseconds(value) for value in (known.min, known.max))
+        return first < within[1] and last >= within[0]
+
+    def _first_number(self, group: int) -> int | None:
+        known = self._statistics(group, "number")
+        return None if known is None else int(known.min)
+
+    def _statistics(self, group: int, name: str) -> Any:
+        metadata = self._file.metadata
+        if name not in self._file.schema_arrow.names:
+            return None
+        found = metadata.row_group(group).column(self._file.schema_arrow.get_field_index(name)).statistics
+        return found if found is not None and found.has_min_max else None
 
     def _tables(self, group: int) -> Iterator[pa.Table]:
         if self._sizes[group] <= _MAX_GROUP_BYTES:
@@ -144,6 +188,23 @@ class ParquetFile:
 
     def _link_type(self, agent: str, interface: str) -> int:
         return self._link_types.get((agent, interface), _ETHERNET)
+
+
+def _count_below(numbers: pa.ChunkedArray, limit: int | None) -> int:
+    """How many of ascending numbers are below a limit."""
+    return len(numbers) if limit is None else int(np.searchsorted(numbers.to_numpy(), limit))
+
+
+def _unbroken(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The rows in batches, of which the numbers have no gap."""
+    ends = [*(np.flatnonzero(np.diff(batch["number"].to_numpy().astype(np.int64)) != 1) + 1).tolist(), batch.num_rows]
+    for start, stop in pairwise([0, *ends]):
+        yield batch.slice(start, stop - start)
+
+
+def _nanoseconds(value: Any) -> int:
+    """A time as Parquet's statistics give it."""
+    return int(getattr(value, "value", value))
 
 
 def _link_types(agents: bytes) -> dict[tuple[str, str], int]:

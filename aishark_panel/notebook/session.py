@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -30,6 +31,8 @@ T = TypeVar("T")
 DEFAULT_LIMIT: Final = 1_000_000
 """Most packets `df` and `table` fetch unless told otherwise."""
 
+Moment = str | datetime | pd.Timestamp
+"""A time of day, in UTC unless it says otherwise."""
 _SECONDS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
@@ -116,21 +119,52 @@ class Session:
         where: str = "",
         columns: Sequence[str] | None = None,
         limit: int = DEFAULT_LIMIT,
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
     ) -> Table:
         """The newest packets that `where` selects, at most `limit`, oldest first.
 
-        `last` keeps those of the last seconds before the newest packet: "30s", "5min", "500ms", or seconds as a number.
+        `last` keeps those of the last seconds before the newest packet: "30s", "5min", "500ms", or seconds as a number;
+        `start` and `end` those of a time: "2026-11-26 12:00", a datetime, in UTC unless it says otherwise. What of such
+        a time the hub's ring no longer holds is read back from its journal, or its recordings in Parquet;
+        `Table.warning` says if something is missing there.
         Raises ExpressionError, ConfigError, or a HubError.
         """
         if limit < 1:
             raise ConfigError(f"limit is the most packets to fetch, at least 1, not {limit}")
         columns = ALL_COLUMNS if columns is None else columns
-        if last is not None:
-            oldest = pd.Timestamp(self.stats()["last_ts"] - int(_seconds(last) * 1e9))
-            since = f"ts >= '{oldest.isoformat()}Z'"
-            where = f"({where}) and {since}" if where else since
-        arrow = self._ask(lambda client, session: client.table(session, where, columns, limit))
-        return Table(arrow, f"session {self.name}")
+        span = self._span(last, start, end)
+        if span is None:
+            return Table(
+                self._ask(lambda client, session: client.table(session, where, columns, limit)), f"session {self.name}"
+            )
+        within = " and ".join(
+            f"ts {sign} '{pd.Timestamp(ns).isoformat()}Z'" for sign, ns in zip((">=", "<"), span, strict=True)
+        )
+        within = f"({where}) and {within}" if where else within
+
+        async def read(client: HubClient, session: str) -> tuple[pa.Table, str]:
+            session = client.within(session, *span)
+            missing = await client.read_back(session)
+            return await client.table(session, within, columns, limit), missing
+
+        arrow, missing = self._ask(read)
+        return Table(arrow, f"session {self.name}", missing)
+
+    def _span(self, last: str | float | None, start: Moment | None, end: Moment | None) -> tuple[int, int] | None:
+        """The time that is asked for, ns since 1970; None: all of it."""
+        if last is None and start is None and end is None:
+            return None
+        if last is not None and start is not None:
+            raise ConfigError("Give either last= or start=, not both.")
+        end_ns = int(self.stats()["last_ts"]) + 1 if end is None else _nanoseconds(end)
+        start_ns = (
+            _nanoseconds(start) if start is not None else end_ns - int(_seconds(last) * 1e9) if last is not None else 0
+        )
+        if start_ns >= end_ns:
+            raise ConfigError("start= is not before end=, so there is nothing in between.")
+        return max(start_ns, 0), end_ns
 
     def df(
         self,
@@ -138,15 +172,25 @@ class Session:
         where: str = "",
         columns: Sequence[str] | None = None,
         limit: int = DEFAULT_LIMIT,
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
     ) -> pd.DataFrame:
         """As `table`, as a pandas DataFrame; `Table.df` says what types its columns have."""
-        return self.table(last, where, columns, limit).df
+        return self.table(last, where, columns, limit, start=start, end=end).df
 
     def sql(
-        self, query: str, last: str | float | None = None, where: str = "", limit: int = DEFAULT_LIMIT
+        self,
+        query: str,
+        last: str | float | None = None,
+        where: str = "",
+        limit: int = DEFAULT_LIMIT,
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
     ) -> pd.DataFrame:
         """What an SQL query (DuckDB) says of the table `packets`: those that `table` gives."""
-        return self.table(last, where, limit=limit).sql(query)
+        return self.table(last, where, limit=limit, start=start, end=end).sql(query)
 
     def alerts(self) -> pd.DataFrame:
         """The session's alerts, newest first: rule, severity, state, when it fired and was resolved (UTC), the key's
@@ -284,6 +328,15 @@ class Session:
         cells = ((self.name, state), (f"{stats['packets']:,} packets", rate), (f"{stats['lost']:,} lost", ""))
         rows = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in cells)
         return f"<table>{rows}</table>"
+
+
+def _nanoseconds(moment: Moment) -> int:
+    """Since 1970. Raises ConfigError."""
+    try:
+        found = pd.Timestamp(moment)
+        return int((found.tz_localize("UTC") if found.tzinfo is None else found).value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ConfigError(f"{moment!r:.60} is no time; write for example '2026-11-26 12:00' ({error})") from None
 
 
 def _seconds(span: str | float) -> float:

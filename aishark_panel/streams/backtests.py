@@ -187,13 +187,12 @@ def _of_ring(session: Session, cursor: int = 0, end: int = 0) -> Iterator[_Piece
 async def _of_journal(session: Session, folder: Path) -> AsyncIterator[_Piece]:
     """What is in the journal, read back into a session that nobody sees: by the way that a restart takes."""
     replica = Session(session.id, session.name, ring_bytes=MIN_LIMIT_BYTES)
-    sizes = sum(path.stat().st_size for path in folder.glob("*.journal"))  # noqa: ASYNC240  # a loop of its own
     recovery = Recovery(replica, folder, died_ns=time.time_ns(), now_ns=time.time_ns())
     cursor = 1
     async for step in recovery.steps():
         step()
         for piece in _of_ring(replica, cursor):
-            yield piece._replace(done=min(recovery.done_bytes, sizes), total=sizes)
+            yield piece._replace(done=min(recovery.done_bytes, recovery.total_bytes), total=recovery.total_bytes)
         cursor = replica.ring.end
 
 

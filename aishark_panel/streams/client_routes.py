@@ -8,7 +8,7 @@ from typing import Any, Final
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
 
-from aishark_panel.errors import AisharkError, ConfigError, HubError, ProtocolError
+from aishark_panel.errors import AisharkError, ConfigError, HubError, NotFoundError, ProtocolError
 from aishark_panel.query import compile_expression
 from aishark_panel.streams.exports import check_format
 from aishark_panel.streams.guard import GuardedSocket, Route
@@ -24,6 +24,9 @@ __all__ = ["ROUTES"]
 
 log = logging.getLogger(__name__)
 
+
+_HISTORY_S: Final = 0.3
+"""A question waits so long for a time that is being read back; what is short is then complete at once."""
 
 AUDITED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "start": ("session.start", ()),
@@ -143,8 +146,17 @@ class ClientSocket(GuardedSocket):
         method = METHODS.get(request.method)
         if method is None:
             raise ConfigError(f"no method {request.method!r:.50}")
-        session = self.hub.session(session_id, self.person)
-        return await asyncio.get_running_loop().run_in_executor(self.hub.query_pool, method, session, params)
+        session, history = await self.hub.look(session_id, self.person, wait_s=_HISTORY_S)
+        loop, pool = asyncio.get_running_loop(), self.hub.query_pool
+        if history is None:
+            return await loop.run_in_executor(pool, method, session, params)
+        reading = history.reading  # before the answer: what is read meanwhile may not be in it
+        try:
+            result, body = await loop.run_in_executor(pool, method, session, params)
+        except NotFoundError:  # it may be of another time
+            result, body = await loop.run_in_executor(pool, method, history.live, params)
+        partial_answer = {"complete": False} if reading and "complete" in result else {}
+        return {**result, **partial_answer, "reading": reading, "missing": history.problem}, body
 
 
 ROUTES: Final[tuple[Route, ...]] = ((r"/api/clients/ws", ClientSocket),)

@@ -8,6 +8,7 @@ DiskRoom.
 import errno
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Final, NamedTuple
 
 from aishark_panel.streams.partfile import PART
 
-__all__ = ["DiskRoom"]
+__all__ = ["DiskRoom", "remove_empty"]
 
 _RESERVE_BYTES: Final = 2**30
 _RESERVE_SHARE: Final = 20
@@ -34,7 +35,7 @@ class _File(NamedTuple):
 class DiskRoom:
     """What recordings ask before they write to `folder`; `limit_bytes` is the quota, None: the disk itself.
 
-    `on_removed` is told the name of each file that made room, on the thread that asked for it.
+    `on_removed` is told the path within `folder` of each file that made room, on the thread that asked for it.
     """
 
     def __init__(self, folder: Path, limit_bytes: int | None, on_removed: Callable[[str], None]) -> None:
@@ -71,7 +72,8 @@ class DiskRoom:
                 break
             path.unlink(missing_ok=True)
             used_bytes -= size_bytes
-            self._on_removed(path.name)
+            self._on_removed(path.relative_to(self._folder).as_posix())
+            remove_empty(path.parent, self._folder)
         if used_bytes > most_bytes:
             self._used_bytes = None
             raise OSError(errno.EDQUOT, "its quota is used up by files that are not finished", str(self._folder))
@@ -80,15 +82,25 @@ class DiskRoom:
     def _look(self) -> tuple[list[_File], int]:
         """Finished files of recordings, and the bytes of all files of recordings."""
         finished, used_bytes = [], 0
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                if not _OURS.fullmatch(entry.name.removesuffix(PART)) or not entry.is_file(follow_symlinks=False):
-                    continue
+        for folder, _, names in os.walk(self._folder):
+            for path in (Path(folder, name) for name in names if _OURS.fullmatch(name.removesuffix(PART))):
                 try:
-                    about = entry.stat(follow_symlinks=False)
+                    about = path.lstat()
                 except FileNotFoundError:
                     continue
+                if not stat.S_ISREG(about.st_mode):
+                    continue
                 used_bytes += about.st_size
-                if not entry.name.endswith(PART):
-                    finished.append(_File(about.st_mtime_ns, Path(entry.path), about.st_size))
+                if path.suffix != PART:
+                    finished.append(_File(about.st_mtime_ns, path, about.st_size))
         return finished, used_bytes
+
+
+def remove_empty(folder: Path, top: Path) -> None:
+    """Remove a folder below `top` and those around it, as far as they are empty."""
+    while folder != top:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent

@@ -15,8 +15,9 @@ import msgspec
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.partfile import sync_folder
 from aishark_panel.streams.segments import write_all
+from aishark_panel.streams.session import Session
 
-__all__ = ["GoneRun", "GoneRuns"]
+__all__ = ["GoneRun", "GoneRuns", "book_lost"]
 
 log = logging.getLogger(__name__)
 
@@ -97,3 +98,10 @@ class GoneRuns:
 
 def _in_short(session_id: str, run_id: str, run: AgentRun | GoneRun) -> GoneRun:
     return GoneRun(session=session_id, run=run_id, received=run.received, had=run.had)
+
+
+def book_lost(session: Session, run: AgentRun, packets: int) -> None:
+    """An earlier hub had acknowledged so many packets that are not in this session; who else has or lost them?"""
+    lost = max(0, packets - run.lost_in_hub_crash - run.taken_elsewhere)
+    run.lost_in_hub_crash += lost
+    session.lost_in_hub_crash += lost

@@ -31,13 +31,14 @@ from aishark_panel.streams.alerting import Alerting
 from aishark_panel.streams.backtests import Backtests
 from aishark_panel.streams.door import Door
 from aishark_panel.streams.exportlog import ExportLog, ExportProgress
-from aishark_panel.streams.gone import GoneRuns
+from aishark_panel.streams.gone import GoneRuns, book_lost
+from aishark_panel.streams.history import Histories, History, split_id
 from aishark_panel.streams.ingest import Ingest
 from aishark_panel.streams.journal import Journal
 from aishark_panel.streams.oidc import Provider
 from aishark_panel.streams.partfile import recover_parts
 from aishark_panel.streams.people import OWNER, People, Person
-from aishark_panel.streams.places import Places
+from aishark_panel.streams.places import places_for_sockets
 from aishark_panel.streams.ratelimit import RateLimit
 from aishark_panel.streams.recorder import Recorder, default_folder
 from aishark_panel.streams.recovery import Recovery
@@ -59,11 +60,6 @@ DEFAULT_SESSION: Final = "live"
 MAX_SESSIONS: Final = 100
 MAX_SESSIONS_EACH: Final = 25
 """Of one person, so that there are some for others; the hub's owner may have all."""
-MAX_SOCKETS: Final = 1_000
-"""Of agents; of clients; of subscribers: at once."""
-MAX_AGENTS_EACH: Final = 100
-MAX_CLIENTS_EACH: Final = 100
-MAX_SUBSCRIBERS_EACH: Final = 50
 MAX_DELIVERED: Final = 2**62
 """More than this no agent has delivered, whatever it says."""
 DEFAULT_REQUESTS_PER_S: Final = 500
@@ -138,11 +134,7 @@ class Hub:
         """requests without a good token, by address"""
         self.socket_requests = RateLimit(requests_per_s, _BURST_S * requests_per_s)
         """within each client's socket"""
-        self.places = {
-            "agent": Places("agents", total=MAX_SOCKETS, each=MAX_AGENTS_EACH),
-            "client": Places("clients", total=MAX_SOCKETS, each=MAX_CLIENTS_EACH),
-            "subscriber": Places("subscribers", total=MAX_SOCKETS, each=MAX_SUBSCRIBERS_EACH),
-        }
+        self.places = places_for_sockets()
         """WebSockets that are open"""
         self.door = Door()
         self.refusals: Counter[str] = Counter()
@@ -161,6 +153,7 @@ class Hub:
         self.uploads = Uploads(uploads, self.disk_pool, max_bytes=max_upload_bytes)
         self.journal = journal
         self.backtests = Backtests()
+        self.histories = Histories(self.recorder, journal.folder if journal else None)
         self.alerting = Alerting(self.ingest_pool, self.disk_pool, notifier, journal.folder if journal else None)
         self._gone = GoneRuns(journal.folder if journal else None)
         self._started_ns = time.time_ns()
@@ -254,7 +247,7 @@ class Hub:
             self.journal.mark_up()
             claims, self._claims = self._claims, []
             for fed, run, delivered in claims:
-                _book_lost(fed, run, delivered - run.recovered)
+                book_lost(fed, run, delivered - run.recovered)
 
     async def _recover(self) -> None:
         """Go on with the recordings of an earlier hub, and deal with the files that it, killed, left unfinished."""
@@ -275,7 +268,8 @@ class Hub:
         if self.provider:
             self.provider.close()
         self.accounts.close()
-        await asyncio.get_running_loop().run_in_executor(self.disk_pool, self.backtests.close)
+        for work in (self.backtests, self.histories):
+            await asyncio.get_running_loop().run_in_executor(self.disk_pool, work.close)
         await self.recorder.close()
         for live in list(self._live.values()):  # an upload may make one more meanwhile
             await live.ingest.close()
@@ -334,6 +328,17 @@ class Hub:
         """The session of that id; NotFoundError if there is none that this person sees, ForbiddenError if it is shared
         with them, but not for what they ask."""
         return self._find(session_id, person).session
+
+    async def look(self, name: str, person: Person, *, wait_s: float) -> tuple[Session, History | None]:
+        """What to ask about a session, or (ID@START-END) about what it saw in a time, and where that is read back from
+        the disk; waits so long for it. Errors as `session`."""
+        session_id, span = split_id(name)
+        live = self.session(session_id, person)
+        history = self.histories.reach(live, span) if span else None
+        if history is None:
+            return live, None
+        await history.wait(wait_s)
+        return history.session, history
 
     def _find(self, session_id: str, person: Person) -> _Live:
         live = self._live.get(session_id)
@@ -404,7 +409,7 @@ class Hub:
             if self._to_recover:
                 self._claims.append((link.session, run, delivered))
             else:
-                _book_lost(link.session, run, delivered - run.arrived)
+                book_lost(link.session, run, delivered - run.arrived)
         if gap := link.session.end_of_gap(run, time.time_ns(), since_ns=self._started_ns):
             self._note(ingest.note_gap(gap))
         return link, ingest
@@ -435,12 +440,14 @@ class Hub:
         """Throw a session's packets away."""
         live = self._find(session_id, person)
         await live.ingest.clear()
+        self.histories.forget(live.session)
 
     async def delete(self, session_id: str, person: Person) -> None:
         """Stop a session and forget it with all its packets; its recordings end, their files stay."""
         live = self._find(session_id, person)
         live.session.wanted, live.session.deleted = False, True
         del self._live[session_id]
+        self.histories.forget(live.session)
         self.agents.release(live.session)
         self._gone.add(session_id, list(live.session.runs.values()))
         await self.recorder.forget(live.session)
@@ -485,15 +492,8 @@ class Hub:
     ) -> str:
         """A one-use ticket for an export, for a `file` of a recording, or for the evidence of an alert (by its number);
         NotFoundError if the session is gone."""
-        self._find(session_id, person)
-        progress = ExportProgress(session=session_id, person=person.name, format=export_format, where=where)
+        plain_id = self._find(split_id(session_id)[0], person).session.id
+        progress = ExportProgress(session=plain_id, person=person.name, format=export_format, where=where)
         ticket = self.tickets.issue(Ticket(session_id, export_format, where, follow, person, progress, file, alert))
         self.exports.add(ticket, progress)
         return ticket
-
-
-def _book_lost(session: Session, run: AgentRun, packets: int) -> None:
-    """An earlier hub had acknowledged so many packets that are not in this session; who else has or lost them?"""
-    lost = max(0, packets - run.lost_in_hub_crash - run.taken_elsewhere)
-    run.lost_in_hub_crash += lost
-    session.lost_in_hub_crash += lost

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.errors import ProtocolError
+from aishark_panel.export.capture import capture_interface
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.wire.messages import Hello, InterfaceInfo
 from aishark_panel.wire.packets import Interface
@@ -41,34 +42,32 @@ class Interfaces:
     ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
         """Codes and link types of an agent's interfaces; those not seen before get a code. ProtocolError when there are
         too many, or too much is said of them."""
-        codes = np.zeros(len(infos), np.uint16)
         with self._lock:
-            for i, info in enumerate(infos):
-                interface = Interface(hello.agent, info.name, info.link_type)
-                code = self._codes.get(interface)
-                codes[i] = self._add(interface, hello, info) if code is None else code
-        return codes, np.array([i.link_type for i in infos], np.int32)
+            codes = [
+                self._code(Interface(hello.agent, info.name, info.link_type), _described(hello, info)) for info in infos
+            ]
+        return np.array(codes, np.uint16), np.array([i.link_type for i in infos], np.int32)
 
-    def _add(self, interface: Interface, hello: Hello, info: InterfaceInfo) -> int:
-        code, characters = len(self.known), self._characters + characters_of(hello, (info,))
+    def _code(self, interface: Interface, described: CaptureInterface) -> int:
+        code = self._codes.get(interface)
+        if code is not None:
+            return code
+        code, characters = len(self.known), self._characters + _characters(interface, described)
         if code >= MAX_INTERFACES or characters > MAX_CHARACTERS:
             raise ProtocolError(
                 f"a session has at most {MAX_INTERFACES:,} interfaces, and {MAX_CHARACTERS:,} characters for their "
                 "names and filters"
             )
         self._characters = characters
-        self._described.append(
-            CaptureInterface(
-                link_type=info.link_type,
-                name=f"{hello.agent}/{info.name}",
-                snaplen=info.snaplen,
-                filter=info.filter,
-                os=hello.os,
-            )
-        )
+        self._described.append(described)
         self.known.append(interface)
         self._codes[interface] = code
         return code
+
+    def adopt(self, interfaces: Iterable[Interface]) -> npt.NDArray[np.uint16]:
+        """Codes of interfaces of which no more is known, as of a file."""
+        with self._lock:
+            return np.array([self._code(i, capture_interface(i)) for i in interfaces], np.uint16)
 
     def described(self, runs: Iterable[AgentRun]) -> list[CaptureInterface]:
         """What capture files say of each, with what kernels have counted there so far.
@@ -86,6 +85,21 @@ class Interfaces:
                 )
                 described[code] = replace(described[code], counters=counters)
         return described
+
+
+def _described(hello: Hello, info: InterfaceInfo) -> CaptureInterface:
+    """What capture files say of an agent's interface."""
+    return CaptureInterface(
+        link_type=info.link_type,
+        name=f"{hello.agent}/{info.name}",
+        snaplen=info.snaplen,
+        filter=info.filter,
+        os=hello.os,
+    )
+
+
+def _characters(interface: Interface, described: CaptureInterface) -> int:
+    return len(interface.agent) + len(described.os) + 2 * len(interface.name) + len(described.filter)
 
 
 def characters_of(hello: Hello, infos: Iterable[InterfaceInfo]) -> int:

@@ -39,6 +39,9 @@ _NEW: Final = ".new"
 _MAX_BYTES: Final = 2**20
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}$")]
+FilePath = Annotated[
+    str, msgspec.Meta(pattern=r"^([a-z]+=[A-Za-z0-9_-]{1,60}/){0,3}[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}$")
+]
 
 
 class Recorded(Protocol):
@@ -73,7 +76,7 @@ class RecordingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     rotate_bytes: Annotated[int, msgspec.Meta(ge=65_536)] | None = None
     """a file ends with the packet that makes it this long; default: 1 GiB, Parquet 64 MiB"""
     rotate_s: Annotated[float, msgspec.Meta(ge=0.1)] | None = None
-    """and at this age; default: never, Parquet 10 s"""
+    """and at this age; default: never, Parquet 10 s, or 10 min where the hub keeps a journal"""
     rotate_packets: Annotated[int, msgspec.Meta(ge=1_000)] | None = None
     """and with so many packets; default: any number"""
     max_files: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -103,7 +106,8 @@ class Counts(msgspec.Struct, frozen=True):
 class FileNote(msgspec.Struct, frozen=True):
     """A file of a recording."""
 
-    name: Name
+    name: FilePath
+    """its path within the folder of recordings"""
     packets: Count
     bytes: Count
 

@@ -22,6 +22,7 @@ from aishark_panel.streams.aggregate_answers import (
 )
 from aishark_panel.streams.answers import PacketAnswer
 from aishark_panel.streams.guard import Guarded, Route
+from aishark_panel.streams.history import SESSION, WAIT_S
 from aishark_panel.streams.negotiation import choose
 from aishark_panel.streams.operation import JSON, Query, operation
 from aishark_panel.streams.pages import MAX_PACKETS, PAGE_FORMATS, page
@@ -116,7 +117,7 @@ class Querying(Guarded):
 
     async def ask(self, session_id: str, method: str, **params: Any) -> tuple[dict[str, Any], Any]:
         """What a method of the clients' socket answers."""
-        session = self.hub.session(session_id, self.person)
+        session, _ = await self.hub.look(session_id, self.person, wait_s=WAIT_S)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.hub.query_pool, METHODS[method], session, params)
 
@@ -154,7 +155,7 @@ class Packets(Querying):
     )
     async def get(self, session_id: str, *, query: PacketsQuery) -> None:
         media = self.accepted(tuple(PAGE_FORMATS))
-        session = self.hub.session(session_id, self.person)
+        session, _ = await self.hub.look(session_id, self.person, wait_s=WAIT_S)
         if media == _PCAPNG:
             self.require("export")
             self.audit("session.export", session.id, name=session.name, format="pcapng", where=query.where)
@@ -241,11 +242,11 @@ def _asked(query: Query) -> dict[str, Any]:
 
 
 ROUTES: Final[tuple[Route, ...]] = (
-    (r"/api/stream/([0-9a-f]+)/packets", Packets),
-    (r"/api/stream/([0-9a-f]+)/packets/([1-9][0-9]{0,15})", OnePacket),
-    (r"/api/stream/([0-9a-f]+)/rollups", Rollups),
-    (r"/api/stream/([0-9a-f]+)/conversations", Conversations),
-    (r"/api/stream/([0-9a-f]+)/endpoints", Endpoints),
-    (r"/api/stream/([0-9a-f]+)/hierarchy", Hierarchy),
-    (r"/api/stream/([0-9a-f]+)/tcp-health", TcpHealth),
+    (rf"/api/stream/{SESSION}/packets", Packets),
+    (rf"/api/stream/{SESSION}/packets/([1-9][0-9]{{0,15}})", OnePacket),
+    (rf"/api/stream/{SESSION}/rollups", Rollups),
+    (rf"/api/stream/{SESSION}/conversations", Conversations),
+    (rf"/api/stream/{SESSION}/endpoints", Endpoints),
+    (rf"/api/stream/{SESSION}/hierarchy", Hierarchy),
+    (rf"/api/stream/{SESSION}/tcp-health", TcpHealth),
 )

@@ -116,11 +116,12 @@ def recover_part(path: Path, size_bytes: int) -> bool:
 
 
 def recover_parts(folder: Path) -> None:
-    """Finish what a killed hub left: pcapng is cut after its last whole block, everything else is of no use.
+    """Finish what a killed hub left in a folder and below: pcapng is cut after its last whole block, everything else is
+    of no use.
 
     Parts of hubs that live are left alone. What is done, or fails, is said in the log.
     """
-    for part in sorted(folder.glob(f"*{PART}")):
+    for part in sorted(folder.rglob(f"*{PART}")):
         try:
             with _abandoned(part) as fd:
                 if fd is not None:

@@ -1,11 +1,18 @@
 """Places: how many of something may be in use at once, in all and by one person."""
 
 from collections import Counter
+from typing import Final
 
 from aishark_panel.errors import TooManyRequestsError
 from aishark_panel.streams.people import OWNER
 
-__all__ = ["Places"]
+__all__ = ["MAX_SUBSCRIBERS_EACH", "Places", "places_for_sockets"]
+
+MAX_SOCKETS: Final = 1_000
+"""Of agents; of clients; of subscribers: at once."""
+MAX_AGENTS_EACH: Final = 100
+MAX_CLIENTS_EACH: Final = 100
+MAX_SUBSCRIBERS_EACH: Final = 50
 
 
 class Places:
@@ -36,3 +43,12 @@ class Places:
     def taken(self) -> int:
         """How many there are."""
         return self._taken.total()
+
+
+def places_for_sockets() -> dict[str, Places]:
+    """Those for WebSockets of each kind."""
+    return {
+        "agent": Places("agents", total=MAX_SOCKETS, each=MAX_AGENTS_EACH),
+        "client": Places("clients", total=MAX_SOCKETS, each=MAX_CLIENTS_EACH),
+        "subscriber": Places("subscribers", total=MAX_SOCKETS, each=MAX_SUBSCRIBERS_EACH),
+    }

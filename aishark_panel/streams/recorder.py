@@ -189,16 +189,19 @@ class Recorder:
             )
         return self.folder / name
 
-    def past(self, session: Session) -> list[Path]:
+    def past(self, session: Session, *, archive: bool = False) -> list[Path]:
         """The finished files of a session in the order of its packets, none of them twice: of recordings that ran at
-        the same time those of the longer one."""
-        longest = sorted((f.recording for f in self._of(session)), key=lambda r: r.first - r.cursor)
+        the same time those of the longer one. `archive`: only Parquet of whole sessions."""
+        recordings = [f.recording for f in self._of(session)]
+        if archive:
+            recordings = [r for r in recordings if r.options.format == "parquet" and not r.options.where]
+        longest = sorted(recordings, key=lambda r: r.first - r.cursor)
         taken: list[Recording] = []
         for recording in longest:
             if all(recording.cursor <= other.first or other.cursor <= recording.first for other in taken):
                 taken.append(recording)
         taken.sort(key=lambda recording: recording.first)
-        return [self.folder / note["name"] for recording in taken for note in recording.status()["files"]]
+        return [path for recording in taken for path in recording.files]
 
     async def forget(self, session: Session) -> None:
         """End all recordings of a session that is deleted; their files stay."""

@@ -4,7 +4,8 @@ A recording is a cursor in the ring, as an export is: nothing is queued for it, 
 are evicted (or cleared) before their turn count as failed; so offered packets are those written and those failed. What
 the packets were is unknown once they are evicted, so with `where` all of them count as offered.
 
-Files are rotated by size, time and packets. At every moment all are whole but the newest, a part
+Files are rotated by size, time and packets; those of Parquet stand in the partitions of an archive
+(export/partitions.py), and end with the hour. At every moment all are whole but the newest, a part
 (streams/partfile.py). A disk that takes no more makes a recording wait: what the file being written holds is kept if
 its format allows, and is written again otherwise, as long as the ring has it.
 
@@ -12,7 +13,6 @@ Where the hub has a journal, a manifest (streams/manifest.py) lets the next hub 
 """
 
 import contextlib
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,12 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from aishark_panel.export.partitions import Partitions, name_part
 from aishark_panel.export.tables import Rows
 from aishark_panel.export.writer import Writer, open_writer
 from aishark_panel.query import compile_expression
 from aishark_panel.streams.about import about, comment
-from aishark_panel.streams.diskroom import DiskRoom
+from aishark_panel.streams.diskroom import DiskRoom, remove_empty
 from aishark_panel.streams.manifest import (
     LISTED_FILES,
     Counts,
@@ -48,10 +49,11 @@ _PIECE_BYTES: Final = {"pcapng": 2**20, "parquet": 2**40}
 """Most bytes of frames written at once: so much, at most, is taken back when the disk is full in the middle of it."""
 _ASKED_BYTES: Final = 2 * 2**20
 """Room asked for before a piece is written; a piece of Parquet is smaller."""
-_NAME_CHARACTERS: Final = 60
 _ROTATE_BYTES: Final = {"pcapng": 2**30, "parquet": 64 * 2**20}
-_ROTATE_S: Final = {"pcapng": float("inf"), "parquet": 10.0}
-"""A Parquet file is worth nothing before its end is written: short files bound what a killed hub loses."""
+_PARQUET_ROTATE_S: Final = 10.0
+_JOURNALLED_ROTATE_S: Final = 600.0
+"""A Parquet file is worth nothing before its end is written: short files bound what a killed hub loses. What a journal
+has is written again, so there files may be long, which is what makes an archive fast to read."""
 _SAVE_S: Final = 2.0
 """How often what a pcapng part holds is made safe."""
 _RETRY_S: Final = 2.0
@@ -66,12 +68,14 @@ class _OpenFile:
     opened_s: float
     before: Counts
     """the recording's counts when it was opened"""
+    name: str
+    """its path within the folder of recordings"""
     ended: bool = False
     """whether it is complete, and has yet to get its name"""
 
     @property
     def note(self) -> FileNote:
-        return FileNote(self.part.path.name, self.writer.packets, self.part.size_bytes)
+        return FileNote(self.name, self.writer.packets, self.part.size_bytes)
 
 
 class Recording:
@@ -109,11 +113,13 @@ class Recording:
         self._folder = folder
         self._journal = journal
         self._room = room or DiskRoom(folder, None, lambda _: None)
-        self._stem = f"{_file_name(session.name)}-{_time_text(now_ns)}"
+        self._stem = f"{name_part(session.name)}-{_time_text(now_ns)}"
+        self._partitions = Partitions(session.name) if options.format == "parquet" else None
         self._predicate = compile_expression(options.where)
         own_bytes = options.rotate_bytes or _ROTATE_BYTES[options.format]
         self._rotate_bytes = int(min(own_bytes, self._room.most_bytes_of_a_file))
-        self._rotate_s = options.rotate_s or _ROTATE_S[options.format]
+        own_s = _JOURNALLED_ROTATE_S if journal else _PARQUET_ROTATE_S
+        self._rotate_s = options.rotate_s or (own_s if options.format == "parquet" else float("inf"))
         self._rotate_packets = options.rotate_packets or 2**62
         self._opened = 0
         self._ended = 0
@@ -145,11 +151,12 @@ class Recording:
             self.counts = part.counts
             self._ended += 1
         self._ended_counts = self._saved_counts = self.counts
-        for path in folder.glob(f"{manifest.stem}-*{PART}"):
+        for path in folder.rglob(f"{manifest.stem}-*{PART}"):
             recover_part(path.with_name(path.name.removesuffix(PART)), 0)
-        for path in sorted(folder.glob(f"{manifest.stem}-*.{manifest.options.format}"), key=_number):
+        for path in sorted(folder.rglob(f"{manifest.stem}-*.{manifest.options.format}"), key=_number):
             self._opened = max(self._opened, _number(path))
-            self._finished[path.name] = notes.get(path.name) or FileNote(path.name, 0, path.stat().st_size)
+            name = path.relative_to(folder).as_posix()
+            self._finished[name] = notes.get(name) or FileNote(name, 0, path.stat().st_size)
         return self
 
     @property
@@ -239,6 +246,11 @@ class Recording:
             self.counts = Counts(end, written, 0, end - self.first - written)
             self._ended_counts = self.counts
 
+    @property
+    def files(self) -> list[Path]:
+        """Its whole files, oldest first."""
+        return [self._folder / name for name in list(self._finished)]
+
     def has_file(self, name: str) -> bool:
         """Whether a whole file of that name is one of this recording."""
         return name in self._finished
@@ -269,7 +281,7 @@ class Recording:
             "reason": self.reason,
             "folder": str(self._folder),
             "files": [msgspec.to_builtins(each) for each in files[-LISTED_FILES:]],
-            "current_file": file.part.path.name if file else "",
+            "current_file": file.name if file else "",
             "removed_files": max(0, self._ended - len(files)),
             "offered": counts.written + counts.failed,
             "written": counts.written,
@@ -317,17 +329,28 @@ class Recording:
         done = 0
         while done < len(rows):
             self._room.ask(_ASKED_BYTES)
-            file = self._file or self._open_file(now_s)
+            partition, together = self._partition(packets, rows[done:])
+            file = self._file or self._open_file(partition, now_s)
             room = min(self._rotate_bytes - file.part.size_bytes, _PIECE_BYTES[self.options.format])
             before = int(ends[done - 1]) if done else 0
             fitting = int(np.searchsorted(ends, before + room, side="right")) - done
-            count = min(max(1, fitting), len(rows) - done, self._rotate_packets - file.writer.packets)
+            count = min(max(1, fitting), together, self._rotate_packets - file.writer.packets)
             self._write_rows(file, packets, rows[done : done + count])
             done += count
             self._go_to(packets.first_number + (int(rows[done]) if done < len(rows) else stop), count)
             if file.part.size_bytes >= self._rotate_bytes or file.writer.packets >= self._rotate_packets:
                 self._end_file()
         self._go_to(packets.first_number + stop, 0)
+
+    def _partition(self, packets: Packets, rows: Rows) -> tuple[str, int]:
+        """The folder of the first row, and how many from it on belong there; a file that stands elsewhere is ended."""
+        if self._partitions is None:
+            return "", len(rows)
+        partition, together = self._partitions.next(packets.columns.ts[rows])
+        if self._file and self._file.name.rpartition("/")[0] != partition:
+            self._partitions.ended(self._file.writer.packets)
+            self._end_file()
+        return partition, together
 
     def _write_rows(self, file: _OpenFile, packets: Packets, rows: Rows) -> None:
         """Raises OSError; the file then ended with its last whole block, where its format allows that."""
@@ -338,13 +361,14 @@ class Recording:
             self._cut_and_end(file, whole_bytes)
             raise
 
-    def _open_file(self, now_s: float) -> _OpenFile:
-        suffix = f".{self.options.format}"
+    def _open_file(self, partition: str, now_s: float) -> _OpenFile:
+        suffix, folder = f".{self.options.format}", self._folder / partition
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = None
         while part is None:
             self._opened += 1
             with contextlib.suppress(FileExistsError):
-                part = PartFile(self._folder / f"{self._stem}-{self._opened:04d}{suffix}")
+                part = PartFile(folder / f"{self._stem}-{self._opened:04d}{suffix}")
         try:
             session = self.session
             writer = open_writer(
@@ -358,7 +382,8 @@ class Recording:
         except BaseException:
             part.discard()
             raise
-        self._file = _OpenFile(part, writer, now_s, self.counts)
+        name = part.path.relative_to(self._folder).as_posix()
+        self._file = _OpenFile(part, writer, now_s, self.counts, name)
         return self._file
 
     def _end_file(self, *, last: bool = False) -> None:
@@ -401,7 +426,7 @@ class Recording:
                 raise
 
     def _forget_end(self, file: _OpenFile, before: Counts) -> None:
-        if self._finished.pop(file.part.path.name, None):
+        if self._finished.pop(file.name, None):
             self._ended -= 1
             self._ended_counts = before
 
@@ -456,6 +481,7 @@ class Recording:
         while self.options.max_files and len(self._finished) > self.options.max_files:
             oldest = next(iter(self._finished))
             (self._folder / oldest).unlink(missing_ok=True)
+            remove_empty((self._folder / oldest).parent, self._folder)
             self._finished.pop(oldest, None)
 
 
@@ -463,11 +489,6 @@ def _number(path: Path) -> int:
     """Which of its recording's files it is."""
     digits = path.stem.rpartition("-")[2]
     return int(digits) if digits.isdecimal() else 0
-
-
-def _file_name(text: str) -> str:
-    """A text as part of a file's name: nothing in it leads out of a folder or means something to a shell."""
-    return re.sub(r"[^A-Za-z0-9_]+", "-", text)[:_NAME_CHARACTERS].strip("-") or "session"
 
 
 def _time_text(ns: int) -> str:

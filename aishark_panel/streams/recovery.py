@@ -27,6 +27,7 @@ from aishark_panel.streams.segments import (
     Record,
     RunNote,
     Totals,
+    began_ns,
     decode_note,
     read_segment,
     segments_of,
@@ -59,8 +60,13 @@ class _Run:
 class Recovery:
     """Brings one session back from its folder. `died_ns`: when the last hub was alive, `now_ns`: now (Unix time)."""
 
-    def __init__(self, session: Session, folder: Path, *, died_ns: int, now_ns: int) -> None:
-        """Reads the marks: the session then has its runs. Never raises; what cannot be read is said in the log."""
+    def __init__(
+        self, session: Session, folder: Path, *, died_ns: int, now_ns: int, arrived: tuple[int, int] | None = None
+    ) -> None:
+        """Reads the marks: the session then has its runs. Never raises; what cannot be read is said in the log.
+
+        With `arrived`, only segments are read back that may hold what came in from that time on, and until then.
+        """
         self._session = session
         self._died_ns, self._now_ns = died_ns, now_ns
         self.gap: Gap | None = None
@@ -71,6 +77,9 @@ class Recovery:
         self._at_first_head = False
         """whether what was read last are the first totals, and the runs they count"""
         self._paths = self._segments(folder)
+        if arrived is not None:
+            self._paths = _written_within(self._paths, *arrived)
+        self.total_bytes = sum(path.stat().st_size for path in self._paths)
         self.done_bytes = 0
         """bytes of the journal that are read"""
         if self._paths:
@@ -124,7 +133,6 @@ class Recovery:
     async def steps(self) -> AsyncIterator[Callable[[], object]]:
         """What is to be done, in pieces for the ingest worker; the rest is done here, on the event loop."""
         session = self._session
-        total_bytes = sum(path.stat().st_size for path in self._paths)
         pieces = self._pieces()
         ended = False
 
@@ -134,7 +142,7 @@ class Recovery:
 
         while not ended:
             yield step
-            share = min(1.0, self.done_bytes / max(total_bytes, 1))
+            share = min(1.0, self.done_bytes / max(self.total_bytes, 1))
             session.recovering = f"Reading packets back from the journal: {share:.0%}."
         for known in self._runs.values():
             run = known.run
@@ -236,3 +244,10 @@ class Recovery:
         except ProtocolError as error:
             log.error("batch %d in the journal of session %s: %s", record.sequence, session.id, error)
         known.sequence = record.sequence
+
+
+def _written_within(paths: list[Path], start_ns: int, end_ns: int) -> list[Path]:
+    """Of segments, oldest first, those that were being written in a time."""
+    began = [began_ns(path) or 0 for path in paths]
+    first = max(0, sum(each <= start_ns for each in began) - 1)
+    return [path for path, each in zip(paths[first:], began[first:], strict=True) if each < end_ns]

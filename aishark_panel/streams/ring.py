@@ -78,6 +78,8 @@ class Ring:
         """number of the next packet"""
         self.evicted = 0
         """packets that made room for newer ones"""
+        self.passed = 0
+        """of these, packets that this ring never had"""
         self.cleared = 0
         """packets the user threw away"""
 
@@ -140,6 +142,36 @@ class Ring:
             self.end += taken
             see(views[-1])
         return views
+
+    def adopt(self, block: Packets) -> BlockView:
+        """Append a block that was made elsewhere, with the numbers it has: they are above those that are here."""
+        size_bytes = self._size(block)
+        while self._bytes + size_bytes > self.limit_bytes and (len(self._blocks) > 1 or self._spare_blocks):
+            self._make_room(size_bytes)
+        with self._lock:
+            self._blocks.append(block)
+        self._bytes += size_bytes
+        self.end = block.first_number + block.length
+        self._arena_used = self._piece_bytes
+        return BlockView(block, 0, block.length)
+
+    def discard(self, is_wanted: Callable[[BlockView], bool]) -> None:
+        """Let go of the blocks, but for the newest, that are not wanted; these count neither as evicted nor as cleared.
+        Called by the writer."""
+        for block in self._blocks[:-1]:
+            if not is_wanted(BlockView(block, 0, block.length)):
+                with self._lock:
+                    self._blocks.remove(block)
+                    reusable = self._readers == 0 and self._is_own(block)
+                self._release(block, reusable)
+
+    def _is_own(self, block: Packets) -> bool:
+        return block.arena_bits == self._piece_bits
+
+    def _size(self, block: Packets) -> int:
+        if self._is_own(block):
+            return self._block_bytes + len(block.arena) * self._piece_bytes
+        return block.columns_bytes + sum(piece.nbytes for piece in block.arena)
 
     def _store(self, frames: Frames, done: int, block: Packets) -> int:
         """Copy the bytes of as many frames as the block has rows for and one arena piece has room for."""
@@ -210,7 +242,7 @@ class Ring:
             elif len(self._blocks) > 1:
                 with self._lock:
                     block = self._blocks.pop(0)
-                    reusable = self._readers == 0
+                    reusable = self._readers == 0 and self._is_own(block)
                 self.evicted += block.length
                 self._release(block, reusable)
                 if reusable:
@@ -220,7 +252,7 @@ class Ring:
 
     def _release(self, block: Packets, reusable: bool) -> None:
         if not reusable:
-            self._bytes -= self._block_bytes + len(block.arena) * self._piece_bytes
+            self._bytes -= self._size(block)
             return
         self._spare_arena.extend(block.arena)
         block.arena.clear()
@@ -235,13 +267,13 @@ class Ring:
         self.dissector.clear()
         for block in blocks:
             self.cleared += block.length
-            self._release(block, reusable)
+            self._release(block, reusable and self._is_own(block))
 
     def begin_after(self, packets: int, cleared: int) -> None:
         """Go on numbering, in a new ring, after packets that are gone: evicted, but for those that were cleared."""
         self.end = packets + 1
         self.cleared = cleared
-        self.evicted = max(0, packets - cleared)
+        self.evicted = self.passed = max(0, packets - cleared)
 
     @contextmanager
     def read(self, first: int = 0, end: int | None = None) -> Iterator[Sequence[BlockView]]:

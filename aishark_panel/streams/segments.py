@@ -31,6 +31,7 @@ __all__ = [
     "RunNote",
     "Segment",
     "Totals",
+    "began_ns",
     "decode_note",
     "encode_note",
     "read_segment",
@@ -216,6 +217,16 @@ def read_segment(path: Path) -> Segment:
         records.append(Record(kind, run.hex(), sequence, at_ns, data[start:end]))
         at = end
     return Segment(records, at, size_bytes)
+
+
+def began_ns(path: Path) -> int | None:
+    """When a segment's first record was written, Unix time; None where it cannot be told."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+            head = file.read(_SEGMENT_HEAD.size + _HEAD.size)
+    except OSError:
+        return None
+    return int(_HEAD.unpack_from(head, _SEGMENT_HEAD.size)[4]) if len(head) == _SEGMENT_HEAD.size + _HEAD.size else None
 
 
 _encoder: Final = msgspec.json.Encoder()

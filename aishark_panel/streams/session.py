@@ -31,7 +31,7 @@ from aishark_panel.streams.summaries import Summaries
 from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Hello, InterfaceInfo
-from aishark_panel.wire.packets import Interface
+from aishark_panel.wire.packets import Interface, Packets
 from aishark_panel.wire.pcapheaders import CaptureInterface
 
 __all__ = ["DEFAULT_RING_BYTES", "JournalState", "Session", "SessionState"]
@@ -118,6 +118,10 @@ class Session:
             return end
         state = self.journal()
         return end if state.problem else min(state.durable_end, end)
+
+    def link_type(self, agent: str, interface: str) -> int:
+        """The link type of an agent's interface; Ethernet where it is not known."""
+        return next((i.link_type for i in self.interfaces if (i.agent, i.name) == (agent, interface)), 1)
 
     @property
     def conversations(self) -> Conversations:
@@ -208,6 +212,15 @@ class Session:
         if len(piece.content) and int(piece.content.iface.max()) >= len(piece.link_types):
             raise ProtocolError("a batch names an interface that was not declared")
         self._take(run, piece, self._roll_up, arrived_ns)
+
+    def adopt(self, packets: Packets, interfaces: Sequence[Interface]) -> None:
+        """Take a block that was read back from a file, with the numbers it has; its `iface` is indexed by these."""
+        packets.columns.iface[:] = self._interfaces.adopt(interfaces)[packets.columns.iface]
+        self._roll_up(self.ring.adopt(packets))
+        self.packets += packets.length
+        self.bytes += int(packets.columns.orig_len.sum(dtype=np.int64))
+        self.first_ts = self.first_ts or int(packets.columns.ts[0])
+        self.last_ts = int(packets.columns.ts[-1])
 
     def note_trouble(self, what: str) -> None:
         """In the handler of an exception that nobody expected: say what it did, and why once in the log."""

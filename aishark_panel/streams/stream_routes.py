@@ -17,6 +17,7 @@ from aishark_panel.streams.answers import LedgerAnswer, SessionsAnswer, StatsAns
 from aishark_panel.streams.exportlog import ExportProgress
 from aishark_panel.streams.exports import FORMATS, export_chunks
 from aishark_panel.streams.guard import Guarded, Route
+from aishark_panel.streams.history import SESSION, WAIT_S
 from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.operation import Query, operation
 from aishark_panel.streams.people import Person
@@ -119,7 +120,7 @@ class StreamExport(Guarded):
 
     @operation("The packets of a session as a file, streamed.", query=ExportQuery, media=tuple(FORMATS.values()))
     async def get(self, session_id: str, *, query: ExportQuery) -> None:
-        session = self.hub.session(session_id, self.person)
+        session, _ = await self.hub.look(session_id, self.person, wait_s=WAIT_S)
         progress = ExportProgress(session=session.id, person="", format=query.format, where=query.where)
         await self.stream(session, query.format, query.where, follow=query.follow, progress=progress)
 
@@ -192,7 +193,7 @@ class TicketExport(StreamExport):
     )
     async def get(self, ticket: str) -> None:
         assert self._ticket is not None
-        session = self.hub.session(self._ticket.session, self.person)
+        session, _ = await self.hub.look(self._ticket.session, self.person, wait_s=WAIT_S)
         asked = self._ticket
         if asked.file:
             await self._send(session, asked.file, asked.progress)
@@ -240,6 +241,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/stream/([0-9a-f]+)", Stream),
     (r"/api/stream/([0-9a-f]+)/stats", StreamStats),
     (r"/api/stream/([0-9a-f]+)/ledger", StreamLedger),
-    (r"/api/stream/([0-9a-f]+)/export", StreamExport),
+    (rf"/api/stream/{SESSION}/export", StreamExport),
     (r"/api/export/([\w-]+)", TicketExport),
 )

@@ -46,7 +46,7 @@ class _Addresses(Ranking):
 
     async def _ask(self) -> tuple[pa.RecordBatch, dict[str, Any]]:
         feed = self.feed
-        return await feed.client.endpoints(feed.session, self.limit, feed.query, self._sort)
+        return await feed.client.endpoints(feed.reach, self.limit, feed.query, self._sort)
 
     def _lines(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
         return _rows(batch)

@@ -51,7 +51,9 @@ class Exports:
         if export_format not in FORMATS:
             raise ConfigError(f"There is no export format {export_format!r:.20}; choose one of {', '.join(FORMATS)}.")
         feed = self._feed
-        ticket = await feed.client.export_ticket(feed.session, export_format, feed.query if shown else "")
+        ticket = await feed.client.export_ticket(
+            feed.reach if shown else feed.session, export_format, feed.query if shown else ""
+        )
         begun = {"state": "waiting", "reason": "", "total": 0, "looked_at": 0, "written": 0, "missed": 0, "bytes": 0}
         name = next((s["name"] for s in feed.sessions if s["id"] == feed.session), "")
         self._known[ticket] = {"id": feed.session, "session": name, "format": export_format, **begun}

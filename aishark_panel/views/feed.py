@@ -26,6 +26,7 @@ _AUTO: Final = "auto"
 _NO_SESSION: Final = "No session is yours to look at yet. Start an agent, or open a capture file."
 _LEDGER_TICKS: Final = 5
 _MAX_SERIES: Final = 8
+_END_OF_TIME: Final = 2**63 - 1
 _MAX_ALERTS: Final = 500
 """Most alerts a page holds, the newest."""
 
@@ -118,6 +119,10 @@ class Feed:
         """times in which packets were lost"""
         self._ticks = 0
         self.extent = Extent()
+        self.reading = ""
+        """how far the hub is with reading the chosen time back from its disk, in words; "" when there is nothing to"""
+        self.missing = ""
+        """what it could not read of that"""
         self._counted = -1  # epoch that the extent is of
         self._last_ts = (0, 0.0)
         self._forget_alerts()
@@ -170,6 +175,16 @@ class Feed:
         within = "ts >= '{}' and ts < '{}'".format(*map(_instant, self.range))
         return f"({self.where}) and {within}" if self.where else within
 
+    @property
+    def reach(self) -> str:
+        """What to ask the hub about packets: the session, or what it saw in the time that was chosen, which may be on
+        the hub's disk only (HubClient.within)."""
+        return self._within(self.range) if self.range else self.session
+
+    def _within(self, span: tuple[int, int]) -> str:
+        start, end = (min(max(moment, 0), _END_OF_TIME) for moment in span)
+        return self.client.within(self.session, start, end) if start < end else self.session
+
     async def choose(self, session: str) -> None:
         """Show another session; the display filter stays."""
         async with self._pulling:
@@ -210,7 +225,10 @@ class Feed:
         if series.fresh != fresh and not (self.paused and series.complete and series.span == span):
             since = max(series.bins.cursor, span.first) if series.complete else span.first
             with contextlib.suppress(AisharkError):  # `pull` tells what stands in the way
-                answer = await self.client.traffic(self.session, span.resolution_ms, since, where, by)
+                session = self.session
+                if where and (self.range or self.rewound):
+                    session = self._within((int(span.start_ms * 1e6), int(span.end_ms * 1e6)))
+                answer = await self.client.traffic(session, span.resolution_ms, since, where, by)
                 series.take(*answer, span, fresh)
         return series.bins
 
@@ -315,10 +333,12 @@ class Feed:
     async def _pull_extent(self) -> None:
         self._counted = self.epoch
         if self.query:
-            _, info = await self.client.rows(self.session, 0, 1, self.query, ["number"])
-            complete = info["scanned_to"] >= info["ring_end"]
+            _, info = await self.client.rows(self.reach, 0, 1, self.query, ["number"])
+            self.reading, self.missing = info.get("reading", ""), info.get("missing", "")
+            complete = info["scanned_to"] >= info["ring_end"] and not self.reading
             self.extent = Extent(first=info["first"], end=info["end"], complete=complete)
         else:
+            self.reading = self.missing = ""
             self.extent = Extent(first=self.stats["first"], end=self.stats["end"])
 
     async def _pull_alerts(self) -> None:

@@ -55,7 +55,7 @@ class Follow(View):
         if shown is None or (self.feed.paused and self._known):
             return
         try:
-            known = await self.feed.client.conversation(*shown)
+            known = await self.feed.client.conversation(self.feed.reach, shown[1])
         except AisharkError as error:
             known = {**self._known, "problem": str(error)}
         if self._shown == shown:
@@ -96,10 +96,10 @@ class Follow(View):
     async def _page(self, cursor: str) -> None:
         """Send a page; without an answer the browser would ask no more."""
         assert self._shown is not None
-        session, conversation = self._shown
+        _, conversation = self._shown
         answer: dict[str, Any] = {"conversation": str(conversation), "pieces": [], "data": "", "problem": ""}
         try:
-            found, body = await self.feed.client.payloads(session, conversation, cursor, PAGE_BYTES)
+            found, body = await self.feed.client.payloads(self.feed.reach, conversation, cursor, PAGE_BYTES)
             answer |= {name: found[name] for name in ("a", "b", "more", "cursor")}
             answer["pieces"] = [
                 [p["number"], p["ts"] // 1_000, p["side"], p["length"], p["missing"], p["cut"], p["begins"]]

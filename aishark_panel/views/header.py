@@ -35,6 +35,17 @@ class HeaderElement(Element):
     )
 
 
+def _is_history(feed: Feed) -> bool:
+    return feed.range is not None or feed.rewound
+
+
+def _history(feed: Feed) -> str:
+    """What is to be said of the past that is shown."""
+    if not _is_history(feed):
+        return ""
+    return feed.reading or feed.missing or (HISTORY if feed.live else "")
+
+
 class Header(View):
     """Session, state, counters, capture filters and actions; `on_pause()` hears of a pause before it is shown here.
 
@@ -74,7 +85,7 @@ class Header(View):
 
     def paint(self) -> None:
         feed, stats = self.feed, self.feed.stats
-        history = feed.range is not None or feed.rewound
+        history = _is_history(feed)
         self.root.draw(
             bare=self._bare,
             sessions=[{key: s[key] for key in ("id", "name", "owner", "state", "packets")} for s in feed.sessions],
@@ -89,7 +100,7 @@ class Header(View):
             connected=bool(feed.client.connected) and not feed.problem,
             paused=feed.paused,
             history=history,
-            reason=feed.problem or (HISTORY if history and feed.live else stats.get("reason", "")),
+            reason=feed.problem or _history(feed) or stats.get("reason", ""),
             capture=stats.get("state", ""),
             badge=_BADGES.get(stats.get("source", ""), ""),
             sampled=_sampled(stats.get("agents", [])),

@@ -47,7 +47,7 @@ class Hierarchy(View):
         if not feed.session or (feed.paused and self._answer_to == asked and self._answer.get("complete")):
             return
         try:
-            self._answer, self._problem = await feed.client.hierarchy(feed.session, feed.query), ""
+            self._answer, self._problem = await feed.client.hierarchy(feed.reach, feed.query), ""
         except AisharkError as error:
             self._problem = str(error)
         else:

@@ -78,7 +78,7 @@ class PacketDetail(View):
         self._wanted = number
         session = self.feed.session
         try:
-            packet = await self.feed.client.packet(session, number)
+            packet = await self.feed.client.packet(self.feed.reach, number)
         except NotFoundError as error:
             if self._wanted == number:
                 self.root.draw(session=session, number=number, problem=str(error))

@@ -144,7 +144,7 @@ class PacketList(View):
 
     async def _seek(self, number: int, only: str, *, back: bool) -> dict[str, Any]:
         feed, epoch = self.feed, self.feed.epoch
-        found = await feed.client.seek(feed.session, number, feed.query, only, back=back)
+        found = await feed.client.seek(feed.reach, number, feed.query, only, back=back)
         return {**found, "epoch": epoch}
 
     def _go(self, found: dict[str, Any], note: str) -> None:
@@ -176,7 +176,7 @@ class PacketList(View):
             case {"copy": "filter", "column": str(name), "packet": int(number)}:
                 self.root.send({"copied": await self._condition(name, number)})
             case {"copy": "bytes", "packet": int(number)}:
-                packet = await self.feed.client.packet(self.feed.session, number)
+                packet = await self.feed.client.packet(self.feed.reach, number)
                 self.root.send({"copied": packet["frame"].hex(" ")})
 
     async def _answer(self, first: int, count: int, epoch: int, columns: Sequence[str]) -> None:
@@ -189,7 +189,7 @@ class PacketList(View):
 
     async def _rows(self, first: int, count: int, columns: Sequence[str]) -> dict[str, Any]:
         feed = self.feed
-        batch, info = await feed.client.rows(feed.session, first, count, feed.query, needed(columns))
+        batch, info = await feed.client.rows(feed.reach, first, count, feed.query, needed(columns))
         kept = int(info["first"])
         return {"first": max(first, kept), "kept": kept, "rows": row_columns(batch, columns)}
 
@@ -197,7 +197,7 @@ class PacketList(View):
         columns = needed([name])
         if len(columns) == len(needed([])) and name not in columns:
             raise NotFoundError(f"There is no column {name!r:.60}.")
-        batch, _ = await self.feed.client.rows(self.feed.session, number, 1, "", columns)
+        batch, _ = await self.feed.client.rows(self.feed.reach, number, 1, "", columns)
         if not batch.num_rows:
             raise NotFoundError(f"Packet {number:,} has left the ring.")
         return condition(name, batch)

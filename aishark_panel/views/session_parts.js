@@ -13,7 +13,7 @@ function recordingsPart(send, state) {
   const oldest = h("input", { type: "checkbox" });
   const options = {
     rotate_bytes: field("new file after MiB", { title: "A file ends with the packet that makes it this long. Empty: 1 GiB, Parquet 64 MiB" }),
-    rotate_s: field("or seconds", { title: "And at this age. Empty: never, Parquet 10 s" }),
+    rotate_s: field("or seconds", { title: "And at this age. Empty: never, Parquet 10 s, or 10 min where the hub keeps a journal" }),
     rotate_packets: field("or packets", { title: "And with so many packets, at least 1,000. Empty: any number" }),
     max_files: field("keep at most files", { title: "The oldest finished files are deleted. Empty: all are kept" }),
   };

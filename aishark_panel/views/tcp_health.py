@@ -68,7 +68,7 @@ class TcpHealth(View):
         await feed.traffic("tcp")
         since_ns = 0 if feed.range or feed.window == "all" else feed.span.start_ms * 1_000_000
         try:
-            self._answer = await feed.client.tcp_health(feed.session, feed.query, since_ns)
+            self._answer = await feed.client.tcp_health(feed.reach, feed.query, since_ns)
         except AisharkError:
             self._answer = {}
 

@@ -23,7 +23,7 @@ async def with_values_of(feed: Feed, place: Place) -> Place:
     """The place with the values of its columns that the session has."""
     if place.columns and feed.session:
         with contextlib.suppress(AisharkError, TimeoutError):  # the names and operators are there without the hub
-            asked = feed.client.values(feed.session, place.columns, place.where, place.typed, limit=_MAX_VALUES)
+            asked = feed.client.values(feed.reach, place.columns, place.where, place.typed, limit=_MAX_VALUES)
             return with_values(place, await asyncio.wait_for(asked, _VALUES_S))
     return place
 

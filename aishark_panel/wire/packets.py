@@ -115,8 +115,8 @@ class Packets:
         return array[: self.length]
 
     def frame(self, row: int) -> bytes:
-        """Captured bytes of a row; none where the agent kept them all."""
-        if not self.columns.cap_len[row]:
+        """Captured bytes of a row; none where the agent kept them all, or the block has none."""
+        if not self.columns.cap_len[row] or not self.arena:
             return b""
         pos = int(self.columns.frame_pos[row])
         start = pos & ((1 << self.arena_bits) - 1)

@@ -6,6 +6,7 @@ from typing import get_args
 import msgspec
 import pytest
 
+from aishark_panel.streams.history import SESSION
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.recording import Recording, RecordingOptions
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
@@ -29,7 +30,13 @@ def test_every_route_is_documented(pattern: str) -> None:
 
 
 def _readable(pattern: str) -> str:
-    names = {"([0-9a-f]+)": ":id", r"([\w-]+)": ":ticket", "([^/]+)": ":name", "([1-9][0-9]{0,15})": ":number"}
+    names = {
+        SESSION: ":id",
+        "([0-9a-f]+)": ":id",
+        r"([\w-]+)": ":ticket",
+        "([^/]+)": ":name",
+        "([1-9][0-9]{0,15})": ":number",
+    }
     names["([0-9]{1,20})"] = ":conversation"
     for group, name in names.items():
         pattern = pattern.replace(group, name)

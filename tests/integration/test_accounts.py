@@ -15,7 +15,7 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.errors import ConfigError, ForbiddenError, NotFoundError
-from aishark_panel.streams.hub import MAX_SUBSCRIBERS_EACH
+from aishark_panel.streams.places import MAX_SUBSCRIBERS_EACH
 from tests.integration.conftest import ask, call, run_agent, wait_until_ready
 from tests.integration.test_people import aishark, person, sending_agent
 

@@ -88,7 +88,7 @@ def tshark_times(tshark: str, path: Path) -> list[int]:
 
 def parquet_rows(folder: Path, pattern: str = "*.parquet") -> list[tuple[int, int]]:
     """(number, time in ns) of the packets in all files, by DuckDB."""
-    query = f"SELECT number, epoch_ns(ts) FROM '{folder}/{pattern}' ORDER BY number"
+    query = f"SELECT number, epoch_ns(ts) FROM '{folder}/**/{pattern}' ORDER BY number"
     with duckdb.connect() as connection:
         return connection.execute(query).fetchall()
 
@@ -139,7 +139,7 @@ def test_files_are_whole_after_the_hub_is_killed(tmp_path: Path, require_tool: R
         cut.write(b"\6\0\0\0\x80\0\0\0torn")  # as if the kill had come in the middle of a block
 
     with recording_hub(folder):
-        wait_for(lambda: not list(folder.glob("*.part")), "the next hub to finish what is left")
+        wait_for(lambda: not list(folder.rglob("*.part")), "the next hub to finish what is left")
         (pcapng,) = folder.glob("*.pcapng")
         times = tshark_times(tshark, pcapng)
     rows = parquet_rows(folder)

@@ -168,7 +168,7 @@ def test_a_hub_killed_at_random_moments_records_every_packet_once(
         assert in_pcapng(each, stopped[one], capinfos) == kept
         # In the order of their times, which is not that of two agents' arrival.
         assert sorted(in_parquet(each, stopped[table])) == [(n, ts) for n, (_, ts, _) in enumerate(kept, 1)]
-        assert not [p for p in each.recordings.iterdir() if p.suffix in (".part", ".new")]
+        assert not [p for p in each.recordings.rglob("*.*") if p.suffix in (".part", ".new")]
         assert_database_is_intact(each)
 
 

@@ -14,7 +14,7 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from aishark_panel.client import EmbeddedHub, HubClient, Missed, start_hub
 from aishark_panel.errors import HubError
-from aishark_panel.streams.hub import MAX_SUBSCRIBERS_EACH
+from aishark_panel.streams.places import MAX_SUBSCRIBERS_EACH
 from aishark_panel.wire.messages import Request, decode_reply, encode_control
 from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.arrow import read_stream

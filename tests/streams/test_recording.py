@@ -178,7 +178,7 @@ def test_a_disk_that_is_full_for_a_while_costs_only_what_is_evicted_meanwhile(
     finish(recording)
     assert 0 < recording.failed <= evicted
     assert recording.written + recording.failed == 300_000
-    found = sorted(n for path in tmp_path.iterdir() for n in numbers_in(path))
+    found = sorted(n for path in tmp_path.rglob("*.*") for n in numbers_in(path))
     assert len(found) == len(set(found)) == recording.written
     assert set(range(evicted, 300_000)) <= set(found)
 
@@ -201,3 +201,38 @@ def test_a_file_ends_with_so_many_packets(session: Session, run: AgentRun, tmp_p
 def test_options_are_checked(body: object) -> None:
     with pytest.raises(ConfigError, match="no options of a recording"):
         RecordingOptions.parse(body)
+
+
+def test_parquet_files_stand_in_the_folder_of_their_packets_hour(
+    session: Session, run: AgentRun, tmp_path: Path
+) -> None:
+    recording = make(session, tmp_path, format="parquet")
+    late = (1_700_002_800 * 10**9 - START_NS) // 1_000_000  # the next hour begins with that frame
+    session.ingest(run, frames(2_000, first=late - 500), 1, {})
+    session.ingest(run, frames(10, first=late - 5), 2, {})
+    catch_up(recording)
+    finish(recording)
+    base = "test-20231114T221320.123Z-000"
+    hours = "session=test/date=2023-11-14/hour=22", "session=test/date=2023-11-14/hour=23"
+    assert [(f["name"], f["packets"]) for f in recording.status()["files"]] == [
+        (f"{hours[0]}/{base}1.parquet", 500),
+        (f"{hours[1]}/{base}2.parquet", 1_500),
+        (f"{hours[0]}/{base}3.parquet", 5),
+        (f"{hours[1]}/{base}4.parquet", 5),
+    ]
+    table = pq.read_table(tmp_path)
+    assert table.num_rows == 2_010
+    assert table.column_names[-3:] == ["session", "date", "hour"]
+    recording = make(session, tmp_path, format="parquet", start="oldest", max_files=1)
+    catch_up(recording)
+    finish(recording)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 5  # of the second one only the last file is left
+
+
+def test_a_folder_that_is_empty_goes_with_its_last_file(session: Session, run: AgentRun, tmp_path: Path) -> None:
+    recording = make(session, tmp_path, format="parquet", max_files=1)
+    session.ingest(run, frames(10, first=0), 1, {})
+    session.ingest(run, frames(10, first=3_600_000), 2, {})
+    catch_up(recording)
+    finish(recording)
+    assert [path.name for path in (tmp_path / "session=test").rglob("hour=*")] == ["hour=23"]

@@ -13,6 +13,7 @@ from scapy.packet import Packet, Raw
 
 from aishark_panel.agent.payload import Payload
 from aishark_panel.alerts.rule import parse_rules
+from aishark_panel.client import HubClient
 from aishark_panel.errors import ConflictError, HubUnreachableError
 from aishark_panel.streams.about import line
 from aishark_panel.streams.queries import METHODS
@@ -115,6 +116,8 @@ class MemoryHub(MemoryAlerts, MemoryBacktests, MemoryPlaces):
         table = pa.ipc.open_stream(body).read_all().combine_chunks()
         batches = table.to_batches()
         return (batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)), info
+
+    within = staticmethod(HubClient.within)
 
     async def sessions(self) -> list[dict[str, Any]]:
         self._ask("stats")
