@@ -1,13 +1,15 @@
 """aishark_panel: see, live and from anywhere, what the network of remote hosts is doing.
 
-In a notebook or script: `import aishark_panel as ais`, then `ais.read`, `ais.capture`, `ais.connect`. The names are
-loaded when they are first used, so that importing the package, as agents do, costs nothing.
+In a notebook or script: `import aishark_panel as ais`, then `ais.read`, `ais.capture`, `ais.connect`,
+`ais.open_archive`. The names are loaded when they are first used, so that importing the package, as agents do, costs
+nothing.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aishark_panel.notebook.archive import open_archive
     from aishark_panel.notebook.capture import capture
     from aishark_panel.notebook.session import connect
     from aishark_panel.notebook.stream import PacketStream
@@ -15,12 +17,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["PacketStream", "__version__", "capture", "connect", "read"]
+__all__ = ["PacketStream", "__version__", "capture", "connect", "open_archive", "read"]
 
 _HOMES = {
     "PacketStream": "aishark_panel.notebook.stream",
     "capture": "aishark_panel.notebook.capture",
     "connect": "aishark_panel.notebook.session",
+    "open_archive": "aishark_panel.notebook.archive",
     "read": "aishark_panel.notebook.table",
 }
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from aishark_panel import __version__, logs
+from aishark_panel.archive_commands import archive_app
 from aishark_panel.errors import AisharkError, ConfigError, ExpressionError
 from aishark_panel.extcap_commands import extcap_app
 from aishark_panel.hub_commands import (
@@ -475,8 +476,8 @@ def _close_output() -> None:
 
 app.command()(upload)
 _GROUPS: Final = {
-    "record": record_app, "rules": rules_app, "token": token_app, "agents": agents_app, "tls": tls_app,
-    "user": user_app, "session": session_app, "extcap": extcap_app,
+    "record": record_app, "rules": rules_app, "archive": archive_app, "token": token_app, "agents": agents_app,
+    "tls": tls_app, "user": user_app, "session": session_app, "extcap": extcap_app,
 }  # fmt: skip
 for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)

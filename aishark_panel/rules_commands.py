@@ -15,11 +15,11 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.hub_commands import DEFAULT_HUB, HubUrl, hub_client, session_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aishark_panel.alerts.rule import Rule
 
-__all__ = ["rules_app"]
+__all__ = ["rules_app", "show_tried"]
 
 rules_app = typer.Typer(no_args_is_help=True, help="Alert rules: check them, and try them on what was captured.")
 
@@ -62,7 +62,6 @@ def try_rules(
     from rich.progress import Progress
 
     from aishark_panel.alerts.load import read_rules
-    from aishark_panel.alerts.report import noise_table, tried_table
 
     rules = read_rules(rules_file)
     terminal = Console(stderr=True)
@@ -74,6 +73,15 @@ def try_rules(
 
         is_local = past == "-" or Path(past).exists() or "/" in past or "." in past
         found = _tried_here(rules, past, show) if is_local else _tried_by_hub(rules, past, hub_url, over, show)
+    show_tried(rules, found, as_json=as_json)
+
+
+def show_tried(rules: "Sequence[Rule]", found: dict[str, Any], *, as_json: bool) -> None:
+    """Print which alerts rules would have raised: packets, rules, alerts, more, warnings."""
+    from rich.console import Console
+
+    from aishark_panel.alerts.report import noise_table, tried_table
+
     if as_json:
         print(json.dumps({name: found[name] for name in found if name != "warnings"}))
     else:

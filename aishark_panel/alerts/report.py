@@ -18,13 +18,18 @@ _NOISE = {"quiet": "green", "fair": "yellow", "noisy": "red"}
 
 
 def tried_table(rules: Sequence[Rule], alerts: Iterable[Mapping[str, Any]]) -> Table:
-    """One row for each alert that fired: when, which rule, for whom, with what numbers, until when."""
+    """One row for each alert that fired: when, which rule, for whom, with what numbers, until when; in which session,
+    where the alerts tell that."""
     conditions = {rule.name: rule.having.text for rule in rules}
-    table = Table("fired (UTC)", "resolved", "rule", "severity", "key", "values", "summary", box=None, pad_edge=False)
-    for alert in alerts:
+    listed = list(alerts)
+    names = ["session"] if any("session" in alert for alert in listed) else []
+    names += ["fired (UTC)", "resolved", "rule", "severity", "key", "values", "summary"]
+    table = Table(*names, box=None, pad_edge=False)
+    for alert in listed:
         having, values = conditions.get(alert["rule"], ""), alert["values"]
         shown = [name for name in values if name == "packets" or name not in BASIC or name in having]
         table.add_row(
+            *([alert["session"]] if "session" in names else []),
             _time(alert["fired_ns"]),
             _time(alert["resolved_ns"]).partition(" ")[2] if alert["resolved_ns"] else "",
             alert["rule"],

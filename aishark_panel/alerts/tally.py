@@ -17,14 +17,14 @@ from aishark_panel.alerts.log import describe
 from aishark_panel.alerts.rule import Rule
 from aishark_panel.wire.packets import Interface, Packets
 
-__all__ = ["MAX_LISTED", "Noise", "Tally"]
+__all__ = ["MAX_LISTED", "Noise", "Tally", "about_rule"]
 
 MAX_LISTED: Final = 500
 """Alerts that are listed one by one, the first ones."""
 QUIET_PER_HOUR: Final = 1.0
 NOISY_PER_HOUR: Final = 12.0
 _FEW: Final = 3
-_SHORTEST_NS: Final = 60 * 10**9
+_SHORTEST_S: Final = 60.0
 """A rate is of no shorter time than this."""
 _MAX_KEYS: Final = 100_000
 
@@ -121,18 +121,25 @@ class Tally:
 
     def _about(self, status: RuleStatus) -> dict[str, Any]:
         line = self._lines[status.rule.name]
-        per_hour = line.alerts * 3_600e9 / max(self.span_ns, _SHORTEST_NS)
-        share = min(1.0, line.firing_ns / max(self.span_ns, _SHORTEST_NS))
-        return {
-            "rule": status.rule.name,
-            "alerts": line.alerts,
-            "keys": len(line.keys),
-            "firing_s": line.firing_ns / 1e9,
-            "share_firing": share,
-            "per_hour": per_hour,
-            "noise": _noise(line.alerts, per_hour, share),
-            "problem": status.problem,
-        }
+        return about_rule(
+            status.rule.name, line.alerts, len(line.keys), line.firing_ns / 1e9, self.span_ns / 1e9, status.problem
+        )
+
+
+def about_rule(name: str, alerts: int, keys: int, firing_s: float, span_s: float, problem: str) -> dict[str, Any]:
+    """What `Tally.rules` tells of a rule that watched for a time."""
+    per_hour = alerts * 3_600 / max(span_s, _SHORTEST_S)
+    share = min(1.0, firing_s / max(span_s, _SHORTEST_S))
+    return {
+        "rule": name,
+        "alerts": alerts,
+        "keys": keys,
+        "firing_s": firing_s,
+        "share_firing": share,
+        "per_hour": per_hour,
+        "noise": _noise(alerts, per_hour, share),
+        "problem": problem,
+    }
 
 
 def _noise(alerts: int, per_hour: float, share: float) -> Noise:

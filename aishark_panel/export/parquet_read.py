@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from itertools import pairwise
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -52,18 +52,21 @@ class ParquetFile:
     warning: str | None = None
     """Parquet is whole or cannot be read at all"""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Raises CaptureFileError where it is not whole, or not aishark's or without some of the columns."""
-        self.name = os.fspath(path)
+    def __init__(self, source: str | os.PathLike[str] | BinaryIO, name: str = "") -> None:
+        """`source` is a path, or a file that is open, which has a `name`.
+
+        Raises CaptureFileError where it is not whole, or not aishark's or without some of the columns.
+        """
+        self.name = name or os.fspath(source)  # type: ignore[arg-type]  # a file has a name
         self.interfaces: list[Interface] = []
         """indexed by the packets' `iface`; grows while blocks are read"""
         try:
-            self._file = pq.ParquetFile(path)
+            self._file = pq.ParquetFile(source)
         except (OSError, pa.ArrowException) as error:
             raise CaptureFileError(f"cannot read {self.name}: {_first_line(error)}") from None
         metadata = self._file.metadata
-        self.bytes_total: int = max(1, os.path.getsize(path))
         self._sizes: list[int] = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+        self.bytes_total: int = max(1, sum(self._sizes))
         self._done = 0
         said = {key.decode(errors="replace"): value for key, value in (metadata.metadata or {}).items()}
         names = set(self._file.schema_arrow.names)
@@ -82,11 +85,19 @@ class ParquetFile:
         self._columns = [name for name in self._file.schema_arrow.names if name in NEEDED | {"number", "frame"}]
         self.has_frames = "frame" in names
         self._link_types = _link_types(said.get("aishark.agents", b""))
+        self.session_id = said.get("aishark.session_id", b"").decode(errors="replace")
+        """of the session that was recorded; "" where the file does not tell"""
 
     @property
     def bytes_done(self) -> int:
         """How far into `bytes_total` reading has come."""
-        return self.bytes_total * (sum(self._sizes[: self._done]) + 1) // (sum(self._sizes) + 1)
+        return self.bytes_total if self._done == len(self._sizes) else sum(self._sizes[: self._done])
+
+    @property
+    def first_number(self) -> int:
+        """Number of its oldest packet, as its statistics tell; 0 where they do not."""
+        known = [number for group in range(len(self._sizes)) if (number := self._first_number(group)) is not None]
+        return min(known, default=0)
 
     @property
     def last(self) -> tuple[int, int]:

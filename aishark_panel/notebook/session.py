@@ -4,10 +4,8 @@ import contextlib
 import hashlib
 import html
 import os
-import re
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -20,6 +18,7 @@ from aishark_panel.notebook.alerts import TriedRules, WatchedRule, alerts_frame
 from aishark_panel.notebook.background import wait_for
 from aishark_panel.notebook.stream import PacketStream, choose_session
 from aishark_panel.notebook.table import ALL_COLUMNS, Table
+from aishark_panel.notebook.times import Moment, nanoseconds, seconds
 
 if TYPE_CHECKING:
     from aishark_panel.notebook.live import Live
@@ -30,10 +29,6 @@ T = TypeVar("T")
 
 DEFAULT_LIMIT: Final = 1_000_000
 """Most packets `df` and `table` fetch unless told otherwise."""
-
-Moment = str | datetime | pd.Timestamp
-"""A time of day, in UTC unless it says otherwise."""
-_SECONDS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
 def connect(url: str = "", token: str = "") -> "Hub":
@@ -158,9 +153,9 @@ class Session:
             return None
         if last is not None and start is not None:
             raise ConfigError("Give either last= or start=, not both.")
-        end_ns = int(self.stats()["last_ts"]) + 1 if end is None else _nanoseconds(end)
+        end_ns = int(self.stats()["last_ts"]) + 1 if end is None else nanoseconds(end)
         start_ns = (
-            _nanoseconds(start) if start is not None else end_ns - int(_seconds(last) * 1e9) if last is not None else 0
+            nanoseconds(start) if start is not None else end_ns - int(seconds(last) * 1e9) if last is not None else 0
         )
         if start_ns >= end_ns:
             raise ConfigError("start= is not before end=, so there is nothing in between.")
@@ -328,23 +323,3 @@ class Session:
         cells = ((self.name, state), (f"{stats['packets']:,} packets", rate), (f"{stats['lost']:,} lost", ""))
         rows = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in cells)
         return f"<table>{rows}</table>"
-
-
-def _nanoseconds(moment: Moment) -> int:
-    """Since 1970. Raises ConfigError."""
-    try:
-        found = pd.Timestamp(moment)
-        return int((found.tz_localize("UTC") if found.tzinfo is None else found).value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ConfigError(f"{moment!r:.60} is no time; write for example '2026-11-26 12:00' ({error})") from None
-
-
-def _seconds(span: str | float) -> float:
-    """Seconds of "30s", "5 min", "500ms", "1h", or of a number. Raises ConfigError."""
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", str(span))
-    with contextlib.suppress(ValueError, KeyError):
-        if found:
-            return float(found[1]) * _SECONDS[found[2] or "s"]
-    raise ConfigError(
-        f"last={span!r:.40} is not a time span; write for example last='30s', '5min' or a number of seconds"
-    )

@@ -19,7 +19,7 @@ from aishark_panel.wire.from_arrow import NEEDED, from_arrow
 from aishark_panel.wire.packets import ARROW_NAMES, LAYERS, Interface, Packets
 from aishark_panel.wire.schema import COLUMNS
 
-__all__ = ["ALL_COLUMNS", "Table", "read"]
+__all__ = ["ALL_COLUMNS", "Table", "answer_frame", "read"]
 
 ALL_COLUMNS: Final = (*ARROW_NAMES, LAYERS)
 """columns of a table that can be asked anything"""
@@ -101,13 +101,9 @@ class Table:
             database.register("packets", self.arrow)
             try:
                 found = database.sql(query)
-                arrow = found.to_arrow_table() if found else pa.table({})  # a statement, such as SET, gives nothing
+                return answer_frame(found.to_arrow_table() if found else pa.table({}))  # SET, say, gives nothing
             except duckdb.Error as error:
                 raise ConfigError(str(error)) from None
-            frame: pd.DataFrame = arrow.to_pandas(types_mapper=_INTEGERS.get)
-        for name in frame.columns[[isinstance(kind, pd.DatetimeTZDtype) for kind in frame.dtypes]]:
-            frame[name] = frame[name].dt.tz_convert("UTC")
-        return frame
 
     def summary(self) -> list[tuple[str, str]]:
         """What the table holds in words: pairs of a name and a text."""
@@ -141,6 +137,14 @@ class Table:
             self.arrow["ts"].cast(pa.int64()).to_numpy() if "ts" in self.arrow.schema.names else np.zeros(0, np.int64)
         )
         return f"<b>{html.escape(self.title)}</b><table>{rows}</table>{histogram(times)}"
+
+
+def answer_frame(arrow: pa.Table) -> pd.DataFrame:
+    """What a query answered, as a DataFrame: integers that may be null stay exact, times are in UTC."""
+    frame: pd.DataFrame = arrow.to_pandas(types_mapper=_INTEGERS.get)
+    for name in frame.columns[[isinstance(kind, pd.DatetimeTZDtype) for kind in frame.dtypes]]:
+        frame[name] = frame[name].dt.tz_convert("UTC")
+    return frame
 
 
 def read(path: str | os.PathLike[str], where: str = "") -> Table:

@@ -99,6 +99,13 @@ def test_a_time_that_is_gone_is_read_back(kept: tuple[EmbeddedHub, str]) -> None
     assert (found["number"], found["row"]) == (5_101, 100)
 
 
+def exported(hub: EmbeddedHub, session: str, where: str) -> bytes:
+    """The pcapng of what an expression selects."""
+    parts: list[bytes] = []
+    ask(hub, lambda c: c.export(session, "pcapng", where, parts.append))
+    return b"".join(parts)
+
+
 def test_bytes_come_from_the_journal_only(
     journalled: tuple[EmbeddedHub, str], recorded: tuple[EmbeddedHub, str], tmp_path: Path
 ) -> None:
@@ -109,13 +116,7 @@ def test_bytes_come_from_the_journal_only(
         assert (packet["frame"] == frames(1, first=5_499).frame(0)) == has_bytes
         assert packet["src_port"] == 10_249
         path = tmp_path / f"{has_bytes}.pcapng"
-        with path.open("wb") as out:
-            ask(
-                hub,
-                lambda c, past=past, where=where, out=out: c.export(
-                    past, "pcapng", where, lambda data: out.write(data) and None
-                ),
-            )  # type: ignore[misc]
+        path.write_bytes(exported(hub, past, where))
         with open_capture(path) as capture:
             batches = list(capture)
         assert [int(ts) for batch in batches for ts in batch.ts] == [moment(n) for n in range(5_001, 6_001)]
