@@ -202,7 +202,7 @@ class PacketStream:
         if not self._session:
             self._session = session
             self._start = str((await self._client.stats(session["id"]))["end"]) if self._start == "now" else self._start
-        self._ended, self._error = False, None
+        self._ended, self._error, self.reason = False, None, "connecting"
         self._task = asyncio.create_task(self._run())
 
     async def _stop(self, task: asyncio.Task[None]) -> None:

@@ -90,6 +90,16 @@ def test_the_view_answers_clicks(notebook: Page) -> None:
     expect(cell(notebook, LIVE).locator(".packet-detail .heading b")).to_contain_text("Packet", timeout=20_000)
 
 
+def test_the_view_follows_the_theme_of_jupyterlab(notebook: Page) -> None:
+    """What JupyterLab does when its user takes another theme; the browser's own scheme stays light."""
+    total = packets(notebook)
+    expect(total).to_have_css("color", "rgb(22, 32, 43)")
+    notebook.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    expect(total).to_have_css("color", "rgb(228, 234, 241)")
+    notebook.evaluate("document.body.dataset.jpThemeLight = 'true'")
+    expect(total).to_have_css("color", "rgb(22, 32, 43)")
+
+
 def test_the_view_moves_while_the_kernel_computes(notebook: Page, lab: Path) -> None:
     """The cell computes until its view has moved, however long a busy machine takes."""
     cell(notebook, BUSY).locator(".cm-content").click()
