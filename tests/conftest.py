@@ -44,6 +44,7 @@ LONGEST = (
     "tests/integration/test_extcap.py",
     "tests/notebook/test_jupyterlab.py",
     "tests/notebook/test_notebooks.py",
+    "tests/notebook/test_interrupts.py",
     "tests/integration/test_hub.py",
     "tests/integration/test_interface.py",
     "tests/integration/test_people.py",

@@ -26,9 +26,11 @@ _START_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.05
 _INSTEAD: Final = (
+    "To get it, start JupyterLab by: sudo setpriv --reuid=$USER --regid=$(id -g) --init-groups --inh-caps=+net_raw "
+    "--ambient-caps=+net_raw $(command -v jupyter) lab. "
     "Without that right you can still look at a file, capture(file='capture.pcapng'), at a host you reach with ssh, "
-    "capture('eth0', ssh='user@host'), at the hub of somebody who has it, connect(url, token), or at made-up traffic, "
-    "capture(synthetic=True)."
+    "capture('eth0', ssh='user@host'), at a hub that an agent with it feeds, connect(url, token), or at made-up "
+    "traffic, capture(synthetic=True)."
 )
 
 _hubs: Final[dict[str, Hub]] = {}
@@ -115,7 +117,7 @@ def _check_permission(interface: str) -> None:
     except PermissionError as error:
         raise CapturePermissionError(
             f"Capturing on {interface} needs the capability CAP_NET_RAW, which this kernel's process does not have. "
-            f"{_INSTEAD} Or let an agent with that right feed a hub: 'aishark agent -i {interface}' tells how."
+            + _INSTEAD
         ) from error
 
 

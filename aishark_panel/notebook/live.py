@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import panel as pn
+import param
 from IPython.core.getipython import get_ipython
 from panel.io.callbacks import PeriodicCallback
 from panel.io.notebook import push_notebook
@@ -25,6 +26,7 @@ from aishark_panel.views.feed import Feed
 from aishark_panel.views.packet_list import PacketList
 from aishark_panel.views.page import Dashboard
 from aishark_panel.views.protocols import Protocols
+from aishark_panel.views.theme import JUPYTERLAB, script
 from aishark_panel.views.timeline import Timeline
 
 __all__ = ["VIEWS", "Live"]
@@ -38,6 +40,7 @@ VIEWS: Final[dict[str, tuple[Callable[[Feed], View], int]]] = {
 """Single views by name, each with its height in pixels."""
 DASHBOARD: Final = "dashboard"
 _DASHBOARD_HEIGHT: Final = 860
+_SCHEME: Final = "color-scheme: var(--chosen-scheme, light dark);"
 
 
 class Live(Viewer):
@@ -111,7 +114,7 @@ class Live(Viewer):
             height = self._height or default_height
         self._root.sizing_mode = "stretch_width"
         self._root.height = height
-        self._root.stylesheets = [*self._root.stylesheets, f":host {{ height: {height}px; min-height: 0; }}"]
+        self._root.stylesheets = [*self._root.stylesheets, f":host {{ height: {height}px; min-height: 0; {_SCHEME} }}"]
 
     async def _open(self) -> None:
         """In a notebook: everything a page has, on the background loop."""
@@ -161,9 +164,13 @@ def _take_place(view: Live) -> None:
 
 
 class Beacon(Element):
-    """Sends a message when a browser has drawn it. Panel's page drops, and unnoticed, what it gets before."""
+    """Sends a message when a browser has drawn it. Panel's page drops, and unnoticed, what it gets before.
 
-    _esm = 'export function render({ model }) { model.send_msg("drawn"); return document.createElement("i"); }'
+    It also gives the page CSS by which the views follow JupyterLab's theme.
+    """
+
+    _esm = script("beacon.js")
+    theme = param.String(default=JUPYTERLAB, constant=True, doc="CSS for the page around the views.")
 
     def __init__(self, receive: Receive) -> None:
         super().__init__(receive, "base.css", width=0, height=0, margin=0, styles={"position": "absolute"})

@@ -44,14 +44,18 @@ class PacketMagics(Magics):
             session = capture(interface, capture_filter, snaplen=options.snaplen, name=name)
         except AisharkError as error:
             raise UsageError(str(error)) from None
+        except KeyboardInterrupt:
+            raise UsageError("Interrupted before the capture began; the cell did not run.") from None
         try:
-            result = self.shell.run_cell(cell, store_history=False)
-        finally:
+            result = self.shell.run_cell(cell, store_history=False)  # shows its errors, an interrupt too, and returns
             session.close()  # the agent sends what it has before it leaves
-        try:
             table = captured(session, f"{interface}: {capture_filter}" if capture_filter else interface)
         except AisharkError as error:
             raise UsageError(str(error)) from None
+        except KeyboardInterrupt:
+            raise UsageError(f"Interrupted while the packets were fetched; {into!r} was not set.") from None
+        finally:
+            session.close()
         self.shell.user_ns[into] = table
         display(table)
         if result.error_before_exec or result.error_in_exec:

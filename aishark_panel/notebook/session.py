@@ -320,6 +320,7 @@ class Session:
         stats = self.stats()
         rate = f"{stats['packets_per_s']:,.0f} packets/s, {stats['bits_per_s'] / 1e6:,.2f} Mbit/s"
         state = stats["state"] + (f": {stats['reason']}" if stats["reason"] else "")
+        left = "style='text-align:left'"
         cells = ((self.name, state), (f"{stats['packets']:,} packets", rate), (f"{stats['lost']:,} lost", ""))
-        rows = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in cells)
+        rows = "".join(f"<tr><th {left}>{html.escape(a)}</th><td {left}>{html.escape(b)}</td></tr>" for a, b in cells)
         return f"<table>{rows}</table>"

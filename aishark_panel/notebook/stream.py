@@ -79,7 +79,9 @@ class PacketStream:
         self._changed = threading.Condition()
         self._wakes: list[Callable[[], object]] = []
         """called once at the next change: what wakes those who wait on a loop of their own"""
-        self._task: Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping: Future[None] | None = None
+        """the end of the receiving that was before"""
         self._ended = True
         self._error: Exception | None = None
         self._session: dict[str, Any] = {}
@@ -97,18 +99,22 @@ class PacketStream:
         """Begin to receive. Raises the errors of `where`, token, session and hub; later ones are survived."""
         with self._connecting:
             if self._ended:
-                wait_for(self._prepare())
-                self._ended, self._error = False, None
-                self._task = asyncio.run_coroutine_threadsafe(self._run(), background_loop())
+                wait_for(self._begin())
         return self
 
     def disconnect(self) -> None:
         """Stop receiving; what waits in the buffer can still be taken, then the loop over it ends."""
+        self._leave()
+        if self._stopping is not None:
+            self._stopping.result()
+
+    def _leave(self) -> None:
+        """As `disconnect`, without waiting for it: also a garbage collector on the background loop may do this."""
+        if not self._ended:
+            self._end("disconnected")
         if self._task is not None:
-            self._task.cancel()
-            wait_for(self._client.close())
+            self._stopping = asyncio.run_coroutine_threadsafe(self._stop(self._task), background_loop())
             self._task = None
-        self._end("disconnected")
 
     def clear(self) -> None:
         """Forget what waits in the buffer, and count from zero."""
@@ -123,8 +129,20 @@ class PacketStream:
         self.disconnect()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """The batches. A loop that connected the stream and is left, by `break` or by interrupting its cell, stops
+        receiving: nobody else would. Another loop over the same stream goes on behind the last batch."""
+        mine = self._ended
         self.connect()
-        return self
+        return self._batches(mine)
+
+    def _batches(self, mine: bool) -> Iterator[pa.RecordBatch]:
+        try:
+            with contextlib.suppress(StopIteration):
+                while True:
+                    yield next(self)
+        finally:
+            if mine:
+                self._leave()
 
     def __next__(self) -> pa.RecordBatch:
         """The next batch, waiting for it; the end once disconnected. Raises what ended the stream."""
@@ -172,8 +190,10 @@ class PacketStream:
 
     # On the background loop from here on.
 
-    async def _prepare(self) -> None:
-        """Learn of everything that is wrong with what was asked, while the caller waits."""
+    async def _begin(self) -> None:
+        """Learn of everything that is wrong with what was asked, while the caller waits; then receive."""
+        if self._stopping is not None:
+            await asyncio.wrap_future(self._stopping)
         if not self._client.connected:
             await self._client.connect()
         session = choose_session(await self._client.sessions(), self._wanted)
@@ -182,6 +202,13 @@ class PacketStream:
         if not self._session:
             self._session = session
             self._start = str((await self._client.stats(session["id"]))["end"]) if self._start == "now" else self._start
+        self._ended, self._error, self.reason = False, None, "connecting"
+        self._task = asyncio.create_task(self._run())
+
+    async def _stop(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await self._client.close()
 
     async def _run(self) -> None:
         delay_s = _RETRY_S
@@ -199,7 +226,8 @@ class PacketStream:
             log.exception("a packet stream ended")
             self._error = error
         finally:
-            self._end("ended" if self._error is None else str(self._error))
+            if not self._ended:
+                self._end("ended" if self._error is None else str(self._error))
 
     async def _receive(self) -> None:
         """One subscription from the cursor on, until it breaks, or the capture is over and `until_end` was asked."""

@@ -93,3 +93,9 @@ function si(value, unit) {
   return `${text} ${prefixes[power]}${unit}`.trim();
 }
 
+/** A chart takes colours when it paints, which it does not do by itself while nothing moves. */
+function repaintCharts() {
+  for (const model of (globalThis.Bokeh?.documents ?? []).flatMap((each) => [...each._all_models.values()])) {
+    if (model.type === "Figure") model.change.emit();
+  }
+}

@@ -6,15 +6,15 @@ a white and from a black ground (canvas glyphs do not follow CSS), `light` and `
 (contrast of 4.5:1 and more on the page's grounds).
 
 Everything follows the system's scheme by `prefers-color-scheme`, unless the visitor of a page chose one
-(theme_button.js); Python never knows which one is in use. Bokeh reads the `--bk-*` variables when it paints, so figures
-follow it too.
+(theme_button.js), or JupyterLab has a theme (beacon.js); Python never knows which one is in use. Bokeh reads the
+`--bk-*` variables when it paints, so figures follow it too.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CHOSEN", "FAMILIES", "FIGURE_CSS", "VARIABLES", "Family", "family_of", "script", "style"]
+__all__ = ["CHOSEN", "FAMILIES", "FIGURE_CSS", "JUPYTERLAB", "VARIABLES", "Family", "family_of", "script", "style"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +125,20 @@ VARIABLES: Final = (
 )
 """CSS that defines every variable, for a page (`:root`) and for a view that stands alone (`:host`)."""
 
-CHOSEN: Final = "".join(
-    f":root[data-theme={scheme}]{{color-scheme:{scheme};"
-    + "".join(f"--chosen-{name}:{value};" for name, value in colours.items())
-    + "}"
-    for scheme, colours in _SCHEMES.items()
-)
+
+def _chosen(scheme: str) -> str:
+    """The variables that override what the system has."""
+    return "".join(f"--chosen-{name}:{value};" for name, value in _SCHEMES[scheme].items())
+
+
+CHOSEN: Final = "".join(f":root[data-theme={scheme}]{{color-scheme:{scheme};{_chosen(scheme)}}}" for scheme in _SCHEMES)
 """CSS for a page whose visitor chose a scheme (`data-theme` of its root element)."""
+
+JUPYTERLAB: Final = "".join(
+    f"body[data-jp-theme-light={light}]{{--chosen-scheme:{scheme};{_chosen(scheme)}}}"
+    for scheme, light in (("light", "true"), ("dark", "false"))
+)
+"""CSS for a page of JupyterLab, whose own theme is what its user chose; views inherit the variables."""
 
 FIGURE_CSS: Final = (
     VARIABLES

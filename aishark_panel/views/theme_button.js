@@ -12,13 +12,6 @@ function themeButton() {
     button.setAttribute("aria-label", button.title);
   }
 
-  /** A chart takes colours when it paints, which it does not do by itself while nothing moves. */
-  function repaint() {
-    for (const model of (globalThis.Bokeh?.documents ?? []).flatMap((each) => [...each._all_models.values()])) {
-      if (model.type === "Figure") model.change.emit();
-    }
-  }
-
   button.onclick = () => {
     const names = Object.keys(THEMES);
     const next = names[(names.indexOf(page.dataset.theme ?? "") + 1) % names.length];
@@ -31,7 +24,7 @@ function themeButton() {
       // Nothing can be kept here: the choice holds until the page is closed.
     }
     paint();
-    repaint();
+    repaintCharts();
   };
   button.hidden = !getComputedStyle(page).getPropertyValue("--bg");
   paint();

@@ -62,7 +62,7 @@ def _addresses(folder: Path) -> list[str]:
 
 def open_notebook(browser: Browser, address: str, complaints: list[str]) -> Page:
     """The notebook once its kernel is idle; `complaints` gets what it asks of other hosts, and its errors."""
-    page = browser.new_page(viewport={"width": 1500, "height": 2000})  # all cells in sight
+    page = browser.new_page(viewport={"width": 1500, "height": 2600})  # all cells in sight
     origin = address.split("/lab")[0]
     local = (origin, origin.replace("http", "ws"), "data:", "blob:")
     page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(local) else None)

@@ -92,3 +92,35 @@ def test_what_is_asked_wrongly_is_said_in_a_sentence(shell: InteractiveShell) ->
         assert words in said
         assert "Traceback" not in said
         assert "ran" not in said.split()
+
+
+def test_an_interrupted_cell_keeps_what_it_captured(shell: InteractiveShell) -> None:
+    body = UDP + "to.sendto(b'x', ('127.0.0.1', 9))\nimport signal\nsignal.raise_signal(signal.SIGINT)\nprint('after')"
+    result, said = run(shell, f"%%capture_packets -i lo -f 'udp dst port 9' --into early\n{body}")
+    assert not result.success
+    assert said.count("Traceback (most recent call last)") == said.count("KeyboardInterrupt:") == 1
+    assert "after" not in said.split()
+    assert len(shell.user_ns["early"]) == 1
+    result, said = run(shell, f"%%capture_packets -i lo -f 'udp dst port 9' --into early\n{UDP}pass")
+    assert result.success, said
+    assert len(shell.user_ns["early"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "words"), [("capture", "the cell did not run"), ("captured", "'never' was not set")], ids=str
+)
+def test_an_interrupt_before_or_after_the_cell_is_said(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, step: str, words: str
+) -> None:
+    def interrupted(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"aishark_panel.notebook.magic.{step}", interrupted)
+    result, said = run(shell, "%%capture_packets -i lo -f 'udp dst port 9' --into never\npass")
+    assert not result.success
+    assert words in said
+    assert "Traceback" not in said
+    assert "never" not in shell.user_ns
+    monkeypatch.undo()
+    result, said = run(shell, "%%capture_packets -i lo -f 'udp dst port 9'\npass")
+    assert result.success, said

@@ -62,6 +62,32 @@ def test_a_coroutine_that_is_broken_off_loses_no_batch(capture_file: Path) -> No
         assert asyncio.run(read(played.follow(start="oldest"))) == PACKETS
 
 
+def test_a_loop_that_is_left_stops_and_another_goes_on_behind_it(session: Capture) -> None:
+    stream = session.follow(start="oldest")
+    found: list[int] = []
+    for batch in stream:
+        found += numbers([batch])
+        break
+    assert not stream.connected
+    assert stream.reason == "disconnected"
+    assert found + numbers(list(stream)) == list(range(1, PACKETS + 1))
+    assert (stream.packet_count, stream.missed, stream.dropped) == (PACKETS, 0, 0)
+
+
+def test_a_stream_that_was_connected_before_its_loop_goes_on_after_it(session: Capture) -> None:
+    with session.follow(start="oldest") as stream:
+        next(iter(stream))
+        eventually(lambda: stream.packet_count == PACKETS, "all packets")
+
+
+def test_a_stream_is_disconnected_and_connected_at_once(session: Capture) -> None:
+    stream = session.follow(start="oldest").connect()
+    for _ in range(20):
+        stream.disconnect()
+        stream.connect()
+    assert numbers(list(stream)) == list(range(1, PACKETS + 1))
+
+
 def test_follow_calls_back_without_a_loop(session: Capture) -> None:
     heard: list[pa.RecordBatch] = []
     stream = session.follow(start="oldest", on_batch=heard.append)
