@@ -112,6 +112,9 @@ def page(shared_page: Page, complaints: list[str]) -> Iterator[Page]:
     if shared_page.get_by_label("Display filter", exact=True).input_value():
         shared_page.get_by_label("Display filter", exact=True).press("Escape")
     shared_page.keyboard.press("Escape")
+    sheet = shared_page.get_by_role("dialog", name="Conversation")
+    if sheet.is_visible():  # a test failed before it closed it
+        sheet.get_by_role("button", name="Close").click()
     pill = shared_page.locator(".packet-list .pill")
     if pill.is_visible():
         pill.evaluate("button => button.click()")  # it may be gone by now, and then need not be clicked

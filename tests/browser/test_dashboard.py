@@ -261,8 +261,7 @@ PLACE_OF_ITS_MENU = """(button) => {
 """JavaScript that clicks a button and tells where its menu is at once: one that is put in its place later jumps."""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (400, 800)])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1440, 900, "light"), (400, 800, "dark")])
 def test_the_page_fits_its_screen_in_both_schemes(open_page: OpenPage, scheme: str, width: int, height: int) -> None:
     page = open_page(width, height, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width

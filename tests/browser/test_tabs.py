@@ -236,8 +236,7 @@ def test_a_file_can_be_dropped_and_what_is_no_capture_is_refused_in_words(page: 
     expect(page.locator(".upload")).to_be_hidden()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (400, 800)])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1440, 900, "dark"), (400, 800, "light")])
 def test_every_tab_fits_its_screen(open_page: OpenPage, scheme: str, width: int, height: int) -> None:
     page = open_page(width, height, color_scheme=scheme, wait_for_packets=False)
     for tab in TABS:

@@ -1,11 +1,13 @@
 """Accounts: passwords that are right, wrong, guessed and changed; and people whom a provider vouches for."""
 
 import asyncio
+import functools
 import statistics
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import argon2
 import pytest
 
 from aishark_panel.errors import (
@@ -23,6 +25,14 @@ from aishark_panel.streams.ratelimit import RateLimit
 from aishark_panel.streams.store import Store
 
 PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here does not depend on how dear a hash is, but for how long things take."""
+    if "time" not in request.node.name:
+        cheap = functools.partial(argon2.PasswordHasher, time_cost=1, memory_cost=1_024, parallelism=1)
+        monkeypatch.setattr("aishark_panel.streams.accounts.PasswordHasher", cheap)
 
 
 def with_accounts(story: Callable[[Accounts, Store, People], Awaitable[None]], folder: Path | None = None) -> None:

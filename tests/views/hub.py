@@ -1,6 +1,7 @@
 """A hub in memory: a real session and the real query methods, without the sockets between."""
 
 import asyncio
+import functools
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -42,6 +43,7 @@ rules:
 """
 
 
+@functools.cache
 def frame(kind: str) -> bytes:
     """One frame: tcp, reset, dns or arp."""
     ether = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
