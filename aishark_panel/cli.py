@@ -21,17 +21,11 @@ from aishark_panel import __version__, logs
 from aishark_panel.archive_commands import archive_app
 from aishark_panel.errors import AisharkError, ConfigError, ExpressionError
 from aishark_panel.extcap_commands import extcap_app
-from aishark_panel.hub_commands import (
-    DEFAULT_HUB_PORT,
-    agents_app,
-    pointed_at,
-    record_app,
-    token_app,
-    upload,
-)
+from aishark_panel.hub_commands import DEFAULT_HUB_PORT, agents_app, pointed_at, record_app, token_app, upload
 from aishark_panel.people_commands import session_app, user_app
 from aishark_panel.rules_commands import rules_app
 from aishark_panel.tls_commands import tls_app
+from aishark_panel.wireshark_commands import wireshark
 
 __all__ = ["app", "main"]
 
@@ -475,6 +469,7 @@ def _close_output() -> None:
 
 
 app.command()(upload)
+app.command()(wireshark)
 _GROUPS: Final = {
     "record": record_app, "rules": rules_app, "archive": archive_app, "token": token_app, "agents": agents_app,
     "tls": tls_app, "user": user_app, "session": session_app, "extcap": extcap_app,

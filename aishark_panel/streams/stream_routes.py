@@ -28,6 +28,7 @@ __all__ = ["ROUTES"]
 
 log = logging.getLogger(__name__)
 
+_PCAPNG: Final = FORMATS["pcapng"]
 _PIECE_BYTES: Final = 2**20
 """Of a file that is sent."""
 
@@ -178,6 +179,23 @@ def _attachment(name: str, suffix: str) -> str:
     return f"attachment; {called}"
 
 
+class LiveQuery(Query):
+    """Which packets."""
+
+    where: str = ""
+    """packets that match this expression"""
+
+
+class StreamPcapng(StreamExport):
+    """`/api/stream/:id/pcapng`"""
+
+    @operation("What the hub has of a session and what comes, for Wireshark.", query=LiveQuery, media=(_PCAPNG,))
+    async def get(self, session_id: str, *, query: LiveQuery) -> None:
+        session = self.hub.session(session_id, self.person)
+        progress = ExportProgress(session=session.id, person="", format="pcapng", where=query.where)
+        await self.stream(session, "pcapng", query.where, follow=True, progress=progress)
+
+
 class TicketExport(StreamExport):
     """`/api/export/:ticket`"""
 
@@ -242,5 +260,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     (r"/api/stream/([0-9a-f]+)/stats", StreamStats),
     (r"/api/stream/([0-9a-f]+)/ledger", StreamLedger),
     (rf"/api/stream/{SESSION}/export", StreamExport),
+    (r"/api/stream/([0-9a-f]+)/pcapng", StreamPcapng),
     (r"/api/export/([\w-]+)", TicketExport),
 )

@@ -20,7 +20,7 @@ from aishark_panel.client import HubClient
 from aishark_panel.errors import AisharkError, HubUnreachableError, NotFoundError
 from aishark_panel.views.columns import WINDOWS, Bins, Span, plan, zoom
 
-__all__ = ["Extent", "Feed"]
+__all__ = ["Extent", "Feed", "instant"]
 
 _AUTO: Final = "auto"
 _NO_SESSION: Final = "No session is yours to look at yet. Start an agent, or open a capture file."
@@ -172,7 +172,7 @@ class Feed:
         """What the page shows, as one expression: the display filter within the time range; '' for all packets."""
         if self.range is None:
             return self.where
-        within = "ts >= '{}' and ts < '{}'".format(*map(_instant, self.range))
+        within = "ts >= '{}' and ts < '{}'".format(*map(instant, self.range))
         return f"({self.where}) and {within}" if self.where else within
 
     @property
@@ -358,7 +358,7 @@ class Feed:
         return last_ts + int((now - self._last_ts[1]) * 1e9)
 
 
-def _instant(ns: int) -> str:
+def instant(ns: int) -> str:
     """A moment as expressions take it, to the nanosecond."""
     seconds, rest = divmod(ns, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -12,6 +12,7 @@ function listMenu(send, say, back) {
     item("Copy value", () => copy(at.value)),
     item("Copy row", () => copy(at.line, "Ctrl+C"), "Ctrl+C"),
     item("Copy as filter", () => send({ copy: "filter", column: at.column, packet: at.number })),
+    item("Copy command for Wireshark", () => send({ copy: "wireshark", packet: at.number })),
     item("Copy bytes (hex)", () => send({ copy: "bytes", packet: at.number })));
   const plus = h("button", { class: "plus", tabIndex: -1, title: "Add to the display filter; with Alt: exclude" }, icon("add"));
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from aishark_panel.errors import AisharkError, NotFoundError
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.cells import PROBLEMS, choices, condition, needed, row_columns
-from aishark_panel.views.feed import Feed
+from aishark_panel.views.feed import Feed, instant
 from aishark_panel.views.theme import script
 
 __all__ = ["MAX_COLUMNS", "MAX_ROWS", "PacketList"]
@@ -175,6 +175,8 @@ class PacketList(View):
                 await self._on_filter(await self._condition(name, number), exclude)
             case {"copy": "filter", "column": str(name), "packet": int(number)}:
                 self.root.send({"copied": await self._condition(name, number)})
+            case {"copy": "wireshark", "packet": int(number)}:
+                self.root.send({"copied": await self._command(number)})
             case {"copy": "bytes", "packet": int(number)}:
                 packet = await self.feed.client.packet(self.feed.reach, number)
                 self.root.send({"copied": packet["frame"].hex(" ")})
@@ -192,6 +194,12 @@ class PacketList(View):
         batch, info = await feed.client.rows(feed.reach, first, count, feed.query, needed(columns))
         kept = int(info["first"])
         return {"first": max(first, kept), "kept": kept, "rows": row_columns(batch, columns)}
+
+    async def _command(self, number: int) -> str:
+        """What opens Wireshark at a packet, also when it has left the ring."""
+        packet = await self.feed.client.packet(self.feed.reach, number)
+        hub = f"AISHARK_HUB={self.feed.client.url} " if self.feed.client.url else ""
+        return f"{hub}aishark wireshark {self.feed.session} --packet {number} --at {instant(packet['ts'])}"
 
     async def _condition(self, name: str, number: int) -> str:
         columns = needed([name])
