@@ -82,9 +82,9 @@ class _Export:
                 self._writer.write(packets, np.flatnonzero(mask) + start)
                 self.cursor = packets.first_number + stop
             if not views and self.cursor < end:
-                gone_to = max(self.cursor + 1, min(self._session.ring.first, end))
-                self._progress.missed += gone_to - self.cursor
-                self.cursor = gone_to
+                ring = self._session.ring
+                self._progress.missed += max(0, min(ring.first, end) - self.cursor)
+                self.cursor = max(self.cursor + 1, min(ring.following(self.cursor), end))
         return self._taken()
 
     def close(self) -> bytes:

@@ -45,6 +45,7 @@ MAX_KEPT: Final = 3
 KEPT_S: Final = 300.0
 """How long a history is kept that nobody asks."""
 _STEP_S: Final = 0.02
+_THREADS: Final = 2
 _CLOCK_NS: Final = 5 * 10**9
 """Packets of live agents bear times that are at most so much after they came."""
 _DELAY_NS: Final = 60 * 10**9
@@ -83,18 +84,21 @@ class History:
         self.problem = ""
         """what kept it from being read, in a sentence"""
         self.used_s = self._rested_s = time.monotonic()
-        self._began_ns = time.time_ns()
         self._kept = kept
         self._is_done = False
+        self._cursor = 1
+        """number of the next packet of the live ring to look at"""
+        self._is_settled = False
+        """whether no packet of its time can come any more"""
+        self.is_working = False
         self._is_cancelled = False
         self._share = 0.0
 
     def covers(self, live: Session, span: Span) -> bool:
-        """Whether it has what a session saw in that time. One that was read while packets of its end might still come
-        is read again once none can."""
-        settles_ns = self.span[1] + _DELAY_NS
-        has_settled = self._began_ns > settles_ns or time.time_ns() <= settles_ns
-        return live is self.live and self.span[0] <= span[0] and span[1] <= self.span[1] and has_settled
+        """Whether it has what a session saw in that time."""
+        is_of = live is self.live and self.span[0] <= span[0] and span[1] <= self.span[1]
+        # The ring has let go what this one has not seen: it is read anew.
+        return is_of and (self._is_settled or not self._is_done or live.ring.first <= self._cursor)
 
     @property
     def reading(self) -> str:
@@ -105,18 +109,30 @@ class History:
         """Nobody needs it any more."""
         self._is_cancelled = True
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether packets came since that may be of its time."""
+        waits = self._is_done and not self.is_working and not self._is_settled
+        return waits and self.live.ring.end > self._cursor
+
     def run(self) -> None:
-        """Read everything. On a thread of its own; never raises."""
+        """Read everything, or what came since. On a thread of its own; never raises."""
         try:
             self._rested_s = time.monotonic()
-            asyncio.run(self._run())
+            arrived = self._arrived()
+            is_settled = arrived is not None and arrived[1] < time.time_ns()
+            if not self._is_done:
+                asyncio.run(self._read_back(arrived))
+            for share in self._copied():
+                self._rest(share)
+            self._is_settled = is_settled
         except (AisharkError, OSError) as error:
             self.problem = f"Not all of this time could be read back: {error}"
         except Exception:
             log.exception("the history of session %s", self.live.name)
             self.problem = "Not all of this time could be read back; the hub's log says why."
         finally:
-            self._is_done = True
+            self._is_done, self.is_working = True, False
 
     async def wait(self, most_s: float) -> None:
         """Until all is read, or for so long."""
@@ -124,23 +140,22 @@ class History:
         while not self._is_done and time.monotonic() < deadline_s:  # noqa: ASYNC110  # it is set on another thread
             await asyncio.sleep(_STEP_S)
 
-    async def _run(self) -> None:
+    async def _read_back(self, arrived: Span | None) -> None:
+        """Take what is on the disk."""
         live, folder = self.live, self._kept.journal
-        arrived = self._arrived()
         if folder is None or not _reaches_back(folder, arrived):
             before = live.ring.first if folder is None else _first_number(folder)
             for share in self._archived(before):
                 self._rest(share)
             self._note_hole(live.ring.first if folder is None else before)
         if folder is None:
-            for share in self._copied():
-                self._rest(share)
             return
         now_ns = time.time_ns()
         recovery = Recovery(self.session, folder, died_ns=now_ns, now_ns=now_ns, arrived=arrived)
         async for step in recovery.steps():
             step()
             self._rest(recovery.done_bytes / max(recovery.total_bytes, 1))
+        self._cursor = self.session.ring.end
 
     def _arrived(self) -> Span | None:
         """When packets of the time may have come in; None: at any time, as they bear times of a file or a clock."""
@@ -191,15 +206,15 @@ class History:
             )
 
     def _copied(self) -> Iterator[float]:
-        """Take what the ring has."""
+        """Take what the ring has, and was not looked at."""
         live = self.live
-        cursor, end = max(live.ring.first, self.session.ring.end), live.ring.end
-        first = cursor
-        while cursor < end:
-            with live.ring.read(cursor, min(end, cursor + _ROWS)) as views:
+        end = live.ring.end
+        first = self._cursor = max(live.ring.first, self._cursor)
+        while self._cursor < end:
+            with live.ring.read(self._cursor, min(end, self._cursor + _ROWS)) as views:
                 for view in views:
                     packets, start, stop = view
-                    cursor = packets.first_number + stop
+                    self._cursor = packets.first_number + stop
                     if not self._is_wanted(view):
                         continue
                     batch = packets.to_arrow(live.interfaces, _READ, np.arange(start, stop))
@@ -208,8 +223,8 @@ class History:
                     copy.first_number, copy.numbers = packets.first_number + start, None
                     self.session.adopt(copy, interfaces)
                 if not views:  # it was pushed out meanwhile
-                    cursor = max(cursor + 1, min(live.ring.first, end))
-            yield (cursor - first) / (end - first)
+                    self._cursor = max(self._cursor + 1, min(live.ring.first, end))
+            yield (self._cursor - first) / (end - first)
 
 
 class Histories:
@@ -217,7 +232,7 @@ class Histories:
 
     def __init__(self, recorder: Recorder, journal: Path | None) -> None:
         self._recorder, self._journal = recorder, journal
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="history")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="history")
         self._kept: list[History] = []
 
     def reach(self, live: Session, span: Span) -> History | None:
@@ -236,9 +251,15 @@ class Histories:
             found = History(live, span, Kept(journal, files))
             self._let_go(sorted(self._kept, key=lambda h: h.used_s)[: max(0, len(self._kept) - MAX_KEPT + 1)])
             self._kept.append(found)
-            self._pool.submit(found.run)
+            self._work(found)
+        elif found.is_behind:
+            self._work(found)
         found.used_s = now_s
         return found
+
+    def _work(self, history: History) -> None:
+        history.is_working = True
+        self._pool.submit(history.run)
 
     def forget(self, live: Session) -> None:
         """A session was cleared or deleted."""

@@ -89,6 +89,12 @@ class Ring:
         blocks = self._blocks
         return blocks[0].first_number if blocks else self.end
 
+    def following(self, number: int) -> int:
+        """Number of the first packet from a number on that is kept; `end` if there is none."""
+        return next(
+            (max(b.first_number, number) for b in list(self._blocks) if b.first_number + b.length > number), self.end
+        )
+
     @property
     def size_bytes(self) -> int:
         """Memory in use, spare memory included."""

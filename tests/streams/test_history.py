@@ -87,9 +87,7 @@ def test_packets_between_the_recordings_and_the_ring_are_told(tmp_path: Path) ->
     assert history.problem == (
         f"{session.ring.first - 20_001:,} packets of about this time are in no whole file yet, and not in the ring."
     )
-    with history.session.ring.read() as views:
-        numbers = [n for v in views for n in range(v.packets.first_number + v.start, v.packets.first_number + v.stop)]
-    assert numbers == [*range(1, 20_001), *range(session.ring.first, session.ring.end)]
+    assert numbers(history) == [*range(1, 20_001), *range(session.ring.first, session.ring.end)]
 
 
 def test_a_broken_file_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -120,3 +118,42 @@ def test_who_needs_it_no_more_breaks_it_off() -> None:
     history.cancel()
     history.run()
     assert (history.reading, history.session.packets) == ("", 8_192)
+
+
+def numbers(history: History) -> list[int]:
+    with history.session.ring.read() as views:
+        return [n for v in views for n in range(v.packets.first_number + v.start, v.packets.first_number + v.stop)]
+
+
+def test_what_comes_later_is_taken_too() -> None:
+    session, run = session_of("replay", packets=20_000)
+    history = History(session, (START_NS + 10 * SECOND_NS, START_NS + 30 * SECOND_NS), Kept(None, ()))
+    history.run()
+    assert not history.is_behind
+    assert set(range(10_001, 20_001)) <= set(numbers(history))
+    session.ingest(run, frames(20_000, first=20_000), 3, {})
+    assert history.is_behind
+    history.run()
+    assert set(range(10_001, 30_001)) <= set(numbers(history))
+    assert not history.is_behind
+    assert history.covers(session, history.span)
+
+
+def test_of_a_time_that_is_over_nothing_more_comes() -> None:
+    session, run = session_of(packets=20_000)
+    history = History(session, (START_NS, START_NS + 30 * SECOND_NS), Kept(None, ()))
+    history.run()
+    for i in range(3, 40):
+        session.ingest(run, frames(10_000, first=10_000 * i), i, {})
+    assert not history.is_behind
+    assert history.covers(session, history.span)
+
+
+def test_a_time_that_goes_on_is_read_anew_where_the_ring_was_faster() -> None:
+    session, run = session_of("replay", packets=20_000)
+    history = History(session, (START_NS, 2**62), Kept(None, ()))
+    history.run()
+    assert history.covers(session, history.span)
+    for i in range(3, 40):
+        session.ingest(run, frames(10_000, first=10_000 * i), i, {})
+    assert not history.covers(session, history.span)
