@@ -133,7 +133,7 @@ def dask_engine(root: Path, workers: int) -> Iterator[Run]:
         return found.compute().reset_index()
 
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         client.wait_for_workers(workers)

@@ -16,10 +16,11 @@ rows at a time, as in the hub, and are written:
   It dissects, which is not counted in ours; `feed` is making the packets up (half a second before the first) and
   dissecting them.
 
-Each runs in a process of its own, once with a tenth of the packets and once with all: `peak MiB` (ru_maxrss) is of the
-whole process, and must not grow with the packets. Seconds and CPU are those of the writing alone in ours, of the whole
-program in others. Nothing waits for the disk: files go to the page cache, as far as the system lets them. MB is of the
-file written.
+Each runs in a process of its own, once with a tenth of the packets and once with all. `peak MiB` (ru_maxrss) is of the
+whole process, `writer MiB` what it is above `feed`, which must not grow with the packets. That of `feed` grows until
+the table of conversations is full, at 262,144 of them. Seconds and CPU are those of the writing alone in ours, of the
+whole program in others. Nothing waits for the disk: files go to the page cache, as far as the system lets them. MB is
+of the file written.
 
 *df*: `ais.read(FILE).df` of up to 1,000,000 packets, the file already read, beside `to_pandas()` of the same
 columns, in turns; best and median of --rounds.
@@ -179,11 +180,13 @@ def file_lines(packets: int, snaplen: int, folder: Path) -> Iterator[Line]:
 
 def measure_files(packets: int, snaplen: int, folder: Path) -> list[Line]:
     print(f"{'files':<20}{'packets':>11}{'seconds':>9}{'packets/s':>13}{'MB/s':>8}", end="")
-    print(f"{'bytes/packet':>14}{'CPU us/packet':>15}{'peak MiB':>10}", flush=True)
+    print(f"{'bytes/packet':>14}{'CPU us/packet':>15}{'peak MiB':>10}{'writer MiB':>12}", flush=True)
     lines = []
     for count in (max(1, packets // 10), packets):
+        feed_mib = 0.0
         for line in file_lines(count, snaplen, folder):
-            print(line, flush=True)
+            feed_mib = line.peak_mib if line.case == "feed" else feed_mib
+            print(f"{line}{line.peak_mib - feed_mib:>12.0f}" if line.case in OURS[1:] else line, flush=True)
             lines.append(line)
     return lines
 
