@@ -125,8 +125,7 @@ def dask_engine(root: Path, workers: int) -> Iterator[Run]:
     def run(query: Query) -> pd.DataFrame:
         path = root / "session=benchmark" / f"date={DATE}" / f"hour={HOUR}" if query.one_hour else root
         frame = dd.read_parquet(str(path), columns=list(query.columns))
-        frame[query.group] = frame[query.group].astype("string[pyarrow]")  # categories differ from file to file
-        found = frame.groupby(query.group)["orig_len"].agg(["count", "sum"])
+        found = frame.groupby(query.group, observed=True)["orig_len"].agg(["count", "sum"])
         found = found.rename(columns={"count": "packets", "sum": "bytes"})
         if query.top:
             found = found.nlargest(query.top, "bytes")
