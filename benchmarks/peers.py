@@ -1,4 +1,4 @@
-"""Others who read capture files, and the CPU time that they and we take: shared by read_files.py and dissect.py.
+"""Others who read capture files, and the CPU time that they and we take; for the benchmarks of files.
 
 A reader is a function of a path. CPU seconds are those of all threads of this process and of the programs it ran, user
 and system; the machine's other work does not count. Programs include their start, what runs in here does not.
@@ -14,10 +14,14 @@ import numpy as np
 
 from aishark_panel.wire.schema import COLUMNS
 
-__all__ = ["Reader", "best_seconds", "bytes_alone", "dpkt", "program", "scapy", "tshark"]
+__all__ = ["TSHARK_FIELDS", "Reader", "best_seconds", "bytes_alone", "dpkt", "program", "scapy", "tshark"]
 
 Reader = Callable[[Path], object]
 CHUNK_BYTES = 512 * 2**10
+TSHARK_FIELDS = tuple(
+    f"-e{name}" for column in COLUMNS for name in column.wireshark if not name.startswith("_ws.malformed")
+)
+"""Options that ask tshark for the fields that our columns answer to."""
 
 
 def cpu_seconds() -> float:
@@ -60,8 +64,7 @@ def program(*command: str) -> Reader:
 
 def tshark() -> Reader:
     """tshark with the fields that our columns answer to; it analyses TCP and application protocols, as we do."""
-    fields = [name for column in COLUMNS for name in column.wireshark if not name.startswith("_ws.malformed")]
-    return program("tshark", "-n", "-Q", "-r", "FILE", "-T", "fields", *(f"-e{name}" for name in fields))
+    return program("tshark", "-n", "-Q", "-r", "FILE", "-T", "fields", *TSHARK_FIELDS)
 
 
 def dpkt(path: Path) -> None:
