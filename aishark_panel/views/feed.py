@@ -123,6 +123,8 @@ class Feed:
         """how far the hub is with reading the chosen time back from its disk, in words; "" when there is nothing to"""
         self.missing = ""
         """what it could not read of that"""
+        self.is_read_back = False
+        """whether what is shown comes from there"""
         self._counted = -1  # epoch that the extent is of
         self._last_ts = (0, 0.0)
         self._forget_alerts()
@@ -335,10 +337,11 @@ class Feed:
         if self.query:
             _, info = await self.client.rows(self.reach, 0, 1, self.query, ["number"])
             self.reading, self.missing = info.get("reading", ""), info.get("missing", "")
+            self.is_read_back = "reading" in info
             complete = info["scanned_to"] >= info["ring_end"] and not self.reading
             self.extent = Extent(first=info["first"], end=info["end"], complete=complete)
         else:
-            self.reading = self.missing = ""
+            self.reading, self.missing, self.is_read_back = "", "", False
             self.extent = Extent(first=self.stats["first"], end=self.stats["end"])
 
     async def _pull_alerts(self) -> None:

@@ -44,7 +44,8 @@ class FilterBar(View):
 
     def paint(self) -> None:
         feed = self.feed
-        kept = feed.stats.get("end", 0) - feed.stats.get("first", 0)
+        first = 1 if feed.is_read_back else feed.stats.get("first", 0)
+        kept = feed.stats.get("end", 0) - first
         self.root.draw(
             where=feed.where,
             error=self._error,
