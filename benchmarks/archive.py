@@ -1,4 +1,4 @@
-"""How long questions to an archive of Parquet files take, asked with DuckDB and with Dask.
+"""How long questions to an archive of Parquet files take: ours, here and on a cluster, beside DuckDB and Dask alone.
 
     python benchmarks/archive.py [--packets 50000000] [--workers 1 2] [--rounds 3] [--folder DIR]
 
@@ -6,9 +6,14 @@ The archive is written by our Parquet writer, with all columns, from made-up tra
 64 MiB: some 50 hours of it, whatever the number of packets, in one file for each hour (UTC) below
 `session=benchmark/date=YYYY-MM-DD/hour=HH/`. No hour is a copy of another.
 
-Questions: packets and bytes by protocol; the ten addresses that sent most bytes; the DNS names of one hour. DuckDB has
-as many threads as `workers` says, Dask a LocalCluster of so many processes with one thread each, whose start does not
-count. DuckDB finds the files of the hour by its filter, Dask is given their folder. All have to give equal answers.
+Questions: packets and bytes by protocol; the ten addresses that sent most bytes; the DNS names of one hour. `DuckDB`
+has as many threads as `workers` says and finds the files of the hour by its filter; `dask.dataframe` is given their
+folder. `Archive` is `aishark archive query` (DuckDB in this process, a thread for each processor of the machine),
+`Archive, Dask` the same call with `--scheduler`. Clusters are a LocalCluster of so many processes with one thread each,
+whose start does not count. All have to give equal answers.
+
+Then the rules that are built in, over --hours of it, by `Archive.rules` here and on the clusters: all have to raise the
+same alerts.
 
 The files were just written, so they come from the page cache, as far as it holds them. Seconds on the clock; first,
 best and median of the rounds, which follow one another. Prints a table and a JSON line. An engine that is not installed
@@ -31,6 +36,8 @@ import numpy as np
 import pandas as pd
 from traces import INTERFACES, RATE_PPS, START_NS, blocks
 
+from aishark_panel.alerts.load import read_rules
+from aishark_panel.archive import Archive
 from aishark_panel.export.writer import Writer, open_writer
 
 HOURS = 50
@@ -120,7 +127,7 @@ def duckdb_engine(root: Path, workers: int) -> Iterator[Run]:
 @contextlib.contextmanager
 def dask_engine(root: Path, workers: int) -> Iterator[Run]:
     import dask.dataframe as dd
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     def run(query: Query) -> pd.DataFrame:
         path = root / "session=benchmark" / f"date={DATE}" / f"hour={HOUR}" if query.one_hour else root
@@ -131,17 +138,42 @@ def dask_engine(root: Path, workers: int) -> Iterator[Run]:
             found = found.nlargest(query.top, "bytes")
         return found.compute().reset_index()
 
+    with scheduler(workers) as address, Client(address):
+        yield run
+
+
+@contextlib.contextmanager
+def archive_engine(root: Path, workers: int) -> Iterator[Run]:
+    if workers > 1:
+        raise ModuleNotFoundError("this process is one")
+    archive = Archive(root)
+    yield lambda query: archive.sql(query.sql).to_pandas()
+
+
+@contextlib.contextmanager
+def cluster_engine(root: Path, workers: int) -> Iterator[Run]:
+    with scheduler(workers) as address:
+        archive = Archive(root, scheduler=address)
+        yield lambda query: archive.sql(query.sql).to_pandas()
+
+
+@contextlib.contextmanager
+def scheduler(workers: int) -> Iterator[str]:
+    from distributed import Client, LocalCluster
+
     with (
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         client.wait_for_workers(workers)
-        yield run
+        yield cluster.scheduler_address
 
 
 ENGINES: dict[str, Callable[[Path, int], AbstractContextManager[Run]]] = {
     "DuckDB": duckdb_engine,
-    "Dask": dask_engine,
+    "Archive": archive_engine,
+    "dask.dataframe": dask_engine,
+    "Archive, Dask": cluster_engine,
 }
 
 
@@ -157,7 +189,7 @@ def measure(run: Run, query: Query, rounds: int) -> tuple[list[float], pd.DataFr
 
 
 def measure_archive(
-    packets: int, rounds: int, folder: Path, workers: tuple[int, ...] = (1, 2)
+    packets: int, rounds: int, folder: Path, workers: tuple[int, ...] = (1, 2), hours: int = 4
 ) -> list[dict[str, object]]:
     """Make the archive, ask, and print the table."""
     root = folder / "archive"
@@ -168,7 +200,7 @@ def measure_archive(
         f"\n{packets:,} packets in {files} files, {size / 1e6:,.0f} MB, {size / packets:.1f} bytes a packet; ", end=""
     )
     print(f"made up, dissected and written in {took_s:.0f} s")
-    print(f"{'archive':<32}{'engine':<8}{'workers':>8}{'first s':>9}{'best s':>8}{'median s':>10}{'rows':>7}")
+    print(f"{'archive':<32}{'engine':<16}{'workers':>8}{'first s':>9}{'best s':>8}{'median s':>10}{'rows':>7}")
     lines: list[dict[str, object]] = []
     answers: dict[str, pd.DataFrame] = {}
     for engine, count in ((engine, count) for engine in ENGINES for count in workers):
@@ -177,11 +209,33 @@ def measure_archive(
                 for query in QUERIES:
                     seconds, answer = measure(run, query, rounds)
                     pd.testing.assert_frame_equal(answer, answers.setdefault(query.name, answer))
-                    print(f"{query.name:<32}{engine:<8}{count:>8}{seconds[0]:>9.2f}{min(seconds):>8.2f}", end="")
+                    print(f"{query.name:<32}{engine:<16}{count:>8}{seconds[0]:>9.2f}{min(seconds):>8.2f}", end="")
                     print(f"{statistics.median(seconds):>10.2f}{len(answer):>7,}", flush=True)
                     lines.append({"query": query.name, "engine": engine, "workers": count, "seconds": seconds})
         except ModuleNotFoundError as error:
-            print(f"{engine} is left out: {error}")
+            print(f"{engine} with {count} is left out: {error}")
+    return lines + measure_rules(root, hours, workers)
+
+
+def measure_rules(root: Path, hours: int, workers: tuple[int, ...]) -> list[dict[str, object]]:
+    """How long the built-in rules take over some hours, and print the table."""
+    rules, found = read_rules("builtin"), None
+    begin = START_NS // HOUR_NS * HOUR_NS
+    span = (begin, begin + hours * HOUR_NS)
+    lines: list[dict[str, object]] = []
+    print(f"\n{'rules':<32}{'engine':<16}{'workers':>8}{'seconds':>9}{'packets/s':>12}{'alerts':>8}")
+    for count in (0, *workers):
+        with contextlib.nullcontext("") if count == 0 else scheduler(count) as address:
+            began = time.perf_counter()
+            answer = Archive(root, scheduler=address).rules(rules, span=span)
+            took_s = time.perf_counter() - began
+        found = found or answer
+        assert answer == found
+        name, rate = f"{len(rules)}, over {answer['packets']:,}", answer["packets"] / took_s
+        alerts = len(answer["alerts"]) + answer["more"]
+        engine = "Archive, Dask" if count else "Archive"
+        print(f"{name:<32}{engine:<16}{count or 1:>8}{took_s:>9.2f}{rate:>12,.0f}{alerts:>8,}", flush=True)
+        lines.append({"rules": len(rules), "engine": engine, "workers": count or 1, "seconds": took_s})
     return lines
 
 
@@ -190,10 +244,11 @@ def main() -> None:
     parser.add_argument("--packets", type=int, default=50_000_000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--hours", type=int, default=4, help="that the rules look at")
     parser.add_argument("--folder", help="where the archive is made, and deleted; default: the temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        lines = measure_archive(options.packets, options.rounds, Path(name), tuple(options.workers))
+        lines = measure_archive(options.packets, options.rounds, Path(name), tuple(options.workers), options.hours)
     result = {"benchmark": "archive", "packets": options.packets, "load": os.getloadavg()[0], "result": lines}
     print(json.dumps(result))
 
