@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ import typer
 
 from aishark_panel.errors import ConfigError
 from aishark_panel.rules_commands import show_tried
+from aishark_panel.wire.times import nanoseconds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,22 +108,19 @@ def _archive(url: str, scheduler: str) -> "Archive":
 def _span(since: str, until: str) -> tuple[int, int] | None:
     if not since and not until:
         return None
-    start, end = _nanoseconds(since, "--from") if since else 0, _nanoseconds(until, "--to") if until else 2**63 - 1
+    start, end = _moment(since, "--from") if since else 0, _moment(until, "--to") if until else 2**63 - 1
     if start >= end:
         raise ConfigError("--from is not before --to, so there is nothing in between")
     return start, end
 
 
-def _nanoseconds(text: str, option: str) -> int:
-    """A time, in UTC unless it says otherwise, in ns since 1970. Raises ConfigError."""
+def _moment(text: str, option: str) -> int:
     try:
-        moment = datetime.fromisoformat(text)
+        return nanoseconds(text)
     except ValueError:
         raise ConfigError(
             f"{option} {text!r:.40} is no time; write for example 2026-11-26 or '2026-11-26 18:00'"
         ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1e6) * 1_000
 
 
 @contextmanager

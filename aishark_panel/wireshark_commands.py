@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -18,6 +17,7 @@ import typer
 
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.hub_commands import DEFAULT_HUB, HubUrl, hub_client, session_id_of
+from aishark_panel.wire.times import instant, nanoseconds
 
 if TYPE_CHECKING:
     from aishark_panel.client import HubClient
@@ -77,9 +77,9 @@ async def _fetch(hub_url: str, wanted: str, packet: int, at: str, around_ns: int
     """Write the packets around one to a file; which of them it is there."""
     async with hub_client(hub_url) as client:
         session = await session_id_of(client, wanted)
-        ts = _nanoseconds(at) if at else await _time_of(client, session, packet)
+        ts = _moment(at) if at else await _time_of(client, session, packet)
         start, end = max(0, ts - around_ns), ts + around_ns + 1
-        where = f"ts >= '{_instant(start)}' and ts < '{_instant(end)}'"
+        where = f"ts >= '{instant(start)}' and ts < '{instant(end)}'"
         session = client.within(session, start, end)
         await client.read_back(session)
         found = await client.seek(session, packet, where)
@@ -105,20 +105,11 @@ async def _time_of(client: "HubClient", session: str, packet: int) -> int:
         raise NotFoundError(f"{error}. If it was captured earlier, say when: --at '2026-11-26 18:00:05'") from None
 
 
-def _nanoseconds(text: str) -> int:
-    """A time to the nanosecond, in UTC unless it says otherwise. Raises ConfigError."""
-    whole, dot, fraction = text.removesuffix("Z").partition(".")
+def _moment(text: str) -> int:
     try:
-        moment = datetime.fromisoformat(whole)
-        rest = int(fraction.ljust(9, "0")) if dot and len(fraction) <= 9 else 0
+        return nanoseconds(text)
     except ValueError:
         raise ConfigError(f"--at {text!r:.40} is no time; write for example '2026-11-26 18:00:05'") from None
-    return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()) * _SECOND_NS + rest
-
-
-def _instant(ns: int) -> str:
-    seconds, rest = divmod(ns, _SECOND_NS)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 def _run(command: list[str], *, only_name: bool) -> None:

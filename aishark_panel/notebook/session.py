@@ -19,6 +19,7 @@ from aishark_panel.notebook.background import wait_for
 from aishark_panel.notebook.stream import PacketStream, choose_session
 from aishark_panel.notebook.table import ALL_COLUMNS, Table
 from aishark_panel.notebook.times import Moment, nanoseconds, seconds
+from aishark_panel.wire.times import instant
 
 if TYPE_CHECKING:
     from aishark_panel.notebook.live import Live
@@ -134,9 +135,7 @@ class Session:
             return Table(
                 self._ask(lambda client, session: client.table(session, where, columns, limit)), f"session {self.name}"
             )
-        within = " and ".join(
-            f"ts {sign} '{pd.Timestamp(ns).isoformat()}Z'" for sign, ns in zip((">=", "<"), span, strict=True)
-        )
+        within = " and ".join(f"ts {sign} '{instant(ns)}'" for sign, ns in zip((">=", "<"), span, strict=True))
         within = f"({where}) and {within}" if where else within
 
         async def read(client: HubClient, session: str) -> tuple[pa.Table, str]:

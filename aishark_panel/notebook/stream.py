@@ -155,10 +155,15 @@ class PacketStream:
             raise StopIteration
 
     async def __aiter__(self) -> AsyncIterator[pa.RecordBatch]:
-        """The batches for `async for`; who breaks off or is cancelled loses none."""
+        """The batches for `async for`, as for a loop: who breaks off or is cancelled loses none in another one."""
+        mine = self._ended
         await asyncio.to_thread(self.connect)
-        while (batch := await self._coming()) is not None:
-            yield batch
+        try:
+            while (batch := await self._coming()) is not None:
+                yield batch
+        finally:
+            if mine:
+                self._leave()
 
     async def _coming(self) -> pa.RecordBatch | None:
         """The next batch, waited for on the caller's loop; None at the end. Raises what ended the stream."""

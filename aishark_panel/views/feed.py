@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -19,8 +18,9 @@ import pyarrow as pa
 from aishark_panel.client import HubClient
 from aishark_panel.errors import AisharkError, HubUnreachableError, NotFoundError
 from aishark_panel.views.columns import WINDOWS, Bins, Span, plan, zoom
+from aishark_panel.wire.times import instant
 
-__all__ = ["Extent", "Feed", "instant"]
+__all__ = ["Extent", "Feed"]
 
 _AUTO: Final = "auto"
 _NO_SESSION: Final = "No session is yours to look at yet. Start an agent, or open a capture file."
@@ -359,9 +359,3 @@ class Feed:
         if not self.live or self.stats.get("source") == "replay":
             return last_ts
         return last_ts + int((now - self._last_ts[1]) * 1e9)
-
-
-def instant(ns: int) -> str:
-    """A moment as expressions take it, to the nanosecond."""
-    seconds, rest = divmod(ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -12,8 +12,9 @@ from typing import Any, Final
 from aishark_panel.errors import AisharkError, NotFoundError
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.cells import PROBLEMS, choices, condition, needed, row_columns
-from aishark_panel.views.feed import Feed, instant
+from aishark_panel.views.feed import Feed
 from aishark_panel.views.theme import script
+from aishark_panel.wire.times import instant
 
 __all__ = ["MAX_COLUMNS", "MAX_ROWS", "PacketList"]
 

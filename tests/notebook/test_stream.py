@@ -62,6 +62,17 @@ def test_a_coroutine_that_is_broken_off_loses_no_batch(capture_file: Path) -> No
         assert asyncio.run(read(played.follow(start="oldest"))) == PACKETS
 
 
+def test_a_coroutine_that_leaves_its_loop_stops_receiving(session: Capture) -> None:
+    async def first(stream: ais.PacketStream) -> int:
+        async for batch in stream:
+            return int(batch.num_rows)
+        return 0
+
+    stream = session.follow(start="oldest")
+    assert asyncio.run(first(stream)) > 0
+    assert (stream.connected, stream.reason) == (False, "disconnected")
+
+
 def test_a_loop_that_is_left_stops_and_another_goes_on_behind_it(session: Capture) -> None:
     stream = session.follow(start="oldest")
     found: list[int] = []
