@@ -117,18 +117,19 @@ def _interface_codes(
 ) -> npt.NDArray[np.intp]:
     agents, agent_names = _coded(batch["agent"])
     ifaces, iface_names = _coded(batch["iface"])
-    pairs, codes = np.unique(np.stack([agents, ifaces]), axis=1, return_inverse=True)
+    pairs, codes = np.unique((agents + 1) * (len(iface_names) + 1) + ifaces + 1, return_inverse=True)
     known = {(interface.agent, interface.name): place for place, interface in reversed([*enumerate(interfaces)])}
+    agent_names, iface_names = ["", *agent_names], ["", *iface_names]
     places = []
-    for agent, iface in pairs.T.tolist():
-        pair = (agent_names[agent] if agent >= 0 else "", iface_names[iface] if iface >= 0 else "")
+    for agent, iface in zip(*(each.tolist() for each in np.divmod(pairs, len(iface_names))), strict=True):
+        pair = (agent_names[agent], iface_names[iface])
         if pair not in known:
             known[pair] = len(interfaces)
             interfaces.append(Interface(*pair, link_type_of(*pair)))
         places.append(known[pair])
     if len(interfaces) > _MAX_INTERFACES:
         raise ValueError(f"there are more than {_MAX_INTERFACES:,} interfaces")
-    return np.array(places, np.intp)[codes.reshape(-1)]
+    return np.array(places, np.intp)[codes]
 
 
 class _TextPool:
