@@ -152,10 +152,11 @@ class Session:
             return None
         if last is not None and start is not None:
             raise ConfigError("Give either last= or start=, not both.")
-        end_ns = int(self.stats()["last_ts"]) + 1 if end is None else nanoseconds(end)
-        start_ns = (
-            nanoseconds(start) if start is not None else end_ns - int(seconds(last) * 1e9) if last is not None else 0
-        )
+        newest_ns = int(self.stats()["last_ts"]) if end is None else nanoseconds(end)
+        end_ns = newest_ns + 1 if end is None else newest_ns
+        start_ns = 0 if start is None else nanoseconds(start)
+        if last is not None:
+            start_ns = newest_ns - int(seconds(last) * 1e9)
         if start_ns >= end_ns:
             raise ConfigError("start= is not before end=, so there is nothing in between.")
         return max(start_ns, 0), end_ns

@@ -337,7 +337,10 @@ class Feed:
         if self.query:
             _, info = await self.client.rows(self.reach, 0, 1, self.query, ["number"])
             self.reading, self.missing = info.get("reading", ""), info.get("missing", "")
-            self.is_read_back = "reading" in info
+            if self.is_read_back != ("reading" in info):  # the ring let the time go: rows are counted anew
+                self.is_read_back = not self.is_read_back
+                self.epoch += 1
+                self._counted = self.epoch
             complete = info["scanned_to"] >= info["ring_end"] and not self.reading
             self.extent = Extent(first=info["first"], end=info["end"], complete=complete)
         else:

@@ -1,12 +1,15 @@
 """The project's own files as the tests of this folder see them: source text and syntax trees, nothing imported."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
-__all__ = ["MODULES", "ROOT", "Module"]
+__all__ = ["MODULES", "ROOT", "Module", "of_each"]
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,3 +58,22 @@ class Module:
 
 
 MODULES = [Module(path) for path in sorted((ROOT / "aishark_panel").rglob("*.py"))]
+
+
+def of_each(items: Sequence[T], name: Callable[[T], str]) -> Callable[[Callable[[T], None]], Callable[[], None]]:
+    """A check of one item as one test of all: thousands of tests that take no time would take minutes to be counted."""
+
+    def as_test(check: Callable[[T], None]) -> Callable[[], None]:
+        def test() -> None:
+            failed = []
+            for item in items:
+                try:
+                    check(item)
+                except AssertionError as error:
+                    failed.append(f"{name(item)}: {error}")
+            assert not failed, "\n".join(failed)
+
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        return test
+
+    return as_test

@@ -3,11 +3,9 @@
 import ast
 from collections.abc import Iterator
 
-import pytest
+from tests.codebase.sources import MODULES, Module, of_each
 
-from tests.codebase.sources import MODULES, Module
-
-each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+each_module = of_each(MODULES, lambda module: module.name)
 
 
 def top_level_names(module: Module) -> set[str]:

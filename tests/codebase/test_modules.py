@@ -4,20 +4,17 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
-from tests.codebase.sources import MODULES, ROOT, Module
+from tests.codebase.sources import MODULES, ROOT, Module, of_each
 
 MAX_MODULE_LINES = 500
 MAX_FUNCTION_LINES = 80
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "misc"}
 NOTE_TO_SELF = re.compile(r"\b(TO[D]O|FIX[M]E|X[X]X)\b")
 
-each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
-each_source = pytest.mark.parametrize(
-    "path",
+each_module = of_each(MODULES, lambda module: module.name)
+each_source = of_each(
     [path for folder in ("aishark_panel", "tests", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))],
-    ids=lambda path: str(path.relative_to(ROOT)),
+    lambda path: str(path.relative_to(ROOT)),
 )
 
 
