@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from scapy.utils import rdpcap
 
+from aishark_panel.capturefile import open_capture
 from aishark_panel.dissect import dissect
 from aishark_panel.errors import ConfigError
 from aishark_panel.export.capture import gather_frames
@@ -22,6 +23,7 @@ from aishark_panel.export.writer import SUFFIXES, open_writer
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.packets import ARROW_NAMES, Interface, Packets
 from tests import traffic
+from tests.streams.journals import files_at_most
 from tests.wire.capture_bytes import read_all
 
 HOSTILE = '=cmd("x"),\r\n\x1b[31m\u202etxt'
@@ -269,6 +271,30 @@ def test_what_cannot_be_written_is_said_before_a_file_is_made(
 def test_a_place_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot write .*nowhere/out.csv: No such file or directory"):
         open_writer(tmp_path / "nowhere" / "out.csv", ".csv", INTERFACES)
+
+
+@pytest.mark.parametrize("suffix", [".pcapng", ".parquet", ".csv"])
+def test_of_a_file_that_a_full_disk_does_not_take_nothing_is_left(tmp_path: Path, suffix: str) -> None:
+    packets = packets_of(traffic.frames(20_000))
+    said = pytest.raises(ConfigError, match=rf"cannot write .*full{suffix}: File too large")
+    with files_at_most(2**14), said, open_writer(tmp_path / f"full{suffix}", suffix, INTERFACES) as writer:
+        writer.write(packets, np.arange(20_000))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("comment", ['"\r\n\t\x1b[31m', "\u202eevil", "\U0001f988 \u4e2d\u6587", "x" * 70_000])
+def test_comments_may_hold_any_characters(
+    packets: Packets, tmp_path: Path, comment: str, require_tool: Callable[[str], str]
+) -> None:
+    path = tmp_path / "said.pcapng"
+    with open_writer(path, ".pcapng", INTERFACES, comment=comment) as writer:
+        writer.write(packets, np.arange(3))
+    with open_capture(path) as capture:
+        assert sum(len(batch) for batch in capture) == 3
+        assert comment.startswith(capture.notes.section.comment)
+        assert len(capture.notes.section.comment) >= min(len(comment), 10_000)
+    done = subprocess.run([require_tool("capinfos"), "-Mrc", "-T", path], capture_output=True, text=True, check=True)
+    assert (done.stderr, done.stdout.split()[-1]) == ("", "3")
 
 
 def test_frames_are_gathered_from_all_pieces_of_an_arena() -> None:

@@ -9,6 +9,7 @@ import pytest
 import aishark_panel as ais
 from aishark_panel.errors import CaptureFileError, ConfigError, ExpressionError
 from aishark_panel.notebook.table import Table
+from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.notebook.conftest import PACKETS
 from tests.traffic import START_NS, frames
@@ -106,3 +107,15 @@ def test_a_table_shows_its_packets_over_time(capture_file: Path) -> None:
     assert "up to 84 packets in 83.3 ms" in shown
     assert "2023-11-14 22:13:20 UTC" in shown
     assert "<svg" not in ais.read(capture_file, where="number == 7")._repr_html_()
+
+
+def test_a_clock_that_went_back_is_no_trouble(tmp_path: Path) -> None:
+    seconds = [50, 10, 40, 10, 0]
+    content = Frames.from_list([frames(1).frame(0)] * 5, [START_NS + each * 10**9 for each in seconds])
+    writer = PcapWriter(link_type=1)
+    (tmp_path / "back.pcap").write_bytes(writer.header() + writer.frames(content))
+    table = ais.read(tmp_path / "back.pcap")
+    assert [(moment.value - START_NS) // 10**9 for moment in table.df["ts"]] == seconds
+    assert dict(table.summary())["duration"] == "50.000 s"
+    assert "<svg" in table._repr_html_()
+    assert len(table.where("ts >= '2023-11-14 22:13:50'")) == 2
