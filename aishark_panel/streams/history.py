@@ -41,7 +41,9 @@ SESSION: Final = r"([0-9a-f]+|[0-9a-f]+@[0-9]{1,19}-[0-9]{1,19})"
 WAIT_S: Final = 600.0
 """How long who asks once waits for a time to be read back."""
 RING_BYTES: Final = 256 * 2**20
-MAX_KEPT: Final = 3
+MAX_KEPT: Final = 6
+_BUSY_S: Final = 2.0
+"""Of a history that was asked so lately somebody still looks at it."""
 KEPT_S: Final = 300.0
 """How long a history is kept that nobody asks."""
 _STEP_S: Final = 0.02
@@ -236,7 +238,8 @@ class Histories:
         self._kept: list[History] = []
 
     def reach(self, live: Session, span: Span) -> History | None:
-        """The history that answers for what a session saw in a time; None where its ring does, or nothing else can."""
+        """The history that answers for what a session saw in a time; None where its ring does, or nothing else can.
+        ConflictError where people look at MAX_KEPT others."""
         now_s = time.monotonic()
         self._let_go([h for h in self._kept if now_s - h.used_s > KEPT_S])
         span = max(span[0], live.first_ts), span[1]  # what is older was cleared
@@ -248,14 +251,22 @@ class Histories:
             files = self._recorder.past(live, archive=True)
             if journal is None and not files:
                 return None
+            self._make_room(now_s)
             found = History(live, span, Kept(journal, files))
-            self._let_go(sorted(self._kept, key=lambda h: h.used_s)[: max(0, len(self._kept) - MAX_KEPT + 1)])
             self._kept.append(found)
             self._work(found)
         elif found.is_behind:
             self._work(found)
         found.used_s = now_s
         return found
+
+    def _make_room(self, now_s: float) -> None:
+        if len(self._kept) < MAX_KEPT:
+            return
+        oldest = min(self._kept, key=lambda history: history.used_s)
+        if now_s - oldest.used_s < _BUSY_S:
+            raise ConflictError(f"The hub reads {MAX_KEPT} times of the past back at once, its most; try again later.")
+        self._let_go([oldest])
 
     def _work(self, history: History) -> None:
         history.is_working = True

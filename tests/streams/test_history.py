@@ -1,11 +1,14 @@
 """History: when the ring is enough, what must be read back, and what is said of what is missing."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from aishark_panel.errors import ConflictError
 from aishark_panel.streams.agentrun import AgentRun
-from aishark_panel.streams.history import History, Kept, Span, _has, _reaches_back, split_id
+from aishark_panel.streams.history import MAX_KEPT, Histories, History, Kept, Span, _has, _reaches_back, split_id
+from aishark_panel.streams.recorder import Recorder
 from aishark_panel.streams.recording import Recording, RecordingOptions
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.segments import Gap, Kind, Totals, encode_note, record_head, segment_head, segment_path
@@ -157,3 +160,25 @@ def test_a_time_that_goes_on_is_read_anew_where_the_ring_was_faster() -> None:
     for i in range(3, 40):
         session.ingest(run, frames(10_000, first=10_000 * i), i, {})
     assert not history.covers(session, history.span)
+
+
+def test_nobody_pushes_out_what_others_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, _ = session_of(packets=300_000)
+    executor = ThreadPoolExecutor(1)
+    (tmp_path / "journal" / "abc").mkdir(parents=True)
+    histories = Histories(Recorder(tmp_path, executor), tmp_path / "journal")
+    spans = [(START_NS + k, START_NS + k + 1) for k in range(MAX_KEPT + 1)]
+    try:
+        kept = [histories.reach(session, span) for span in spans[:-1]]
+        assert len({id(history) for history in kept}) == MAX_KEPT
+        with pytest.raises(ConflictError, match="try again later"):
+            histories.reach(session, spans[-1])
+        assert histories.reach(session, spans[0]) is kept[0]
+        monkeypatch.setattr("aishark_panel.streams.history._BUSY_S", -1.0)
+        assert histories.reach(session, spans[-1]) not in (None, *kept)
+        assert histories.reach(session, spans[0]) is kept[0]  # the one that was asked longest ago made room
+        histories.forget(session)
+        assert histories.reach(session, spans[0]) is not kept[0]
+    finally:
+        histories.close()
+        executor.shutdown()
