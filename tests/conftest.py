@@ -58,16 +58,16 @@ left; and they mostly wait for processes, while the others compute."""
 
 REAL = ("tests/integration/", "tests/browser/", "tests/notebook/", "tests/agent/")
 """Folders whose tests wait for real processes, browsers and networks. On a machine that others use too that can take
-longer than any patience, so such a test that failed is tried once more; pytest's summary names it (RERUN)."""
+longer than any patience, so such a test that failed is tried twice more; pytest's summary names it (RERUN)."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, and leave the order as it is otherwise; try what is real twice."""
+    """Begin with the files that take longest, and leave the order as it is otherwise; try what is real again."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
     for item in items:
         if item.nodeid.startswith(REAL) and item.config.pluginmanager.hasplugin("rerunfailures"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 @pytest.fixture(scope="session", autouse=True)

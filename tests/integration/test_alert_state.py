@@ -162,7 +162,7 @@ def test_a_hub_that_is_killed_again_and_again_tells_nothing_twice(
     hub = start_hub("--port", "0", *options)
     wait_until_ready(hub)
     port, token = hub.url.rpartition(":")[2], hub.token
-    file = [str(tmp_path / "bursts.pcap"), "--speed", "2", "--batch-size", "20", "--session", "bursts"]
+    file = [str(tmp_path / "bursts.pcap"), "--speed", "1", "--batch-size", "20", "--session", "bursts"]
     agent = subprocess.Popen(
         [sys.executable, "-m", "aishark_panel", "agent", "--hub", hub.url, "-r", *file],
         env={**os.environ, "AISHARK_TOKEN": token},
@@ -174,13 +174,13 @@ def test_a_hub_that_is_killed_again_and_again_tells_nothing_twice(
         while kills < 3:
             most = 6 * (kills + 1)
             wait_for(lambda most=most: len(of_session(told, session)) >= most or agent.poll() == 0, "messages")  # type: ignore[misc]
-            if agent.poll() == 0:  # on a slow machine all has come before that
+            taken = ask(hub, lambda c: c.stats(session))["packets"]
+            if kills and taken > 0.7 * len(rows):  # on a slow machine nearly all has come before that
                 break
             kills += 1
             hub.process.kill()
             hub.close()
             hub = start_hub("--port", port, *options, token=token)
-        assert kills
         assert agent.wait(60) == 0
         stats_when(hub, session, lambda s: s["state"] == "ended" and not s["alerts"]["firing"], "the end")
         (lasted,) = (a for a in ask(hub, lambda c: c.alerts(session))["alerts"] if a["key"]["src_ip"] == CHATTER)
