@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aishark_panel.errors import ConfigError
+from aishark_panel.hub_commands import time_of_option
 from aishark_panel.rules_commands import show_tried
-from aishark_panel.wire.times import nanoseconds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,19 +108,10 @@ def _archive(url: str, scheduler: str) -> "Archive":
 def _span(since: str, until: str) -> tuple[int, int] | None:
     if not since and not until:
         return None
-    start, end = _moment(since, "--from") if since else 0, _moment(until, "--to") if until else 2**63 - 1
+    start, end = time_of_option(since, "--from") if since else 0, time_of_option(until, "--to") if until else 2**63 - 1
     if start >= end:
         raise ConfigError("--from is not before --to, so there is nothing in between")
     return start, end
-
-
-def _moment(text: str, option: str) -> int:
-    try:
-        return nanoseconds(text)
-    except ValueError:
-        raise ConfigError(
-            f"{option} {text!r:.40} is no time; write for example 2026-11-26 or '2026-11-26 18:00'"
-        ) from None
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import typer
 
 from aishark_panel.errors import WHERE_TOKENS_COME_FROM, AisharkError, ConfigError, ExpressionError, NotFoundError
 from aishark_panel.wire.inquiries import trial_line
+from aishark_panel.wire.times import nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,6 +34,7 @@ __all__ = [
     "pointed_at",
     "record_app",
     "session_id_of",
+    "time_of_option",
     "token_app",
     "upload",
 ]
@@ -365,6 +367,16 @@ async def session_id_of(client: "HubClient", wanted: str) -> str:
             if session[key] == wanted:
                 return str(session["id"])
     raise NotFoundError(f"no session {wanted!r}; there are {', '.join(s['name'] for s in sessions)}")
+
+
+def time_of_option(text: str, option: str) -> int:
+    """The time that an option was given, ns since 1970; in UTC unless it says otherwise. Raises ConfigError."""
+    try:
+        return nanoseconds(text)
+    except ValueError:
+        raise ConfigError(
+            f"{option} {text!r:.40} is no time; write for example 2026-11-26 or '2026-11-26 18:00:05'"
+        ) from None
 
 
 def pointed_at(expression: str, error: ExpressionError) -> str:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from aishark_panel.errors import ConfigError, NotFoundError
-from aishark_panel.hub_commands import DEFAULT_HUB, HubUrl, hub_client, session_id_of
-from aishark_panel.wire.times import instant, nanoseconds
+from aishark_panel.hub_commands import DEFAULT_HUB, HubUrl, hub_client, session_id_of, time_of_option
+from aishark_panel.wire.times import within
 
 if TYPE_CHECKING:
     from aishark_panel.client import HubClient
@@ -77,9 +77,9 @@ async def _fetch(hub_url: str, wanted: str, packet: int, at: str, around_ns: int
     """Write the packets around one to a file; which of them it is there."""
     async with hub_client(hub_url) as client:
         session = await session_id_of(client, wanted)
-        ts = _moment(at) if at else await _time_of(client, session, packet)
+        ts = time_of_option(at, "--at") if at else await _time_of(client, session, packet)
         start, end = max(0, ts - around_ns), ts + around_ns + 1
-        where = f"ts >= '{instant(start)}' and ts < '{instant(end)}'"
+        where = within(start, end)
         session = client.within(session, start, end)
         await client.read_back(session)
         found = await client.seek(session, packet, where)
@@ -103,13 +103,6 @@ async def _time_of(client: "HubClient", session: str, packet: int) -> int:
         return int((await client.packet(session, packet))["ts"])
     except NotFoundError as error:
         raise NotFoundError(f"{error}. If it was captured earlier, say when: --at '2026-11-26 18:00:05'") from None
-
-
-def _moment(text: str) -> int:
-    try:
-        return nanoseconds(text)
-    except ValueError:
-        raise ConfigError(f"--at {text!r:.40} is no time; write for example '2026-11-26 18:00:05'") from None
 
 
 def _run(command: list[str], *, only_name: bool) -> None:

@@ -1,5 +1,6 @@
 """One archive: a folder or URL of Parquet that recorders wrote, asked in SQL and by rules."""
 
+import contextlib
 import functools
 import itertools
 import os
@@ -13,10 +14,11 @@ import pyarrow.compute as pc
 
 from aishark_panel.alerts.rule import Rule, parse_rule
 from aishark_panel.alerts.tally import MAX_LISTED, Tally, about_rule
-from aishark_panel.archive.files import ArchiveFile, Files, Span, find_files, open_file
+from aishark_panel.archive.files import ArchiveFile, Files, find_files, open_file
 from aishark_panel.archive.split import TABLE, split
 from aishark_panel.archive.workers import workers_at
 from aishark_panel.errors import ConfigError
+from aishark_panel.export.partitions import HOUR_NS, Span
 from aishark_panel.query import compile_expression
 from aishark_panel.wire.packets import ARROW_NAMES, LAYERS, Packets
 
@@ -68,9 +70,9 @@ class Archive:
         compile_expression(where)
         files = self.files(span, session)
         share = functools.partial(_share, options=self.options, where=where, span=span)
+        if not self.scheduler:
+            return share((files, query))
         with workers_at(self.scheduler) as workers:
-            if not self.scheduler:
-                return share((files, query))
             known = share((files[:1], f"SELECT * FROM {TABLE} LIMIT 0"))
             parted = split(query, known.column_names)
             names = _ask(query, known).column_names
@@ -130,8 +132,7 @@ def _share(
 ) -> pa.Table:
     """On a worker: what a query says of some files."""
     files, query = work
-    with duckdb.connect() as database:
-        database.execute("SET TimeZone = 'UTC'")
+    with _database() as database:
         if where:
             database.register("chosen", _chosen(files, options, where, span))
             source = "chosen"
@@ -146,10 +147,17 @@ def _share(
         return _run(database, f"CREATE TEMP VIEW {TABLE} AS SELECT * FROM {source}{within}", query)
 
 
-def _ask(query: str, packets: pa.Table) -> pa.Table:
-    """What a query says of a table."""
+@contextlib.contextmanager
+def _database() -> Iterator[Any]:
+    """DuckDB in memory, with times in UTC."""
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
+        yield database
+
+
+def _ask(query: str, packets: pa.Table) -> pa.Table:
+    """What a query says of a table."""
+    with _database() as database:
         database.register(TABLE, packets)
         return _run(database, query)
 
@@ -189,7 +197,7 @@ def _chosen(
 def _with_session(batch: pa.RecordBatch, session: str) -> pa.RecordBatch:
     """With the columns that the folders give: session, date, hour."""
     moments = batch["ts"].cast(pa.int64())
-    hours = pc.divide(moments, 3_600 * 10**9)
+    hours = pc.divide(moments, HOUR_NS)
     more = {
         "session": pa.array([session] * batch.num_rows, pa.string()),
         "date": pc.divide(hours, 24).cast(pa.int32()).cast(pa.date32()),

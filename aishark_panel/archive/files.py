@@ -11,12 +11,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from aishark_panel.errors import ConfigError
 from aishark_panel.export.parquet_read import ParquetFile
-from aishark_panel.export.partitions import HOUR_NS, hour_of
+from aishark_panel.export.partitions import Span, hour_of, may_hold
 
-__all__ = ["ArchiveFile", "Files", "Span", "find_files", "open_file"]
+__all__ = ["ArchiveFile", "Files", "find_files", "open_file"]
 
-Span = tuple[int, int]
-"""[start, end) in ns since 1970"""
 _SESSION: Final = re.compile(r"(?:^|/)session=([^/]+)/")
 _NUMBERED: Final = re.compile(r"(.+-(\d{8}T\d{6}\.\d{3}Z))-(\d{4,})\.parquet")
 
@@ -34,12 +32,6 @@ class ArchiveFile(NamedTuple):
     """what the names of its recording's files begin with"""
     number: int
     """within the recording"""
-
-    def may_hold(self, span: Span | None) -> bool:
-        """Whether it may have packets of a time."""
-        if span is None or self.hour_ns is None:
-            return True
-        return self.hour_ns < span[1] and self.hour_ns + HOUR_NS > span[0]
 
 
 @dataclass(slots=True)
@@ -66,7 +58,7 @@ def find_files(url: str, options: dict[str, Any], span: Span | None = None, sess
     ]
     if not files:
         raise ConfigError(f"{url}: there is no Parquet file in this folder; 'aishark record start' writes them")
-    wanted = [f for f in files if f.may_hold(span) and session in ("", f.session)]
+    wanted = [f for f in files if (span is None or may_hold(f.hour_ns, span)) and session in ("", f.session)]
     if not wanted:
         known = ", ".join(sorted({f.session for f in files} - {""}))
         raise ConfigError(f"{url}: no file is of that session and time; there are files of the sessions {known:.300}")

@@ -173,7 +173,9 @@ class _Groups:
         return node.copy().transform(replace)
 
     def _added_up(self, node: exp.Expr) -> exp.Expr:
-        function, condition = (node.this, f" {self._filter(node)}") if isinstance(node, exp.Filter) else (node, "")
+        function, condition = (
+            (node.this, f" FILTER ({node.expression.sql(_DIALECT)})") if isinstance(node, exp.Filter) else (node, "")
+        )
         argument = function.this
         if isinstance(function, exp.Count) and isinstance(argument, exp.Distinct):
             value = argument.expressions[0].sql(_DIALECT)
@@ -193,9 +195,6 @@ class _Groups:
         if isinstance(function, exp.Sum):
             return _parsed(f"SUM({part})")
         return _parsed(f"{'MIN' if isinstance(function, exp.Min) else 'MAX'}({part})")
-
-    def _filter(self, node: exp.Filter) -> str:
-        return f"FILTER ({node.expression.sql(_DIALECT)})"
 
     def _part(self, sql: str) -> str:
         return self._parts.setdefault(sql, f"a{len(self._parts)}")

@@ -12,7 +12,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["HOUR_NS", "NULL", "Partitions", "hour_of", "name_part"]
+__all__ = ["HOUR_NS", "NULL", "Partitions", "Span", "hour_of", "may_hold", "name_part"]
+
+Span = tuple[int, int]
+"""[start, end) in ns since 1970"""
 
 HOUR_NS: Final = 3_600 * 10**9
 NULL: Final = "__HIVE_DEFAULT_PARTITION__"
@@ -52,6 +55,11 @@ def hour_of(path: str) -> int | None:
     except (KeyError, ValueError):
         return None
     return calendar.timegm(day) * 10**9
+
+
+def may_hold(hour_ns: int | None, span: Span) -> bool:
+    """Whether a file of that hour (None: unknown) may have packets of a time."""
+    return hour_ns is None or (hour_ns < span[1] and hour_ns + HOUR_NS > span[0])
 
 
 def name_part(text: str) -> str:

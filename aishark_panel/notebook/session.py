@@ -19,7 +19,7 @@ from aishark_panel.notebook.background import wait_for
 from aishark_panel.notebook.stream import PacketStream, choose_session
 from aishark_panel.notebook.table import ALL_COLUMNS, Table
 from aishark_panel.notebook.times import Moment, nanoseconds, seconds
-from aishark_panel.wire.times import instant
+from aishark_panel.wire.times import within
 
 if TYPE_CHECKING:
     from aishark_panel.notebook.live import Live
@@ -135,13 +135,12 @@ class Session:
             return Table(
                 self._ask(lambda client, session: client.table(session, where, columns, limit)), f"session {self.name}"
             )
-        within = " and ".join(f"ts {sign} '{instant(ns)}'" for sign, ns in zip((">=", "<"), span, strict=True))
-        within = f"({where}) and {within}" if where else within
+        chosen = f"({where}) and {within(*span)}" if where else within(*span)
 
         async def read(client: HubClient, session: str) -> tuple[pa.Table, str]:
             session = client.within(session, *span)
             missing = await client.read_back(session)
-            return await client.table(session, within, columns, limit), missing
+            return await client.table(session, chosen, columns, limit), missing
 
         arrow, missing = self._ask(read)
         return Table(arrow, f"session {self.name}", missing)

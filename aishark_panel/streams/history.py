@@ -19,7 +19,7 @@ import numpy as np
 
 from aishark_panel.errors import AisharkError, ConflictError
 from aishark_panel.export.parquet_read import ParquetFile
-from aishark_panel.export.partitions import HOUR_NS, hour_of
+from aishark_panel.export.partitions import Span, hour_of, may_hold
 from aishark_panel.export.tables import FRAME
 from aishark_panel.streams.recorder import Recorder
 from aishark_panel.streams.recovery import Recovery
@@ -29,12 +29,9 @@ from aishark_panel.streams.session import Session
 from aishark_panel.wire.from_arrow import from_arrow
 from aishark_panel.wire.packets import ARROW_NAMES, LAYERS, Interface
 
-__all__ = ["SESSION", "WAIT_S", "Histories", "History", "Span", "split_id"]
+__all__ = ["SESSION", "WAIT_S", "Histories", "History", "split_id"]
 
 log = logging.getLogger(__name__)
-
-Span = tuple[int, int]
-"""[start, end) in ns since 1970"""
 
 SESSION: Final = r"([0-9a-f]+|[0-9a-f]+@[0-9]{1,19}-[0-9]{1,19})"
 """A session in an address."""
@@ -187,7 +184,7 @@ class History:
 
     def _archived(self, before: int) -> Iterator[float]:
         """Take blocks of recordings, of packets with numbers below a limit."""
-        paths = [path for path in self._kept.files if _may_hold(path, self.span)]
+        paths = [path for path in self._kept.files if may_hold(hour_of(str(path)), self.span)]
         for place, path in enumerate(paths):
             with ParquetFile(path) as file:
                 for packets, _ in file.blocks(within=self.span, before=before):
@@ -313,9 +310,3 @@ def _first_number(folder: Path) -> int:
         if head and head.kind == Kind.TOTALS and (totals := decode_note(head, Totals)):
             return totals.packets + 1
     return 2**62
-
-
-def _may_hold(path: Path, span: Span) -> bool:
-    """Whether a file of an archive may hold packets of a time, as its folder tells."""
-    hour_ns = hour_of(str(path))
-    return hour_ns is None or (hour_ns < span[1] and hour_ns + HOUR_NS > span[0])

@@ -52,7 +52,10 @@ class Interfaces:
         code = self._codes.get(interface)
         if code is not None:
             return code
-        code, characters = len(self.known), self._characters + _characters(interface, described)
+        code, characters = (
+            len(self.known),
+            self._characters + _characters(interface.agent, described.os, interface.name, described.filter),
+        )
         if code >= MAX_INTERFACES or characters > MAX_CHARACTERS:
             raise ProtocolError(
                 f"a session has at most {MAX_INTERFACES:,} interfaces, and {MAX_CHARACTERS:,} characters for their "
@@ -98,10 +101,10 @@ def _described(hello: Hello, info: InterfaceInfo) -> CaptureInterface:
     )
 
 
-def _characters(interface: Interface, described: CaptureInterface) -> int:
-    return len(interface.agent) + len(described.os) + 2 * len(interface.name) + len(described.filter)
+def _characters(agent: str, os: str, name: str, capture_filter: str) -> int:
+    return len(agent) + len(os) + 2 * len(name) + len(capture_filter)
 
 
 def characters_of(hello: Hello, infos: Iterable[InterfaceInfo]) -> int:
     """Characters that are kept of an agent's interfaces, about."""
-    return sum(len(hello.agent) + len(hello.os) + 2 * len(info.name) + len(info.filter) for info in infos)
+    return sum(_characters(hello.agent, hello.os, info.name, info.filter) for info in infos)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from aishark_panel.client import HubClient
 from aishark_panel.errors import AisharkError, HubUnreachableError, NotFoundError
 from aishark_panel.views.columns import WINDOWS, Bins, Span, plan, zoom
-from aishark_panel.wire.times import instant
+from aishark_panel.wire.times import within
 
 __all__ = ["Extent", "Feed"]
 
@@ -174,8 +174,8 @@ class Feed:
         """What the page shows, as one expression: the display filter within the time range; '' for all packets."""
         if self.range is None:
             return self.where
-        within = "ts >= '{}' and ts < '{}'".format(*map(instant, self.range))
-        return f"({self.where}) and {within}" if self.where else within
+        chosen = within(*self.range)
+        return f"({self.where}) and {chosen}" if self.where else chosen
 
     @property
     def reach(self) -> str:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["instant", "nanoseconds"]
+__all__ = ["instant", "nanoseconds", "within"]
 
 _SECOND_NS: Final = 10**9
 _DIGITS: Final = 9
@@ -13,6 +13,11 @@ def instant(ns: int) -> str:
     """A moment, ns since 1970, as expressions take it: 2026-11-26T18:00:05.000000000Z."""
     seconds, rest = divmod(ns, _SECOND_NS)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def within(start_ns: int, end_ns: int) -> str:
+    """An expression that selects packets of [start, end), ns since 1970."""
+    return f"ts >= '{instant(start_ns)}' and ts < '{instant(end_ns)}'"
 
 
 def nanoseconds(text: str) -> int:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from aishark_panel.errors import ConflictError
+from aishark_panel.export.partitions import Span
 from aishark_panel.streams.agentrun import AgentRun
-from aishark_panel.streams.history import MAX_KEPT, Histories, History, Kept, Span, _has, _reaches_back, split_id
+from aishark_panel.streams.history import MAX_KEPT, Histories, History, Kept, _has, _reaches_back, split_id
 from aishark_panel.streams.recorder import Recorder
 from aishark_panel.streams.recording import Recording, RecordingOptions
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
