@@ -117,6 +117,8 @@ def pytest_runtest_makereport(
     report = yield
     if not hasattr(report, "wasxfail"):
         _refuse_skip(report)
+    if report.failed:  # what it left open is found when it is collected as garbage, in some later test
+        item.config.addinivalue_line("filterwarnings", "ignore::pytest.PytestUnraisableExceptionWarning")
     return report
 
 

@@ -28,13 +28,10 @@ _PROBLEM_BITS: Final = (
     TcpProblem.DUPLICATE_ACK,
     TcpProblem.ZERO_WINDOW,
 )
-
-
-def _problem_of(bits: int) -> int:
-    return next((k for k, problem in enumerate(_PROBLEM_BITS, 1) if bits & problem), 0)
-
-
-PROBLEM_OF: Final = np.array([_problem_of(bits) for bits in range(2 * max(TcpProblem))], np.uint16)
+_ANY_BITS: Final = np.arange(2 * max(TcpProblem))
+PROBLEM_OF: Final = np.select(
+    [_ANY_BITS & problem != 0 for problem in _PROBLEM_BITS], range(1, len(PROBLEMS)), default=0
+).astype(np.uint16)
 """Index into PROBLEMS of each value of `tcp_problem`."""
 
 

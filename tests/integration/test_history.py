@@ -1,7 +1,11 @@
 """A time that the ring has let go, asked of a real hub: from the journal, from recordings, and across into the ring."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,53 +17,81 @@ from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.errors import ConfigError, HubError, NotFoundError
 from aishark_panel.notebook.session import Hub, Session
 from aishark_panel.wire.pcapwrite import PcapWriter
-from tests.integration.conftest import ask, call, run_agent, session_of, stats_when, wait_until_ready
+from tests.integration.conftest import ask, call, run_agent, session_of, stats_when, wait_for, wait_until_ready
 from tests.traffic import START_NS, frames
 
 PACKETS = 300_000
 STEP_NS = 1_000_000
 
 
+PIECE = 50_000
+
+
+def header() -> bytes:
+    return PcapWriter(link_type=1).header()
+
+
+def piece(first: int) -> bytes:
+    """Some of five minutes of UDP, a packet each millisecond: in all more than twice what the ring holds."""
+    return PcapWriter(link_type=1).frames(frames(PIECE, first=first))
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five minutes of UDP, a packet each millisecond: more than twice what the ring holds."""
     path = tmp_path_factory.mktemp("captures") / "long.pcap"
-    writer = PcapWriter(link_type=1)
-    with path.open("wb") as out:
-        out.write(writer.header())
-        for first in range(0, PACKETS, 20_000):
-            out.write(writer.frames(frames(20_000, first=first)))
+    path.write_bytes(header() + b"".join(piece(first) for first in range(0, PACKETS, PIECE)))
     return path
 
 
-def played(hub: EmbeddedHub, file: Path, **options: object) -> str:
-    """The id of a session that took the file, and has let half of it go."""
+def create_session(hub: EmbeddedHub) -> str:
     wait_until_ready(hub)
-    session = str(ask(hub, lambda c: c.create_session("long"))["id"])
-    if options:
-        ask(hub, lambda c: c.record_start(session, **options))  # type: ignore[arg-type]
-    speed = "75" if options else "max"  # a recording needs its time
-    assert run_agent(hub, "-r", str(file), "--speed", speed, "--session", "long").returncode == 0
+    return str(ask(hub, lambda c: c.create_session("long"))["id"])
+
+
+def assert_half_is_gone(hub: EmbeddedHub, session: str) -> None:
     stats = stats_when(hub, session, lambda s: s["state"] == "ended" and s["packets"] == PACKETS, "the end")
     assert stats["evicted"] > PACKETS // 3
-    assert all(recording["failed"] == 0 for recording in ask(hub, lambda c: c.recordings(session)))
-    return session
 
 
 @pytest.fixture(scope="module")
 def journalled(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedHub, str]]:
     folder = tmp_path_factory.mktemp("kept")
     hub = start_hub("--port", "0", "--ring-mib", "48", "--journal", str(folder / "j"), "--state", str(folder / "s"))
-    yield hub, played(hub, file)
+    session = create_session(hub)
+    assert run_agent(hub, "-r", str(file), "--speed", "max", "--session", "long").returncode == 0
+    assert_half_is_gone(hub, session)
+    yield hub, session
     hub.close()
 
 
 @pytest.fixture(scope="module")
-def recorded(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedHub, str]]:
-    """A hub without a journal; files of 20,000 packets."""
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedHub, str]]:
+    """A hub without a journal; files of 20,000 packets. The file grows as fast as it is recorded."""
     hub = start_hub("--port", "0", "--ring-mib", "48", "--recordings", str(tmp_path_factory.mktemp("recordings")))
-    yield hub, played(hub, file, export_format="parquet", rotate_packets=20_000, rotate_s=0.2)
+    session = create_session(hub)
+    ask(hub, lambda c: c.record_start(session, export_format="parquet", rotate_packets=20_000, rotate_s=0.2))
+    growing = tmp_path_factory.mktemp("captures") / "growing.pcap"
+    growing.write_bytes(header())
+    agent = subprocess.Popen(
+        [sys.executable, "-m", "aishark_panel", "agent", "--hub", hub.url, "-r", str(growing), "--follow"]
+        + ["--session", "long"],
+        env={**os.environ, "AISHARK_TOKEN": hub.token},
+    )
+    for first in range(0, PACKETS, PIECE):
+        with growing.open("ab") as out:
+            out.write(piece(first))
+        wait_for(partial(is_recorded, hub, session, first + PIECE), "the recording", timeout_s=90)
+    growing.unlink()
+    assert agent.wait(timeout=60) == 0
+    assert_half_is_gone(hub, session)
+    yield hub, session
     hub.close()
+
+
+def is_recorded(hub: EmbeddedHub, session: str, packets: int) -> bool:
+    (recording,) = ask(hub, lambda c: c.recordings(session))
+    assert recording["failed"] == 0
+    return bool(recording["written"] == packets)
 
 
 @pytest.fixture(params=["journalled", "recorded"])
