@@ -77,12 +77,15 @@ def session_of(hub: EmbeddedHub, name: str) -> str:
 
 
 def wait_for(check: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
-    """The first true answer of `check`, or a failure that says what was waited for."""
-    deadline_s = time.monotonic() + timeout_s
+    """The first true answer of `check`, or a failure that says what was waited for.
+
+    It is asked less often the longer it takes, because each question costs the hub and this process some time."""
+    deadline_s, pause_s = time.monotonic() + timeout_s, 0.02
     while time.monotonic() < deadline_s:
         if answer := check():
             return answer
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, 0.2)
     pytest.fail(f"{what} did not happen within {timeout_s:.0f} s")
 
 

@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 from typing import Any, NamedTuple
 
 import pytest
@@ -261,29 +262,30 @@ def journal_full(world: World) -> None:
 def relay(address: str) -> Iterator[None]:
     """A TCP relay before a hub that hands on everything DELAY_S late, in both directions."""
 
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        waiting: list[tuple[float, bytes]] = []
-        closed = False
-        source.settimeout(0.01)
+    def take(source: socket.socket, under_way: "Queue[tuple[float, bytes]]") -> None:
         with contextlib.suppress(OSError):
-            while not closed or waiting:
-                with contextlib.suppress(TimeoutError):
-                    data = b"" if closed else source.recv(1 << 16)
-                    closed |= not data
-                    waiting.append((time.monotonic() + DELAY_S, data))
-                while waiting and waiting[0][0] <= time.monotonic():
-                    target.sendall(waiting.pop(0)[1])
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+            while data := source.recv(1 << 16):
+                under_way.put((time.monotonic() + DELAY_S, data))
+        under_way.put((time.monotonic() + DELAY_S, b""))
+
+    def hand_on(under_way: "Queue[tuple[float, bytes]]", target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            data = b"all"
+            while data:
+                due_s, data = under_way.get()
+                time.sleep(max(0.0, due_s - time.monotonic()))
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
     def serve() -> None:
         with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
             while True:
                 near = opened.enter_context(door.accept()[0])
                 far = opened.enter_context(socket.create_connection((address, PORT)))
-                for pair in ((near, far), (far, near)):
-                    threading.Thread(target=pump, args=pair, daemon=True).start()
+                for source, target in ((near, far), (far, near)):
+                    under_way: Queue[tuple[float, bytes]] = Queue()
+                    threading.Thread(target=take, args=(source, under_way), daemon=True).start()
+                    threading.Thread(target=hand_on, args=(under_way, target), daemon=True).start()
 
     with socket.create_server((address, RELAY_PORT)) as door:
         server = threading.Thread(target=serve, daemon=True)

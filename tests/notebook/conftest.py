@@ -16,11 +16,12 @@ PACKETS = 10_000
 
 def eventually(check: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     """Wait until `check` is true, or fail saying what was waited for."""
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s, pause_s = time.monotonic() + timeout_s, 0.02
     while not check():
         if time.monotonic() > deadline_s:
             pytest.fail(f"{what} did not happen within {timeout_s:.0f} s")
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, 0.2)
 
 
 def is_running(pid: int) -> bool:

@@ -1,6 +1,7 @@
 """A real JupyterLab, and a notebook of it in a real browser."""
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -8,8 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import nbformat
-from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.notebook.conftest import eventually
@@ -23,11 +22,23 @@ ROOT = Path(__file__).parents[2]
 def jupyterlab(folder: Path, cells: Sequence[str], **environment: str) -> Iterator[str]:
     """Address of a notebook of these cells in a JupyterLab that has nothing of this user's own settings."""
     (folder / "work").mkdir()
-    notebook = new_notebook(  # type: ignore[no-untyped-call]
-        cells=[new_code_cell(source) for source in cells],  # type: ignore[no-untyped-call]
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-    )
-    nbformat.write(notebook, folder / "work" / "live.ipynb")  # type: ignore[no-untyped-call]
+    notebook = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"cell-{k}",
+                "metadata": {},
+                "source": source,
+                "outputs": [],
+                "execution_count": None,
+            }
+            for k, source in enumerate(cells)
+        ],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    (folder / "work" / "live.ipynb").write_text(json.dumps(notebook))
     own = {f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "DATA", "RUNTIME")}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
