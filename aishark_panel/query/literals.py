@@ -24,14 +24,15 @@ _TIME: Final = re.compile(
 )
 _MAC: Final = re.compile(r"(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}")
 _BYTES: Final = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _IPV4_IN_IPV6: Final = 0xFFFF << 32
 """IPv4 addresses are kept as ::ffff:a.b.c.d."""
 
 
 def quote(text: str) -> str:
-    """A text as expressions take it."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    """A text as expressions take it. What a line cannot hold is escaped, because filters stand in boxes of one line."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"{}"'.format(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped))
 
 
 class Network(NamedTuple):

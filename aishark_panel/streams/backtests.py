@@ -180,8 +180,8 @@ def _of_ring(session: Session, cursor: int = 0, end: int = 0) -> Iterator[_Piece
             for packets, start, stop in views:
                 cursor = packets.first_number + stop
                 yield _Piece(packets, start, stop, session.interfaces, cursor - first, end - first)
-            if not views:  # it was pushed out meanwhile
-                cursor = max(cursor + 1, min(ring.first, end))
+            if not views:
+                cursor = ring.following(cursor, end)
 
 
 async def _of_journal(session: Session, folder: Path) -> AsyncIterator[_Piece]:

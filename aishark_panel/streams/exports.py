@@ -84,7 +84,7 @@ class _Export:
             if not views and self.cursor < end:
                 ring = self._session.ring
                 self._progress.missed += max(0, min(ring.first, end) - self.cursor)
-                self.cursor = max(self.cursor + 1, min(ring.following(self.cursor), end))
+                self.cursor = ring.following(self.cursor, end)
         return self._taken()
 
     def close(self) -> bytes:

@@ -221,8 +221,8 @@ class History:
                     copy = from_arrow(batch, interfaces, live.link_type)
                     copy.first_number, copy.numbers = packets.first_number + start, None
                     self.session.adopt(copy, interfaces)
-                if not views:  # it was pushed out meanwhile
-                    self._cursor = max(self._cursor + 1, min(live.ring.first, end))
+                if not views:
+                    self._cursor = live.ring.following(self._cursor, end)
             yield (self._cursor - first) / (end - first)
 
 

@@ -313,7 +313,7 @@ class Recording:
                 mask = self._predicate.mask(packets, start, stop, self.session.interfaces)
                 self._write(packets, np.flatnonzero(mask) + start, stop, now_s)
             if not views:
-                self._skip_to(min(max(self.cursor + 1, self.session.ring.first), end))
+                self._skip_to(self.session.ring.following(self.cursor, end))
 
     def _skip_to(self, number: int) -> None:
         if (gone := number - self.cursor) > 0:

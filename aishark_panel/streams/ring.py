@@ -89,11 +89,12 @@ class Ring:
         blocks = self._blocks
         return blocks[0].first_number if blocks else self.end
 
-    def following(self, number: int) -> int:
-        """Number of the first packet from a number on that is kept; `end` if there is none."""
-        return next(
-            (max(b.first_number, number) for b in list(self._blocks) if b.first_number + b.length > number), self.end
-        )
+    def following(self, number: int, end: int) -> int:
+        """Where a reader on its way to `end` goes on that found nothing at a number, because it was pushed out
+        meanwhile: the number of the next packet that is kept, or `end`."""
+        later = number + 1
+        kept = (max(b.first_number, later) for b in list(self._blocks) if b.first_number + b.length > later)
+        return min(next(kept, end), end)
 
     @property
     def size_bytes(self) -> int:

@@ -4,7 +4,6 @@ A list's columns are those of docs/schema.md under their own names, and two that
 and `destination` are the network address, or the link-layer one where a packet has none.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from aishark_panel.errors import NotFoundError
+from aishark_panel.query.literals import quote
 from aishark_panel.views.theme import FAMILIES, family_of
 from aishark_panel.wire.layers import FLAG_NAMES, TcpProblem
 from aishark_panel.wire.packets import ARROW_NAMES
 from aishark_panel.wire.schema import Kind, column
 
-__all__ = ["EITHER", "PROBLEMS", "TITLES", "choices", "condition", "needed", "quoted", "row_columns"]
+__all__ = ["EITHER", "PROBLEMS", "TITLES", "choices", "condition", "needed", "row_columns"]
 
 EITHER: Final = {"source": ("src_ip", "eth_src"), "destination": ("dst_ip", "eth_dst")}
 """Columns of the list that show the first of two that a packet has."""
@@ -52,7 +52,6 @@ _HARMLESS: Final = int(
     | TcpProblem.REUSED_PORTS
 )
 """Happens in good health too."""
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MEANINGS: Final = {
     "number": "the packet's number in its session",
     "agent": "name of the agent that captured it",
@@ -153,10 +152,4 @@ def _equals(name: str, value: Any) -> str:
     kind = None if name == "agent" else column(name).kind
     if kind in (Kind.ADDRESS, Kind.MAC):
         return f"{name} == {value}"
-    return f"{name} == {quoted(str(value))}"
-
-
-def quoted(text: str) -> str:
-    """A text as expressions take it. What a line cannot hold is escaped: the filter has to fit into its box."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"{}"'.format(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped))
+    return f"{name} == {quote(str(value))}"

@@ -8,7 +8,7 @@ its own. `key` (the field's name in Wireshark) and `is` (its value) are for `off
 from collections.abc import Iterable
 from typing import Any, Final
 
-from aishark_panel.views.cells import quoted
+from aishark_panel.query.literals import quote
 from aishark_panel.wire.packets import ARROW_NAMES
 from aishark_panel.wire.schema import COLUMNS
 
@@ -56,7 +56,7 @@ def condition(column: str, value: object) -> str:
     """The display filter for packets that have this value in a column."""
     if isinstance(value, int):
         return f"{column} == {value}"
-    return f"{column} == {quoted(str(value))}"
+    return f"{column} == {quote(str(value))}"
 
 
 def offered(nodes: Iterable[Node], packet: dict[str, Any]) -> list[Node]:

@@ -3,10 +3,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aishark_panel.errors import ExpressionError
 from aishark_panel.query import literals
 from aishark_panel.query.syntax import Bare, Literal, Number, Text
+from aishark_panel.query.tokens import tokenize
 from tests.query.blocks import address_words
 
 
@@ -72,3 +75,11 @@ def test_what_cannot_be_read_is_refused_with_an_example(
     with pytest.raises(ExpressionError, match=r"; write|2262|such as") as caught:
         function(literal)
     assert caught.value.position == 7
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_any_text_is_quoted_on_one_line(text: str) -> None:
+    written = literals.quote(text)
+    token, end = tokenize(written)
+    assert (token.kind, token.text, end.kind) == ("text", text, "end")
+    assert len(written.splitlines()) <= 1 or not {"\n", "\r"} & set(written)

@@ -1,22 +1,11 @@
 """What stands in a cell can be asked for: its condition selects the packet it was taken from."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aishark_panel.errors import NotFoundError
-from aishark_panel.query.tokens import tokenize
-from aishark_panel.views.cells import EITHER, PROBLEMS, choices, condition, needed, quoted, row_columns
+from aishark_panel.views.cells import EITHER, PROBLEMS, choices, condition, needed, row_columns
 from aishark_panel.wire.layers import TcpProblem
 from tests.views.hub import MemoryHub, wait
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
-def test_any_text_is_quoted_on_one_line(text: str) -> None:
-    written = quoted(text)
-    token, end = tokenize(written)
-    assert (token.kind, token.text, end.kind) == ("text", text, "end")
-    assert len(written.splitlines()) <= 1 or not {"\n", "\r"} & set(written)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
