@@ -51,12 +51,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser(require_tool: Callable[[str], str]) -> Iterator[Browser]:
-    path = require_tool("chromium")
+def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=_ARGS)
-        yield chromium
-        chromium.close()
+        started = playwright.chromium.launch(executable_path=chromium, args=_ARGS)
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ captures what it causes; and a restarted kernel begins anew."""
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,13 +43,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def notebook(lab: Path, require_tool: Callable[[str], str]) -> Iterator[Page]:
+def notebook(lab: Path, chromium: str) -> Iterator[Page]:
     """The notebook, opened and run up to the live view."""
     complaints: list[str] = []
     with jupyterlab(lab, CELLS) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=require_tool("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = open_notebook(browser, address, complaints)
         for index in (CAPTURE, LIVE):
             run(page, index)

@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,11 +48,9 @@ def address(live_session: Capture, tmp_path_factory: pytest.TempPathFactory) -> 
     process.wait(20)
 
 
-def test_served_views_move(address: str, require_tool: Callable[[str], str]) -> None:
+def test_served_views_move(address: str, chromium: str) -> None:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=require_tool("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
         page.goto(address)
         middle = page.locator(".protocols .middle b")
