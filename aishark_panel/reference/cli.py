@@ -43,7 +43,7 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     if command.help:
         yield f"{_linked(command.help)}\n"
     if not below or (command.callback and shown):
-        yield f"```\n{_usage(name, shown)}\n```\n"
+        yield f"```text\n{_usage(name, shown)}\n```\n"
     if shown:
         yield table(["", "takes", "default", ""], map(_row, shown))
     for word, each in below.items():

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import textwrap
 from collections.abc import Iterator
 from functools import cached_property
@@ -58,11 +59,8 @@ def render() -> str:
 
 def _magic() -> str:
     """The docstring as it was written; IPython puts options before it, in words that differ with Python's version."""
-    (about,) = (
-        ast.get_docstring(each)
-        for each in _tree(magic.PacketMagics).body
-        if isinstance(each, ast.FunctionDef) and each.name == "capture_packets"
-    )
+    functions = [each for each in ast.walk(_tree(magic.PacketMagics)) if isinstance(each, ast.FunctionDef)]
+    (about,) = (ast.get_docstring(each) for each in functions if each.name == "capture_packets")
     return str(about)
 
 
@@ -76,10 +74,10 @@ def _function(function: FunctionType, owner: str) -> Iterator[str]:
     tree = _tree(function)
     assert isinstance(tree, ast.FunctionDef)
     arguments = list(_arguments(function, tree))
-    end = f") -> {_type(tree.returns)}"
-    line = f"{tree.name}({', '.join(arguments)}{end}"
+    end = f") -> {_type(tree.returns)}: ..."
+    line = f"def {tree.name}({', '.join(arguments)}{end}"
     if len(line) > _LINE:
-        line = f"{tree.name}(\n" + "".join(f"    {each},\n" for each in arguments) + end
+        line = f"def {tree.name}(\n" + "".join(f"    {each},\n" for each in arguments) + end
     yield f"### `{owner}.{tree.name}()`\n\n```python\n{line}\n```\n\n{inspect.getdoc(function)}\n"
 
 
@@ -91,8 +89,13 @@ def _arguments(function: FunctionType, tree: ast.FunctionDef) -> Iterator[str]:
             starred = True
             yield "*"
         if name != "self":
-            default = "" if each.default is each.empty else f" = {each.default!r}"
+            default = "" if each.default is each.empty else f" = {_literal(each.default)}"
             yield f"{'**' if each.kind is each.VAR_KEYWORD else ''}{name}: {_type(annotations[name])}{default}"
+
+
+def _literal(value: object) -> str:
+    """A default as the project's formatter writes it."""
+    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 def _type(annotation: ast.expr | None) -> str:
