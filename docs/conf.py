@@ -18,10 +18,17 @@ nitpicky = True
 
 myst_heading_anchors = 4
 highlight_language = "none"
+smartquotes = False  # quotes and dashes are often code
 
 html_theme = "furo"
 html_static_path = ["theme"]
 html_css_files = ["site.css"]
 html_extra_path = ["theme/index.html"]
+html_logo = html_favicon = "theme/logo.svg"
 html_copy_source = False
-html_theme_options = {"sidebar_hide_name": False}
+html_show_copyright = False
+html_use_index = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#1a5fd0", "color-brand-content": "#1a5fd0"},
+    "dark_css_variables": {"color-brand-primary": "#78aeff", "color-brand-content": "#78aeff"},
+}
