@@ -18,8 +18,8 @@ _HEAD: Final = """\
 
 <!-- Made from the commands themselves by `make docs`. -->
 
-`aishark COMMAND --help` says the same. An error that is yours to act on is one line on standard error, and exit status
-2. Variables of the environment are in [Configuration](config.md#environment).
+`aishark COMMAND --help` says the same, `aishark --version` the version. An error that is yours to act on is one line on
+standard error, and exit status 2. Variables of the environment are in [Configuration](config.md#environment).
 """
 _KINDS: Final = {int: "number", float: "number", str: "text", Path: "path"}
 
@@ -34,20 +34,24 @@ def _linked(text: str) -> str:
     return re.sub(r"\bdocs/(\w+\.md)", r"[docs/\1](../\1)", inspect.cleandoc(text))
 
 
-def _commands(command: Any, name: str) -> Iterator[str]:
+def _commands(group: Any, name: str) -> Iterator[str]:
+    """Those below `name`."""
+    for word, command in group.commands.items():
+        if not command.hidden:
+            yield from _command(command, f"{name} {word}")
+
+
+def _command(command: Any, name: str) -> Iterator[str]:
     """A command, and those below it."""
-    below = {word: each for word, each in getattr(command, "commands", {}).items() if not each.hidden}
     shown = [each for each in command.params if not getattr(each, "hidden", False)]
-    if name != "aishark":
-        yield f"{'#' * len(name.split())} {code(name)}\n"
+    yield f"{'#' * len(name.split())} {code(name)}\n"
     if command.help:
         yield f"{_linked(command.help)}\n"
-    if not below or (command.callback and shown):
-        yield f"```text\n{_usage(name, shown)}\n```\n"
     if shown:
+        yield f"```text\n{_usage(name, shown)}\n```\n"
         yield table(["", "takes", "default", ""], map(_row, shown))
-    for word, each in below.items():
-        yield from _commands(each, f"{name} {word}")
+    if hasattr(command, "commands"):
+        yield from _commands(command, name)
 
 
 def _usage(name: str, parameters: list[Any]) -> str:
