@@ -49,7 +49,7 @@ def _command(command: Any, name: str) -> Iterator[str]:
         yield f"{_linked(command.help)}\n"
     if shown:
         yield f"```text\n{_usage(name, shown)}\n```\n"
-        yield table(["", "takes", "default", ""], map(_row, shown))
+        yield table(["", "meaning", "takes", "default"], map(_row, shown))
     if hasattr(command, "commands"):
         yield from _commands(command, name)
 
@@ -77,7 +77,7 @@ def _row(parameter: Any) -> list[str]:
     about = parameter.help or ""
     if variable and variable not in about:
         about += f" Variable: {variable}."
-    return [", ".join(map(code, names)), _taken(parameter), _default(parameter), _linked(about)]
+    return [", ".join(map(code, names)), _linked(about), _taken(parameter), _default(parameter)]
 
 
 def _is_flag(parameter: Any) -> bool:
