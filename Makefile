@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint kernels docs clean
+.PHONY: help demo test lint kernels docs site clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,12 +44,14 @@ kernels: $(VENV)/.test-installed
 	@echo '==> Compiling the kernels'
 	$(BIN)/python -c 'from aishark_panel.dissect import warm_up; from aishark_panel.streams.rehearsal import rehearse; warm_up(); rehearse()'
 
-docs: $(VENV)/.test-installed  ## make docs/schema.md and docs/rest.md from the code
-	$(BIN)/python -c 'import pathlib, aishark_panel.wire.schema_docs as s; pathlib.Path("docs/schema.md").write_text(s.render(), "utf-8")'
-	$(BIN)/python -c 'import pathlib, aishark_panel.streams.rest_docs as s; pathlib.Path("docs/rest.md").write_text(s.render(), "utf-8")'
+docs: $(VENV)/.test-installed  ## make the pages of docs/ that are made from the code
+	$(BIN)/python -m aishark_panel.reference docs
+
+site: $(VENV)/.test-installed  ## make site/, the pages of docs/ for a browser
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs --doctree-dir .doctrees . site
 
 clean:  ## remove .venv and everything else that was made
-	rm -rf $(VENV) dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist site .doctrees .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find aishark_panel tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip compiles what it installs with one processor; some packages hold files of other Pythons, which do not compile.

@@ -23,6 +23,9 @@ from aishark_panel.configfile import ConfigFile, Text, read_text, refuse_if_shar
 from aishark_panel.errors import ConfigError
 
 __all__ = [
+    "OPTIONS",
+    "PROFILE_KEYS",
+    "SHORT_VARIABLES",
     "AgentOptions",
     "AgentSection",
     "AllowSection",
@@ -297,10 +300,11 @@ _SECTIONS: Final = {
     "performance": PerformanceSection,
     "allow": AllowSection,
 }
-_OPTIONS: Final[dict[str, Field[Any]]] = {
+OPTIONS: Final[dict[str, Field[Any]]] = {
     f"{section}.{each.name}": each for section, kind in _SECTIONS.items() for each in fields(kind)
 }
-_PROFILE_KEYS: Final = {
+"""Each option's field, by `section.key`."""
+PROFILE_KEYS: Final = {
     "filter": "agent.filter",
     "snaplen": "agent.snaplen",
     "payload": "agent.payload",
@@ -308,7 +312,8 @@ _PROFILE_KEYS: Final = {
     "sampling_by": "performance.sampling_by",
     "max_packets_per_second": "performance.max_packets_per_second",
 }
-_SHORT_VARIABLES: Final = {"AISHARK_HUB": "server.url", "AISHARK_TOKEN": "server.api_key", "AISHARK_CA": "server.ca"}
+"""What a profile may set: the option of each of its keys."""
+SHORT_VARIABLES: Final = {"AISHARK_HUB": "server.url", "AISHARK_TOKEN": "server.api_key", "AISHARK_CA": "server.ca"}
 """Variables shared with the other commands."""
 _KEY_PLACES: Final = ("server.api_key", "server.api_key_file")
 
@@ -319,7 +324,7 @@ def load_agent_options(path: str, environment: Mapping[str, str], arguments: Map
     `arguments` go by `section.key`; None is an argument that was not given. Raises ConfigError with the place.
     """
     in_file, profiles = _read_file(path, environment) if path else ({}, {})
-    flags = {name: about.metadata["flag"] for name, about in _OPTIONS.items()}
+    flags = {name: about.metadata["flag"] for name, about in OPTIONS.items()}
     on_line = {name: Given(text, flags[name]) for name, text in arguments.items() if text is not None}
     in_environment = _from_environment(environment)
     above = in_file | in_environment | on_line
@@ -348,7 +353,7 @@ def load_agent_options(path: str, environment: Mapping[str, str], arguments: Map
 
 def option_flags() -> dict[str, str]:
     """The options that a command line may give: name by flag."""
-    return {flag: name for name, about in _OPTIONS.items() if (flag := about.metadata["flag"])}
+    return {flag: name for name, about in OPTIONS.items() if (flag := about.metadata["flag"])}
 
 
 def print_options(options: AgentOptions) -> str:
@@ -356,7 +361,7 @@ def print_options(options: AgentOptions) -> str:
     lines = []
     for section in _SECTIONS:
         lines.append(f"{section}:")
-        for name, about in _OPTIONS.items():
+        for name, about in OPTIONS.items():
             if name.startswith(f"{section}."):
                 text, where = options.given.get(name, Given(about.metadata["default"], "default"))
                 shown = _MASK if about.metadata["secret"] and text else text
@@ -378,7 +383,7 @@ def _yaml_line(key: str, value: Text | dict[str, str]) -> str:
 
 
 def _parse(name: str, given: Given) -> Any:
-    about = _OPTIONS[name].metadata
+    about = OPTIONS[name].metadata
     try:
         return about["parse"](given.text)
     except ValueError as error:
@@ -392,21 +397,21 @@ def _chosen_profile(chosen: Given | None, profiles: Mapping[str, Mapping[str, Gi
     if chosen.text not in profiles:
         known = f"there are {', '.join(profiles)}" if profiles else "the configuration has none"
         raise ConfigError(f"{chosen.where}: there is no profile {chosen.text!r:.60}; {known}.")
-    return {_PROFILE_KEYS[key]: given for key, given in profiles[_text(chosen.text)].items()}
+    return {PROFILE_KEYS[key]: given for key, given in profiles[_text(chosen.text)].items()}
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
     found = {
         name: Given(environment[variable], variable)
-        for variable, name in _SHORT_VARIABLES.items()
+        for variable, name in SHORT_VARIABLES.items()
         if environment.get(variable)
     }
     for variable, text in environment.items():
         section, separator, key = variable.removeprefix("AISHARK_").partition("__")
         if variable.startswith("AISHARK_") and separator:
             name = f"{section}.{key}".lower()
-            if name not in _OPTIONS:
-                near = _nearest(name, _OPTIONS).replace(".", "__").upper()
+            if name not in OPTIONS:
+                near = _nearest(name, OPTIONS).replace(".", "__").upper()
                 raise ConfigError(f"{variable} is no option{near and f'; did you mean AISHARK_{near}?'}")
             found[name] = Given(text, variable)
     return found
@@ -436,7 +441,7 @@ def _read_file(path: str, environment: Mapping[str, str]) -> tuple[dict[str, Giv
     for section, where, node in file.entries(file.root, "the file"):
         if section == "profiles":
             for name, _, keys in file.entries(node, section):
-                profiles[name] = _options(file, keys, name, _PROFILE_KEYS)
+                profiles[name] = _options(file, keys, name, PROFILE_KEYS)
         elif section in _SECTIONS:
             known = {each.name: f"{section}.{each.name}" for each in fields(_SECTIONS[section])}
             found = _options(file, node, section, known)
@@ -452,11 +457,11 @@ def _options(file: ConfigFile, node: yaml.Node, what: str, known: Mapping[str, s
     found = {}
     for key, place, value in file.entries(node, what):
         if key not in known:
-            elsewhere = (name for name in _OPTIONS if name.endswith(f".{key}"))
+            elsewhere = (name for name in OPTIONS if name.endswith(f".{key}"))
             near = next(elsewhere, "") or _nearest(key, known)
             raise ConfigError(f"{place}: {what} has no key {key!r:.60}{near and f'; did you mean {near}?'}")
         found[key] = Given(
-            file.value(value, known[key], secret=_OPTIONS[known[key]].metadata["secret"]), f"{place}: {key}"
+            file.value(value, known[key], secret=OPTIONS[known[key]].metadata["secret"]), f"{place}: {key}"
         )
         _parse(known[key], found[key])
     return found

@@ -30,6 +30,8 @@ LONGEST = (
     "tests/integration/test_rest.py",
     "tests/integration/test_accounts.py",
     "tests/agent/test_capture.py",
+    "tests/docs/test_run.py",
+    "tests/docs/test_site.py",
     "tests/integration/test_recording_restart.py",
     "tests/integration/test_delivery.py",
     "tests/integration/test_recording.py",
@@ -56,7 +58,7 @@ LONGEST = (
 """Files that take longest, longest first. They begin first, so that in the end no worker is busy while others have none
 left; and they mostly wait for processes, while the others compute."""
 
-REAL = ("tests/integration/", "tests/browser/", "tests/notebook/", "tests/agent/")
+REAL = ("tests/integration/", "tests/browser/", "tests/notebook/", "tests/agent/", "tests/docs/test_run.py")
 """Folders whose tests wait for real processes, browsers and networks. On a machine that others use too that can take
 longer than any patience, so such a test that failed is tried twice more; pytest's summary names it (RERUN)."""
 

@@ -293,16 +293,21 @@ def test_what_the_command_line_leaves_out_is_left_to_the_file(write: Write) -> N
     assert "filter: ''  # --filter\n" in done.stdout
 
 
+SECTIONS = ("agent", "server", "performance", "allow")
+
+
 def test_the_page_on_the_configuration_lists_every_option_with_its_default() -> None:
-    page = (ROOT / "docs" / "agent.md").read_text("utf-8")
-    rows = re.findall(r"^\| `(\w+\.\w+)` \| *(.*?) *\| *(?:`(.*?)`)? *\|", page, re.MULTILINE)
+    page = (ROOT / "docs" / "reference" / "config.md").read_text("utf-8")
+    row = re.compile(r"^\| `(\w+)` \| [^|]* \|(?: `([^`]*)`)? \|(?: `([^`]*)`)? \| \S.* \|$", re.MULTILINE)
+    sections = {section: page.split(f"### `{section}`\n")[1].split("\n#")[0] for section in SECTIONS}
+    rows = [(f"{section}.{key}", *more) for section, text in sections.items() for key, *more in row.findall(text)]
     printed = re.findall(r"^(\w+):$|^  (\w+): (.*?)  # default$", print_options(AgentOptions()), re.MULTILINE)
     expected, section = {}, ""
     for heading, key, default in printed:
         section = heading or section
         if key:
             expected[f"{section}.{key}"] = default.strip("'").removesuffix("[]")
-    assert {name: "" if default == "the host's name" else default for name, default, _ in rows} == expected
+    assert {name: default for name, default, _ in rows} == expected
     flags = {flag for _, _, flag in rows if flag}
     helped = subprocess.run(
         [sys.executable, "-m", "aishark_panel", "agent", "--help"],

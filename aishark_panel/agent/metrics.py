@@ -12,47 +12,42 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 
 from aishark_panel.agent.status import Status, packet_counters
 from aishark_panel.errors import ConfigError
-from aishark_panel.wire.prometheus import TEXT, family, single
+from aishark_panel.wire.prometheus import TEXT, Metric, Sample, exposition
 
-__all__ = ["MetricsServer", "metrics_text"]
+__all__ = ["METRICS", "MetricsServer", "metrics_text"]
 
 _HELD: Final = frozenset(("in_kernel_ring", "in_encoder", "outbox", "spooled"))
 """terms that go down again: packets on their way"""
-_PREFIX: Final = "aishark_agent"
+
+METRICS: Final = (
+    Metric("aishark_agent_packets_total", "counter", "Packets of this run, by the terms of the ledger.", ("term",)),
+    Metric("aishark_agent_packets_held", "gauge", "Packets on their way, by the terms of the ledger.", ("term",)),
+    Metric("aishark_agent_gaps_total", "counter", "Times without capture."),
+    Metric("aishark_agent_gap_seconds_total", "counter", "How long they were."),
+    Metric("aishark_agent_outbox_bytes", "gauge", "Memory of what the hub has not acknowledged."),
+    Metric("aishark_agent_capturing", "gauge", "Whether packets are captured."),
+    Metric("aishark_agent_connected", "gauge", "Whether the hub is connected."),
+    Metric("aishark_agent_round_trip_seconds", "gauge", "To the hub and back."),
+    Metric("aishark_agent_start_time_seconds", "gauge", "When the agent started, Unix time."),
+)
 
 
 def metrics_text(status: Status) -> str:
     """The status in Prometheus' text exposition format 0.0.4."""
+    return exposition(METRICS, _samples(status))
+
+
+def _samples(status: Status) -> Iterator[Sample]:
     report = status.agent
-    packets = packet_counters(report)
-    counted = {term: n for term, n in packets.items() if term not in _HELD}
-    held = {term: n for term, n in packets.items() if term in _HELD}
-    lines = [
-        *family(
-            f"{_PREFIX}_packets_total", "counter", "Packets of this run, by the terms of the ledger.", _terms(counted)
-        ),
-        *family(f"{_PREFIX}_packets_held", "gauge", "Packets on their way, by the terms of the ledger.", _terms(held)),
-        *_counter("gaps_total", "Times without capture.", report.counters.get("gaps", 0)),
-        *_counter("gap_seconds_total", "How long they were.", report.counters.get("gap_ms", 0) / 1e3),
-        *_gauge("outbox_bytes", "Memory of what the hub has not acknowledged.", report.outbox_bytes),
-        *_gauge("capturing", "Whether packets are captured.", int(report.state == "capturing")),
-        *_gauge("connected", "Whether the hub is connected.", int(report.hub.connected)),
-        *_gauge("round_trip_seconds", "To the hub and back.", report.hub.round_trip_ms / 1e3),
-        *_gauge("start_time_seconds", "When the agent started, Unix time.", status.started_ns / 1e9),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _terms(values: dict[str, int]) -> list[tuple[dict[str, str], float]]:
-    return [({"term": term}, value) for term, value in values.items()]
-
-
-def _counter(name: str, about: str, value: float) -> Iterator[str]:
-    return single(f"{_PREFIX}_{name}", "counter", about, value)
-
-
-def _gauge(name: str, about: str, value: float) -> Iterator[str]:
-    return single(f"{_PREFIX}_{name}", "gauge", about, value)
+    for term, packets in packet_counters(report).items():
+        yield Sample(f"aishark_agent_packets_{'held' if term in _HELD else 'total'}", packets, (term,))
+    yield Sample("aishark_agent_gaps_total", report.counters.get("gaps", 0))
+    yield Sample("aishark_agent_gap_seconds_total", report.counters.get("gap_ms", 0) / 1e3)
+    yield Sample("aishark_agent_outbox_bytes", report.outbox_bytes)
+    yield Sample("aishark_agent_capturing", int(report.state == "capturing"))
+    yield Sample("aishark_agent_connected", int(report.hub.connected))
+    yield Sample("aishark_agent_round_trip_seconds", report.hub.round_trip_ms / 1e3)
+    yield Sample("aishark_agent_start_time_seconds", status.started_ns / 1e9)
 
 
 class MetricsServer:

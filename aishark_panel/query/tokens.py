@@ -13,18 +13,19 @@ from typing import Final, NamedTuple
 
 from aishark_panel.errors import ExpressionError
 
-__all__ = ["MAX_TEXT_CHARS", "Token", "tokenize"]
+__all__ = ["MAX_TEXT_CHARS", "SPELLINGS", "Token", "tokenize"]
 
 MAX_TEXT_CHARS: Final = 2_000
 """Longest expression accepted; so a set has fewer than 1,000 members, and all conditions together are few."""
 _MAX_NUMBER_CHARS: Final = 40
 _MAX_INTEGER: Final = 2**64 - 1
 
-_WORDS: Final = {
+SPELLINGS: Final = {
     "and": "and", "or": "or", "not": "not", "in": "in", "contains": "contains", "matches": "matches",
     "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
     "&&": "and", "||": "or", "!": "not",
 }  # fmt: skip
+"""Words and signs for operators, and the one sign or word that the parser knows each by."""
 _BOOLEANS: Final = {"True": 1, "true": 1, "TRUE": 1, "False": 0, "false": 0, "FALSE": 0}
 
 _TOKEN: Final = re.compile(
@@ -99,8 +100,8 @@ def _token(kind: str, text: str, position: int) -> Token:
             return Token("number", text, position, _number(text, position))
         case "name" if text in _BOOLEANS:
             return Token("number", text, position, _BOOLEANS[text])
-        case "name" | "symbol" if text in _WORDS:
-            return Token("symbol", _WORDS[text], position)
+        case "name" | "symbol" if text in SPELLINGS:
+            return Token("symbol", SPELLINGS[text], position)
         case _:
             return Token(kind, text, position)
 

@@ -5,6 +5,7 @@ Whoever asks gets the sessions that they see, so that a token which scrapes show
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from tornado.web import RequestHandler
@@ -15,15 +16,75 @@ from aishark_panel.streams.ledger import IN_PROGRESS, ledger
 from aishark_panel.streams.operation import HTTP_METHODS
 from aishark_panel.streams.people import Person
 from aishark_panel.streams.session import Session
-from aishark_panel.wire.prometheus import family, single
+from aishark_panel.wire.prometheus import Metric, Sample, exposition
 
-__all__ = ["Answered", "metrics_text"]
+__all__ = ["METRICS", "Answered", "metrics_text"]
 
-_PREFIX: Final = "aishark_hub"
 _HELD: Final = frozenset((*IN_PROGRESS, "in_ring"))
 """Parts of the ledger that go down again."""
 
-_Samples = list[tuple[dict[str, str], float]]
+_SESSION: Final = ("session", "name")
+METRICS: Final = (
+    Metric("aishark_hub_start_time_seconds", "gauge", "When the hub started, Unix time."),
+    Metric("aishark_hub_sessions", "gauge", "Sessions there are."),
+    Metric("aishark_hub_agents", "gauge", "Agents, by what they do.", ("state",)),
+    Metric("aishark_hub_requests_total", "counter", "Requests answered.", ("route", "method", "status")),
+    Metric("aishark_hub_session_packets_total", "counter", "Packets taken.", _SESSION),
+    Metric("aishark_hub_session_bytes_total", "counter", "Their bytes on the wire.", _SESSION),
+    Metric(
+        "aishark_hub_session_packets_per_s", "gauge", "Packets taken a second, over the last two seconds.", _SESSION
+    ),
+    Metric(
+        "aishark_hub_session_bits_per_s", "gauge", "Bits on the wire a second, over the last two seconds.", _SESSION
+    ),
+    Metric("aishark_hub_session_ring_bytes", "gauge", "Memory of the packets kept.", _SESSION),
+    Metric("aishark_hub_session_ring_limit_bytes", "gauge", "The most it may be.", _SESSION),
+    Metric("aishark_hub_session_conversations", "gauge", "Conversations known.", _SESSION),
+    Metric(
+        "aishark_hub_session_lost_total",
+        "counter",
+        "Packets lost: by kernels, by full outboxes, with an agent or a hub that died.",
+        _SESSION,
+    ),
+    Metric(
+        "aishark_hub_journal_state", "gauge", "How the journal fares: off, on, behind, failing.", (*_SESSION, "state")
+    ),
+    Metric("aishark_hub_journal_disk_bytes", "gauge", "The journal on the disk.", _SESSION),
+    Metric(
+        "aishark_hub_journal_waiting_bytes",
+        "gauge",
+        "In memory because it is not safe on the disk yet; of all sessions.",
+        _SESSION,
+    ),
+    Metric("aishark_hub_alerts_firing", "gauge", "Alerts that fire.", (*_SESSION, "rule", "severity")),
+    Metric("aishark_hub_alerts_total", "counter", "Alerts that began to fire.", (*_SESSION, "rule", "severity")),
+    Metric("aishark_hub_rule_keys", "gauge", "Keys in a rule's window.", (*_SESSION, "rule")),
+    Metric("aishark_hub_rule_missed_packets_total", "counter", "Left out, as keys were too many.", (*_SESSION, "rule")),
+    Metric("aishark_hub_rules_seconds_total", "counter", "How long rules looked at packets.", _SESSION),
+    Metric(
+        "aishark_hub_evidence_skipped_total",
+        "counter",
+        "Alerts whose packets were not saved, as too many fired at once.",
+        _SESSION,
+    ),
+    Metric(
+        "aishark_hub_notifications_total", "counter", "Alerts that channels were to be told of.", ("channel", "fate")
+    ),
+    Metric("aishark_hub_notifications_waiting", "gauge", "Alerts that channels are to be told of.", ("channel",)),
+    Metric(
+        "aishark_hub_ledger_packets_total",
+        "counter",
+        "Packets, by where they went.",
+        ("session", "agent", "stage", "part"),
+    ),
+    Metric(
+        "aishark_hub_ledger_packets_held",
+        "gauge",
+        "Packets on their way, or kept.",
+        ("session", "agent", "stage", "part"),
+    ),
+    Metric("aishark_hub_gaps_total", "counter", "Times in which nothing was heard.", _SESSION),
+)
 
 
 class Answered:
@@ -40,112 +101,71 @@ class Answered:
         method = method if method in HTTP_METHODS else "other"
         self._counts[self._names.get(type(handler), "other"), method, str(handler.get_status())] += 1
 
-    def samples(self) -> _Samples:
-        """The counts, by their labels."""
-        labels = ("route", "method", "status")
-        return [(dict(zip(labels, key, strict=True)), count) for key, count in sorted(self._counts.items())]
+    def samples(self) -> Iterator[Sample]:
+        """The counts, by route, method and status."""
+        return (Sample("aishark_hub_requests_total", count, key) for key, count in sorted(self._counts.items()))
 
 
 def metrics_text(hub: Hub, person: Person, answered: Answered) -> str:
     """What a person sees, in Prometheus' text exposition format 0.0.4."""
     sessions = [hub.session(line["id"], person) for line in hub.sessions(person)]
+    of_sessions = (sample for each in sessions for of in (_of_session, _of_alerts, _of_ledger) for sample in of(each))
+    notifier = hub.alerting.notifier if person.may("admin") else None
+    hubs_own = _of_hub(hub, person, len(sessions))
+    return exposition(METRICS, chain(hubs_own, answered.samples(), of_sessions, _of_channels(notifier)))
+
+
+def _of_hub(hub: Hub, person: Person, sessions: int) -> Iterator[Sample]:
+    yield Sample("aishark_hub_start_time_seconds", hub.started_ns / 1e9)
+    yield Sample("aishark_hub_sessions", sessions)
     agents = [agent["state"] for agent in hub.agents.list(person)]
-    states = [({"state": state}, agents.count(state)) for state in ("capturing", "stopped", "ended", "offline")]
-    lines = [
-        *single(f"{_PREFIX}_start_time_seconds", "gauge", "When the hub started, Unix time.", hub.started_ns / 1e9),
-        *single(f"{_PREFIX}_sessions", "gauge", "Sessions there are.", len(sessions)),
-        *family(f"{_PREFIX}_agents", "gauge", "Agents, by what they do.", states),
-        *family(f"{_PREFIX}_requests_total", "counter", "Requests answered.", answered.samples()),
-        *_of_sessions(sessions),
-        *_of_alerts(sessions),
-        *_of_channels(hub.alerting.notifier if person.may("admin") else None),
-        *_of_ledgers(sessions),
-    ]
-    return "\n".join(lines) + "\n"
+    for state in ("capturing", "stopped", "ended", "offline"):
+        yield Sample("aishark_hub_agents", agents.count(state), (state,))
 
 
-def _of_sessions(sessions: list[Session]) -> Iterator[str]:
-    stats = [(_labels(session), session.stats()) for session in sessions]
-    for name, kind, about in (
-        ("packets", "counter", "Packets taken."),
-        ("bytes", "counter", "Their bytes on the wire."),
-        ("packets_per_s", "gauge", "Packets taken a second, over the last two seconds."),
-        ("bits_per_s", "gauge", "Bits on the wire a second, over the last two seconds."),
-        ("ring_bytes", "gauge", "Memory of the packets kept."),
-        ("ring_limit_bytes", "gauge", "The most it may be."),
-        ("conversations", "gauge", "Conversations known."),
-        ("lost", "counter", "Packets lost: by kernels, by full outboxes, with an agent or a hub that died."),
-    ):
-        full = f"{_PREFIX}_session_{name}" + ("_total" if kind == "counter" else "")
-        yield from family(full, "counter" if kind == "counter" else "gauge", about, [(k, s[name]) for k, s in stats])
-    journals = [(labels, s["journal"]) for labels, s in stats]
-    states = [({**labels, "state": j["state"]}, 1) for labels, j in journals]
-    yield from family(f"{_PREFIX}_journal_state", "gauge", "How the journal fares: off, on, behind, failing.", states)
-    for name, about in (
-        ("disk_bytes", "The journal on the disk."),
-        ("waiting_bytes", "In memory because it is not safe on the disk yet; of all sessions."),
-    ):
-        yield from family(f"{_PREFIX}_journal_{name}", "gauge", about, [(k, j[name]) for k, j in journals])
+def _of_session(session: Session) -> Iterator[Sample]:
+    labels, stats = _labels(session), session.stats()
+    for name in ("packets", "bytes", "lost"):
+        yield Sample(f"aishark_hub_session_{name}_total", stats[name], labels)
+    for name in ("packets_per_s", "bits_per_s", "ring_bytes", "ring_limit_bytes", "conversations"):
+        yield Sample(f"aishark_hub_session_{name}", stats[name], labels)
+    journal = stats["journal"]
+    yield Sample("aishark_hub_journal_state", 1, (*labels, journal["state"]))
+    for name in ("disk_bytes", "waiting_bytes"):
+        yield Sample(f"aishark_hub_journal_{name}", journal[name], labels)
 
 
-def _of_alerts(sessions: list[Session]) -> Iterator[str]:
-    firing: _Samples = []
-    fired: _Samples = []
-    keys: _Samples = []
-    missed: _Samples = []
-    for session in sessions:
-        labels, alerts = _labels(session), session.alerts
-        for samples, counts in ((firing, alerts.firing()), (fired, alerts.fired)):
-            samples += [
-                ({**labels, "rule": rule, "severity": severity}, count)
-                for (rule, severity), count in sorted(counts.copy().items())
-            ]
-        for status in alerts.rules():
-            rule_labels = {**labels, "rule": status.rule.name}
-            keys.append((rule_labels, status.keys))
-            missed.append((rule_labels, status.missed_keys))
-    yield from family(f"{_PREFIX}_alerts_firing", "gauge", "Alerts that fire.", firing)
-    yield from family(f"{_PREFIX}_alerts_total", "counter", "Alerts that began to fire.", fired)
-    yield from family(f"{_PREFIX}_rule_keys", "gauge", "Keys in a rule's window.", keys)
-    yield from family(f"{_PREFIX}_rule_missed_packets_total", "counter", "Left out, as keys were too many.", missed)
-    seconds = [(_labels(session), session.alerts.evaluation_s) for session in sessions]
-    yield from family(f"{_PREFIX}_rules_seconds_total", "counter", "How long rules looked at packets.", seconds)
-    skipped = [(_labels(session), session.alerts.evidence_skipped) for session in sessions]
-    about = "Alerts whose packets were not saved, as too many fired at once."
-    yield from family(f"{_PREFIX}_evidence_skipped_total", "counter", about, skipped)
+def _of_alerts(session: Session) -> Iterator[Sample]:
+    labels, alerts = _labels(session), session.alerts
+    for name, counts in (("firing", alerts.firing()), ("total", alerts.fired)):
+        for (rule, severity), count in sorted(counts.copy().items()):
+            yield Sample(f"aishark_hub_alerts_{name}", count, (*labels, rule, severity))
+    for status in alerts.rules():
+        yield Sample("aishark_hub_rule_keys", status.keys, (*labels, status.rule.name))
+        yield Sample("aishark_hub_rule_missed_packets_total", status.missed_keys, (*labels, status.rule.name))
+    yield Sample("aishark_hub_rules_seconds_total", alerts.evaluation_s, labels)
+    yield Sample("aishark_hub_evidence_skipped_total", alerts.evidence_skipped, labels)
 
 
-def _of_channels(notifier: Notifier | None) -> Iterator[str]:
-    fates: _Samples = []
-    waiting: _Samples = []
+def _of_channels(notifier: Notifier | None) -> Iterator[Sample]:
     for channel in notifier.status() if notifier else []:
-        labels = {"channel": channel["name"]}
-        fates += [({**labels, "fate": fate}, channel[fate]) for fate in ("sent", "failed", "dropped")]
-        waiting.append((labels, channel["waiting"]))
-    yield from family(f"{_PREFIX}_notifications_total", "counter", "Alerts that channels were to be told of.", fates)
-    yield from family(f"{_PREFIX}_notifications_waiting", "gauge", "Alerts that channels are to be told of.", waiting)
+        for fate in ("sent", "failed", "dropped"):
+            yield Sample("aishark_hub_notifications_total", channel[fate], (channel["name"], fate))
+        yield Sample("aishark_hub_notifications_waiting", channel["waiting"], (channel["name"],))
 
 
-def _of_ledgers(sessions: list[Session]) -> Iterator[str]:
-    counted: Counter[tuple[str, str, str, str]] = Counter()
-    held: Counter[tuple[str, str, str, str]] = Counter()
-    gaps: _Samples = []
-    for session in sessions:
-        book = ledger(session)
-        gaps.append((_labels(session), len(book["gaps"])))
-        stages = [(run["agent"], stage) for run in book["agents"] for stage in run["stages"]]
-        for agent, stage in [*stages, ("", book["ring"])]:
-            for part, packets in stage["parts"].items():
-                (held if part in _HELD else counted)[session.id, agent, stage["stage"], part] += packets
-    for name, kind, about, counts in (
-        ("ledger_packets_total", "counter", "Packets, by where they went.", counted),
-        ("ledger_packets_held", "gauge", "Packets on their way, or kept.", held),
-    ):
-        labels = ("session", "agent", "stage", "part")
-        samples = [(dict(zip(labels, key, strict=True)), count) for key, count in counts.items()]
-        yield from family(f"{_PREFIX}_{name}", "counter" if kind == "counter" else "gauge", about, samples)
-    yield from family(f"{_PREFIX}_gaps_total", "counter", "Times in which nothing was heard.", gaps)
+def _of_ledger(session: Session) -> Iterator[Sample]:
+    book = ledger(session)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    stages = [(run["agent"], stage) for run in book["agents"] for stage in run["stages"]]
+    for agent, stage in [*stages, ("", book["ring"])]:
+        for part, packets in stage["parts"].items():
+            counts[agent, stage["stage"], part] += packets
+    for key, packets in counts.items():
+        kind = "held" if key[-1] in _HELD else "total"
+        yield Sample(f"aishark_hub_ledger_packets_{kind}", packets, (session.id, *key))
+    yield Sample("aishark_hub_gaps_total", len(book["gaps"]), _labels(session))
 
 
-def _labels(session: Session) -> dict[str, str]:
-    return {"session": session.id, "name": session.name}
+def _labels(session: Session) -> tuple[str, str]:
+    return session.id, session.name

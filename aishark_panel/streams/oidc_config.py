@@ -23,12 +23,15 @@ class OidcConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     issuer: str
     """its address, as its ID tokens say it"""
     client_id: str
+    """what this hub is called there"""
     client_secret: str = ""
+    """its secret there, in a file that nobody else may read"""
     client_secret_file: str = ""
-    """what this hub is called there, and the secret: here, in a file of its own, or in AISHARK_OIDC_SECRET"""
+    """or the file that holds the secret; with neither it is taken from AISHARK_OIDC_SECRET"""
     provider: str = ""
     """name on the page's button; empty: the issuer's host"""
     scopes: tuple[str, ...] = ("openid", "email", "profile")
+    """what is asked for; openid has to be among them"""
     name_claim: str = "email"
     """claim that names a person here; it has to be one that people cannot choose for themselves"""
     capabilities: tuple[str, ...] = ("view",)
@@ -36,8 +39,9 @@ class OidcConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     domains: tuple[str, ...] = ()
     """domains of (verified) mail addresses that are let in; empty: all"""
     groups: tuple[str, ...] = ()
+    """groups of which a person has to be in one; empty: nobody's group matters"""
     groups_claim: str = "groups"
-    """groups of which one is asked for, and the claim that names a person's; empty: nobody's group matters"""
+    """claim that names a person's groups"""
 
     @property
     def called(self) -> str:

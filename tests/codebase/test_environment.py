@@ -8,7 +8,7 @@ import yaml
 from tests.codebase.sources import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-CONDA_EXTRAS = ("hub", "quic", "dashboard", "archive", "cluster", "notebook")
+CONDA_EXTRAS = ("hub", "quic", "dashboard", "archive", "cluster", "notebook", "docs")
 
 
 def bounds(requirements: list[str]) -> dict[str, str]:
