@@ -45,11 +45,12 @@ def noise_table(lines: Iterable[Mapping[str, Any]]) -> Table:
     """One row for each rule that fired: how often, for how many keys, for how long, and how noisy that is."""
     table = Table("rule", "alerts", "keys", "per hour", "firing", "share", "noise", box=None, pad_edge=False)
     for line in lines:
+        per_hour = line["per_hour"]
         table.add_row(
             line["rule"],
             f"{line['alerts']:,}",
             f"{line['keys']:,}",
-            f"{line['per_hour']:,.3g}",
+            f"{per_hour:,.0f}" if per_hour >= 10 else f"{per_hour:.2g}",
             f"{line['firing_s']:,.1f} s",
             f"{line['share_firing']:.1%}",
             Text(line["noise"], _NOISE[line["noise"]]),

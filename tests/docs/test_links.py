@@ -7,7 +7,16 @@ import pytest
 
 from tests.docs.pages import NOTEBOOKS, PAGES, anchors, links, place
 
-HOSTS = {"distributed.dask.org", "github.com", "keepachangelog.com", "semver.org"}
+HOSTS = {
+    "distributed.dask.org",
+    "docs.kubeshark.co",
+    "github.com",
+    "keepachangelog.com",
+    "semver.org",
+    "www.ntop.org",
+    "www.tcpdump.org",
+    "www.wireshark.org",
+}
 """Other hosts that pages name. Who adds one looks whether the address is there."""
 
 each_page = pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=place)
