@@ -50,12 +50,14 @@ def metrics_text(hub: Hub, person: Person, answered: Answered) -> str:
     """What a person sees, in Prometheus' text exposition format 0.0.4."""
     sessions = [hub.session(line["id"], person) for line in hub.sessions(person)]
     agents = [agent["state"] for agent in hub.agents.list(person)]
+    refusals = [({"peer": peer}, count) for peer, count in sorted(hub.refusals.copy().items())]
     states = [({"state": state}, agents.count(state)) for state in ("capturing", "stopped", "ended", "offline")]
     lines = [
         *single(f"{_PREFIX}_start_time_seconds", "gauge", "When the hub started, Unix time.", hub.started_ns / 1e9),
         *single(f"{_PREFIX}_sessions", "gauge", "Sessions there are.", len(sessions)),
         *family(f"{_PREFIX}_agents", "gauge", "Agents, by what they do.", states),
         *family(f"{_PREFIX}_requests_total", "counter", "Requests answered.", answered.samples()),
+        *family(f"{_PREFIX}_refusals_total", "counter", "Sockets closed with a reason, by who came.", refusals),
         *_of_sessions(sessions),
         *_of_alerts(sessions),
         *_of_channels(hub.alerting.notifier if person.may("admin") else None),
