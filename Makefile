@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint kernels docs site clean
+.PHONY: help demo test lint kernels soak coverage docs site clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +21,7 @@ ARGS ?=
 
 help:  ## list the targets
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python3]'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo-installed  ## install what the dashboard needs, then show it with made-up traffic
 	$(BIN)/aishark demo $(ARGS)
@@ -31,6 +31,10 @@ test: $(VENV)/.test-installed  ## install everything, check the code, run all te
 	@$(MAKE) --no-print-directory --jobs 2 lint kernels
 	@echo '==> Running the tests'
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage: $(VENV)/.test-installed kernels  ## run the tests and report what they reach: build/coverage/index.html
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder \
+		--cov --cov-report=term --cov-report=html:build/coverage $(ARGS)
 
 lint: $(VENV)/.test-installed  ## check style, types and layering
 	@echo '==> Checking style, types and layering'
@@ -44,6 +48,9 @@ kernels: $(VENV)/.test-installed
 	@echo '==> Compiling the kernels'
 	$(BIN)/python -c 'from aishark_panel.dissect import warm_up; from aishark_panel.streams.rehearsal import rehearse; warm_up(); rehearse()'
 
+soak: $(VENV)/.test-installed kernels  ## run everything for half an hour while things break: docs/soak.md
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
 docs: $(VENV)/.test-installed  ## make the pages of docs/ that are made from the code
 	$(BIN)/python -m aishark_panel.reference docs
 
@@ -51,7 +58,7 @@ site: $(VENV)/.test-installed  ## make site/, the pages of docs/ for a browser
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs --doctree-dir .doctrees . site
 
 clean:  ## remove .venv and everything else that was made
-	rm -rf $(VENV) dist site .doctrees .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site .doctrees .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find aishark_panel tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip compiles what it installs with one processor; some packages hold files of other Pythons, which do not compile.

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from aishark_panel import __version__, logs
+from aishark_panel import logs
 from aishark_panel.archive_commands import archive_app
 from aishark_panel.errors import AisharkError, ConfigError, ExpressionError
 from aishark_panel.extcap_commands import extcap_app
@@ -101,10 +101,14 @@ def _say(error: AisharkError) -> int:
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print versions, for a bug report.", is_eager=True)
+    ] = False,
 ) -> None:
     if version:
-        typer.echo(f"aishark {__version__}")
+        from aishark_panel.versions import versions_text
+
+        typer.echo(versions_text())
         raise typer.Exit
 
 

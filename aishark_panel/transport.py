@@ -27,6 +27,7 @@ from aishark_panel.errors import (
     ProtocolError,
     token_refused,
 )
+from aishark_panel.wire.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
 from aishark_panel.wire.protocol import ClientEnd, peer_error
 
 __all__ = ["CONNECT_TIMEOUT_S", "Transport", "hub_address", "server_tls", "trusted"]
@@ -100,7 +101,7 @@ class Transport:
     async def _dial(self, path: str) -> WebSocketClientConnection:
         request = HTTPRequest(
             "ws" + self.url.removeprefix("http") + path,
-            headers=HTTPHeaders({"Authorization": f"Bearer {self._token}"}),
+            headers=HTTPHeaders({"Authorization": f"Bearer {self._token}", PROTOCOL_HEADER: str(PROTOCOL_VERSION)}),
             connect_timeout=CONNECT_TIMEOUT_S,
             request_timeout=CONNECT_TIMEOUT_S,
             ssl_options=self._tls,
@@ -112,6 +113,8 @@ class Transport:
                 raise token_refused(self.url) from error
             if error.code == 403:
                 raise ForbiddenError("The hub does not allow this with your token.") from error
+            if said := _protocol_refusal(error):
+                raise HubError(f"The hub at {self.url} refuses this client: {said}") from error
             raise HubUnreachableError(f"The hub at {self.url} answered {error.code}.") from error
         except (OSError, StreamClosedError, WebSocketClosedError, TimeoutError, ValueError) as error:
             raise self._unreachable(error) from error
@@ -225,6 +228,15 @@ class Transport:
             raise token_refused(self.url)
         said = answer.get("error", {})
         raise peer_error(said.get("kind", ""), said.get("message") or str(response.error), said.get("position"))
+
+
+def _protocol_refusal(error: HTTPClientError) -> str:
+    """Why a hub does not speak with us, where it is the protocol; '' for all else."""
+    try:
+        said = json.loads(error.response.body if error.response else b"{}")["error"]
+        return str(said["message"]) if said["kind"] == ProtocolError.__name__ else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _retry_after_s(response: HTTPResponse) -> float:

@@ -9,6 +9,7 @@ that person: what belongs to others is not there (404). Errors have one shape ev
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Awaitable, Mapping
@@ -35,10 +36,14 @@ from aishark_panel.streams.hub import Hub
 from aishark_panel.streams.operation import methods_of, operation_of
 from aishark_panel.streams.people import Capability, Person
 from aishark_panel.streams.session import Session
+from aishark_panel.wire.messages import PROTOCOL_HEADER
+from aishark_panel.wire.protocol import check_protocol
 
 __all__ = ["Guarded", "GuardedSocket", "Nothing", "Open", "Route"]
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 MAX_UNSENT: Final = 1_000
 """Most messages that wait for a socket's peer to read them."""
@@ -267,10 +272,20 @@ class GuardedSocket(WebSocketHandler, Guarded):
         headers = self.request.headers
         if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in headers.get("Connection", "").lower():
             raise ProtocolError("This route is a WebSocket; connect to it as one.")
+        self._check_protocol(headers.get(PROTOCOL_HEADER, ""))
         what = operation_of(type(self), "GET")
         if what and what.query:
             self.query(what.query)
         await super().get(*path)
+
+    def _check_protocol(self, spoken: str) -> None:
+        """A client that says which version it speaks has to speak ours; an agent says it in its hello."""
+        try:
+            check_protocol(int(spoken[:9]) if spoken.isdecimal() else None, peer=self.kind, me="hub")
+        except ProtocolError as error:
+            self.hub.refusals[self.kind] += 1
+            log.warning("%s at %s refused: %s", self.kind, self.request.remote_ip, error)
+            raise
 
     def check_origin(self, origin: str) -> bool:
         if urlsplit(origin).netloc.lower() != self.request.headers.get("Host", "").lower():

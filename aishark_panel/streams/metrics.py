@@ -29,6 +29,7 @@ METRICS: Final = (
     Metric("aishark_hub_sessions", "gauge", "Sessions there are."),
     Metric("aishark_hub_agents", "gauge", "Agents, by what they do.", ("state",)),
     Metric("aishark_hub_requests_total", "counter", "Requests answered.", ("route", "method", "status")),
+    Metric("aishark_hub_refusals_total", "counter", "Sockets closed with a reason, by who came.", ("peer",)),
     Metric("aishark_hub_session_packets_total", "counter", "Packets taken.", _SESSION),
     Metric("aishark_hub_session_bytes_total", "counter", "Their bytes on the wire.", _SESSION),
     Metric(
@@ -121,6 +122,8 @@ def _of_hub(hub: Hub, person: Person, sessions: int) -> Iterator[Sample]:
     agents = [agent["state"] for agent in hub.agents.list(person)]
     for state in ("capturing", "stopped", "ended", "offline"):
         yield Sample("aishark_hub_agents", agents.count(state), (state,))
+    for peer, count in sorted(hub.refusals.copy().items()):
+        yield Sample("aishark_hub_refusals_total", count, (peer,))
 
 
 def _of_session(session: Session) -> Iterator[Sample]:

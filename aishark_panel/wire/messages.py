@@ -23,6 +23,7 @@ __all__ = [
     "MAX_BATCH_ROWS",
     "MAX_CONTROL_BYTES",
     "MAX_PAYLOAD_BYTES",
+    "PROTOCOL_HEADER",
     "PROTOCOL_VERSION",
     "Ack",
     "AgentMessage",
@@ -51,11 +52,14 @@ __all__ = [
     "decode_request",
     "encode_control",
     "encode_reply",
+    "spoken_protocol",
 ]
 
 T = TypeVar("T")
 
 PROTOCOL_VERSION: Final = 1
+PROTOCOL_HEADER: Final = "Aishark-Protocol"
+"""Header in which a client says its version of the protocol; who leaves it out, a script, takes what comes."""
 MAX_BATCH_ROWS: Final = 65_536
 MAX_BATCH_BYTES: Final = 8 * 2**20
 """Most bytes of one batch, compressed or not; what a sender declares above it is refused before allocation."""
@@ -273,6 +277,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """place in an expression where it went wrong"""
 
 
+class _Greeting(msgspec.Struct, frozen=True):
+    protocol: int
+
+
+_greeting_decoder: Final = msgspec.json.Decoder(_Greeting)
 _agent_decoder: Final = msgspec.json.Decoder(AgentMessage)
 _hub_decoder: Final = msgspec.json.Decoder(HubMessage)
 _request_decoder: Final = msgspec.json.Decoder(Request)
@@ -296,6 +305,15 @@ def decode_hub_message(text: str | bytes) -> HubMessage:
     """Read a control message of the hub; ProtocolError if it is none."""
     message: HubMessage = _decode(_hub_decoder, text)
     return message
+
+
+def spoken_protocol(text: str | bytes) -> int | None:
+    """Version that a greeting says its sender speaks, whatever else is in it; None if it says none. All versions
+    greet with a JSON object that has `protocol`."""
+    try:
+        return _greeting_decoder.decode(text[:MAX_CONTROL_BYTES]).protocol
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
 
 
 def decode_request(text: str | bytes) -> Request:

@@ -37,12 +37,30 @@ from aishark_panel.wire.messages import (
     decode_hub_message,
     decode_reply,
     encode_control,
+    spoken_protocol,
 )
 
-__all__ = ["WINDOW_BYTES", "AgentEnd", "BadBatchError", "ClientEnd", "HubEnd", "error_reply", "peer_error"]
+__all__ = [
+    "WINDOW_BYTES",
+    "AgentEnd",
+    "BadBatchError",
+    "ClientEnd",
+    "HubEnd",
+    "check_protocol",
+    "error_reply",
+    "peer_error",
+]
 
 WINDOW_BYTES: Final = 16 * 2**20
 """Credit of one agent: envelope bytes sent but not yet taken. Bounds what the hub buffers per agent."""
+
+
+def check_protocol(spoken: int | None, *, peer: str, me: str) -> None:
+    """ProtocolError unless a peer speaks our version, or has not said which. It comes before anything else that
+    the peer says is looked at, for another version may say it otherwise."""
+    if spoken is not None and spoken != PROTOCOL_VERSION:
+        older = peer if spoken < PROTOCOL_VERSION else me
+        raise ProtocolError(f"{peer} speaks protocol {spoken}, this {me} {PROTOCOL_VERSION}; update the {older}")
 
 
 class AgentEnd:
@@ -64,6 +82,8 @@ class AgentEnd:
 
     def receive(self, message: str | bytes) -> HubMessage:
         """Take one message of the hub; ProtocolError if it is out of turn or makes no sense."""
+        if self.welcome is None:
+            check_protocol(spoken_protocol(message), peer="hub", me="agent")
         event = decode_hub_message(message)
         if isinstance(event, Welcome):
             self._take_welcome(event)
@@ -78,10 +98,6 @@ class AgentEnd:
     def _take_welcome(self, welcome: Welcome) -> None:
         if self.welcome is not None:
             raise ProtocolError("hub sent a second welcome")
-        if welcome.protocol != PROTOCOL_VERSION:
-            raise ProtocolError(
-                f"hub speaks protocol {welcome.protocol}, this agent {PROTOCOL_VERSION}; install one version on both"
-            )
         self.welcome = welcome
         self.sent = self.taken = self.durable = welcome.next_sequence - 1
 
@@ -140,14 +156,12 @@ class HubEnd:
         """Take one message of the agent; None for a duplicate batch, ProtocolError for what is out of turn."""
         if isinstance(message, bytes):
             return self._receive_batch(message)
+        if self.hello is None:
+            check_protocol(spoken_protocol(message), peer="agent", me="hub")
         event = decode_agent_message(message)
         if isinstance(event, Hello):
             if self.hello is not None:
                 raise ProtocolError("agent said hello twice")
-            if event.protocol != PROTOCOL_VERSION:
-                raise ProtocolError(
-                    f"agent speaks protocol {event.protocol}, this hub {PROTOCOL_VERSION}; install one version on both"
-                )
             self.hello = event
         elif self.hello is None:
             raise ProtocolError(f"agent sent {type(event).__name__} before its hello")
