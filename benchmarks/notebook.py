@@ -71,7 +71,7 @@ print(json.dumps({
     "CPU of the kernel, cores": cpu_s / took_s,
     "packets/s": arrived / took_s,
     "packets sent": made["agent"]["packets"],
-    "dropped by the agent, counted": sum(n for part, n in made["agent"]["parts"].items() if part.startswith("dropped_")),
+    "dropped by the agent, counted": sum(n for p, n in made["agent"]["parts"].items() if p.startswith("dropped_")),
     "taken by the hub": stats["packets"],
     "in its ring": book["ring"]["parts"]["in_ring"],
     "let go by its ring": book["ring"]["parts"]["evicted"],

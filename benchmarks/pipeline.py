@@ -255,14 +255,12 @@ def extras(rules: int, formats: list[str], *, journal: bool) -> list[Extra]:
 def stages_table(path: Path, rules: int, formats: list[str], rounds: int) -> Table:
     """The CPU of each step with small and with whole frames."""
     found: dict[str, list[list[float]]] = {}
-    for name, snaplen, _ in CASES[::2]:
+    for place, (name, snaplen, _) in enumerate(CASES[::2]):
         stages(path, snaplen, rules, formats)  # compiles and warms
         for number in range(rounds):
             progress(f"stages, {name}, round {number + 1}")
             for stage, cost_ns in stages(path, snaplen, rules, formats).items():
-                found.setdefault(stage, [[] for _ in CASES[::2]])[CASES[::2].index((name, snaplen, "none"))] += [
-                    cost_ns
-                ]
+                found.setdefault(stage, [[] for _ in CASES[::2]])[place].append(cost_ns)
     table = Table("Each step by itself: CPU, ns a packet", "step", [name for name, _, _ in CASES[::2]])
     for stage, cells in found.items():
         table.add(stage, *cells)
