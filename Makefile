@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint kernels docs clean
+.PHONY: help demo test lint kernels bench docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,6 +43,10 @@ lint: $(VENV)/.test-installed  ## check style, types and layering
 kernels: $(VENV)/.test-installed
 	@echo '==> Compiling the kernels'
 	$(BIN)/python -c 'from aishark_panel.dissect import warm_up; from aishark_panel.streams.rehearsal import rehearse; warm_up(); rehearse()'
+
+bench: kernels  ## measure, beside others, and write docs/performance.md (25 minutes; ARGS=--quick for a look)
+	@echo '==> Measuring'
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 docs: $(VENV)/.test-installed  ## make docs/schema.md and docs/rest.md from the code
 	$(BIN)/python -c 'import pathlib, aishark_panel.wire.schema_docs as s; pathlib.Path("docs/schema.md").write_text(s.render(), "utf-8")'
