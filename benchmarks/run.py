@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -30,11 +29,13 @@ import msgspec
 from plots import bars
 from results import Result, Table, number
 
-__all__ = ["SECTIONS", "Outcome", "Section", "main", "replaced", "section_text"]
+__all__ = ["SECTIONS", "Outcome", "Picture", "Section", "main", "measured", "pictures", "replaced", "section_text"]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PAGE = ROOT / "docs" / "performance.md"
+LIVE_PAGE = "One page on live traffic"
+SHOWN_P50, SHOWN_P95 = "on the screen after, median, ms", "95th percentile, ms"
 
 
 class Section(NamedTuple):
@@ -68,6 +69,14 @@ SECTIONS = {
     "notebook": Section("notebook", "--seconds 20", "--seconds 3", 35),
     "pages": Section("pages", "--pages 50", "--pages 2 --rate 5000", 90),
 }
+
+
+class Picture(NamedTuple):
+    """Where people would rather look than read."""
+
+    file: str
+    title: str
+    svg: str
 
 
 class Outcome(NamedTuple):
@@ -136,8 +145,9 @@ def section_text(script: str, outcome: Outcome) -> str:
     head = f"`{command}`, {outcome.began:%Y-%m-%d}, {outcome.seconds:.0f} s, load before it {outcome.load:.1f}"
     if outcome.result is None:
         return f"{head}: **no figures**, {outcome.problem}."
+    shown = [f"![{picture.title}](images/{picture.file})" for picture in pictures(outcome.result)]
     notes = "\n".join(f"- {note}" for note in outcome.result.notes)
-    return "\n\n".join(filter(None, [f"{head}.", *(table.markdown() for table in outcome.result.tables), notes]))
+    return "\n\n".join(filter(None, [f"{head}.", *shown, *(t.markdown() for t in outcome.result.tables), notes]))
 
 
 def replaced(page: str, name: str, text: str) -> str:
@@ -192,25 +202,32 @@ def installed(name: str) -> bool:
     return False
 
 
-def plots(name: str, result: Result) -> Iterator[tuple[str, str]]:
-    """Names and content of the pictures that a section has."""
-    if name == "dissect":
-        table = next(table for table in result.tables if table.title == "Files: mixed")
-        speeds = {reader: table.median(reader, "million packets/s") or 0.0 for reader in table.rows}
-        rows = [(reader, speed, f"{number(1e3 * speed)} k") for reader, speed in speeds.items() if speed]
-        title = "A file of mixed packets, on one core: packets/s (by powers of ten)"
-        yield "throughput.svg", bars(title, rows, ours="columns", log=True)
-    if name == "dashboard":
-        yield "latency.svg", bars("From the wire to the screen, ms", latencies(result.tables[0]), ours="half")
+def pictures(result: Result) -> list[Picture]:
+    """Those of a benchmark."""
+    if result.benchmark == "dissect":
+        title = "A file of mixed packets on one core, packets/s by powers of ten"
+        rows = bar_rows(result.tables, "Files: mixed", "{row}", {"": "million packets/s"}, " million")
+        return [Picture("throughput.svg", title, bars(title, rows, ours="columns", log=True))] if rows else []
+    if result.benchmark == "dashboard":
+        title = "From a packet's own time to the screen, ms"
+        heads = {"half": SHOWN_P50, "95 %": SHOWN_P95}
+        rows = bar_rows(result.tables, LIVE_PAGE, "{head} at {row} packets/s", heads, " ms")
+        return [Picture("latency.svg", title, bars(title, rows, ours="half"))] if rows else []
+    return []
 
 
-def latencies(table: Table) -> list[tuple[str, float, str]]:
-    rows = []
-    for share, head in (("half", table.heads[2]), ("95 %", table.heads[3])):
-        for rate in table.rows:
-            if (delay_ms := table.median(rate, head)) is not None:
-                rows.append((f"{share}, at {rate} packets/s", delay_ms, f"{number(delay_ms)} ms"))
-    return rows
+def bar_rows(
+    tables: list[Table], title: str, name: str, heads: dict[str, str], unit: str
+) -> list[tuple[str, float, str]]:
+    """Bars of a table's columns; `heads`: their names by how they are called. None where it has no such table."""
+    found = []
+    for table in (table for table in tables if table.title == title):
+        for called, head in heads.items():
+            medians = {row: table.median(row, head) for row in table.rows}
+            found += [
+                (name.format(row=r, head=called), v, f"{number(float(v))}{unit}") for r, v in medians.items() if v
+            ]
+    return found
 
 
 def main() -> None:
@@ -245,9 +262,9 @@ def main() -> None:
         if options.quick:
             print(f"{section_text(section.script, outcome)}\n", flush=True)
             continue
+        for picture in pictures(outcome.result) if outcome.result else ():
+            (options.page.parent / "images" / picture.file).write_text(picture.svg, "utf-8")
         write(name, section_text(section.script, outcome))
-        for picture, content in plots(name, outcome.result) if outcome.result else ():
-            (options.page.parent / "images" / picture).write_text(content, "utf-8")
     if failed:
         raise SystemExit(f"without figures: {', '.join(failed)}")
 

@@ -1,4 +1,4 @@
-"""The benchmarks' driver: each benchmark exists and has its place on the page; figures stand there as they were found."""
+"""The benchmarks' driver: each benchmark has its place on the page, where figures stand as they were found."""
 
 import ast
 import importlib
@@ -7,6 +7,7 @@ import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 
@@ -99,3 +100,24 @@ def test_a_script_that_fails_says_why_in_its_place(run: ModuleType) -> None:
     assert run.section_text("results", outcome).endswith("**no figures**, it ended with 0: .")
     outcome = run.measured("there_is_none", "", 60.0, "")
     assert "No such file or directory" in run.section_text("there_is_none", outcome)
+
+
+def test_figures_come_with_their_pictures(run: ModuleType, results: ModuleType) -> None:
+    table = results.Table("Files: mixed", "to", ["million packets/s"])
+    table.add("columns", [4.0, 4.2, 4.4])
+    table.add("theirs", 0.02)
+    (picture,) = run.pictures(results.Result("dissect", [table]))
+    ElementTree.fromstring(picture.svg)
+    assert "4.20 million" in picture.svg
+    assert "prefers-color-scheme:dark" in picture.svg
+    outcome = run.Outcome("", datetime(2026, 1, 2, tzinfo=UTC), 1.0, 0.0, results.Result("dissect", [table]))
+    assert f"![{picture.title}](images/throughput.svg)" in run.section_text("dissect", outcome)
+
+
+def test_pictures_ask_for_tables_that_there_are(run: ModuleType) -> None:
+    assert {run.LIVE_PAGE, run.SHOWN_P50, run.SHOWN_P95} <= texts_of(BENCHMARKS / "dashboard.py")
+    assert {"mixed", "million packets/s"} <= texts_of(BENCHMARKS / "dissect.py")
+
+
+def texts_of(script: Path) -> set[str]:
+    return {n.value for n in ast.walk(ast.parse(script.read_text("utf-8"))) if isinstance(n, ast.Constant)}
