@@ -207,7 +207,7 @@ def measure_archive(packets: int, rounds: int, folder: Path, workers: tuple[int,
                     seconds, answer = measure(run, query, rounds)
                     pd.testing.assert_frame_equal(answer, answers.setdefault(query.name, answer))
                     cells.append(seconds)
-                table.add(engine if engine == "ours" else f"{engine}, {count} {UNITS[engine]}", *cells)
+                table.add(engine if engine == "ours" else f"{engine}, {UNITS[engine]}: {count}", *cells)
         except ModuleNotFoundError as error:
             if engine != "ours":
                 notes.append(f"{engine} is left out: {error}.")
@@ -229,7 +229,7 @@ def measure_rules(root: Path, hours: int, workers: tuple[int, ...]) -> Table:
         found = found or answer
         assert answer == found
         alerts = len(answer["alerts"]) + answer["more"]
-        name = f"ours, a cluster, {count} workers" if count else "ours"
+        name = f"ours, a cluster, workers: {count}" if count else "ours"
         table.add(name, answer["packets"], took_s, answer["packets"] / took_s, alerts)
     return table
 

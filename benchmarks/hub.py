@@ -223,6 +223,7 @@ async def until_ready(client: HubClient) -> None:
 
 async def many_agents(hub: EmbeddedHub, options: argparse.Namespace) -> Table:
     """Agents into sessions that are followed; what was lost, how late packets were, what it cost."""
+    make_trace(8_192, seed=1, snaplen=options.snaplen)  # its kernel is compiled before agents have to be punctual
     context = multiprocessing.get_context("spawn")
     async with HubClient(hub.url, hub.token) as client:
         await until_ready(client)

@@ -44,7 +44,7 @@ class Table(msgspec.Struct):
 
     def texts(self) -> list[list[str]]:
         """Heads and rows as they are shown."""
-        lines = [[self.what, *self.heads] + [f"{self.of.rpartition(', ')[0]}, times {self.base}"] * bool(self.base)]
+        lines = [[self.what, *self.heads] + [f"{self.of.rsplit(', ', 1)[0]}, times {self.base}"] * bool(self.base)]
         for name, cells in self.rows.items():
             lines.append([name, *map(cell_text, cells)])
             if self.base:
