@@ -87,7 +87,7 @@ def number(value: float) -> str:
         return "0"
     rounded = float(f"{value:.3g}")
     exponent = int(f"{rounded:e}".partition("e")[2])
-    return f"{rounded:,.{min(max(0, 2 - exponent), 4)}f}"
+    return f"{rounded:,.{min(max(0, 2 - exponent), 6)}f}"
 
 
 def cell_text(cell: Cell) -> str:
