@@ -49,7 +49,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = {
-    "dissect": Section("dissect", "--rounds 3 --sample 20000", "--packets 20000 --rounds 1 --sample 2000", 120),
+    "dissect": Section("dissect", "--rounds 3", "--packets 20000 --rounds 1 --sample 2000", 165),
     "capture": Section(
         "capture",
         "--seconds 1 --rates 3000 10000 100000 1000000",
@@ -58,7 +58,7 @@ SECTIONS = {
     ),
     "wire": Section("wire", "", "--packets 20000 --rounds 1", 60),
     "pipeline": Section(
-        "pipeline", "--record pcapng --rounds 3", "--packets 50000 --rounds 1 --rules 0 --record --no-journal", 330
+        "pipeline", "--record pcapng --rounds 3", "--packets 50000 --rounds 1 --rules 0 --record --no-journal", 310
     ),
     "hub": Section("hub", "--seconds 60", "--seconds 4 --agents 6 --sessions 2 --subscribers 4", 85),
     "full_speed": Section("hub", "--full-speed --seconds 45", "--full-speed --seconds 3", 60),

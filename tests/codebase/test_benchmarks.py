@@ -120,4 +120,5 @@ def test_pictures_ask_for_tables_that_there_are(run: ModuleType) -> None:
 
 
 def texts_of(script: Path) -> set[str]:
-    return {n.value for n in ast.walk(ast.parse(script.read_text("utf-8"))) if isinstance(n, ast.Constant)}
+    constants = (node for node in ast.walk(ast.parse(script.read_text("utf-8"))) if isinstance(node, ast.Constant))
+    return {constant.value for constant in constants if isinstance(constant.value, str)}
