@@ -14,6 +14,7 @@ columns in batches of 8,192.
 out.
 """
 
+import copy
 import resource
 import tempfile
 import time
@@ -70,7 +71,7 @@ def many(count: int) -> tuple[Rule, ...]:
     known = yaml.safe_load(RULES.read_text())["rules"]
     rules = []
     for number in range(count):
-        rule = dict(known[number % len(known)])
+        rule = copy.deepcopy(known[number % len(known)])  # what is shared would be written as an alias
         turn = number // len(known)
         if turn:
             rule["name"] = f"{rule['name']}_{turn}"

@@ -15,6 +15,7 @@ deleted.
 
 import argparse
 import asyncio
+import copy
 import os
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def rules_text(count: int) -> str:
     rules = []
     for i in range(count):
         again, which = divmod(i, len(known))
-        rule = dict(known[which])
+        rule = copy.deepcopy(known[which])  # what is shared would be written as an alias
         if again:
             rule |= {"name": f"{rule['name']}_{again}", "over": f"{10 + again}s"}
         rules.append(rule)

@@ -170,7 +170,9 @@ def machine() -> str:
     source = f"from importlib.metadata import version\nfor n in {list(LIBRARIES)}: print(n, version(n))"
     peers = said(str(python), "-c", source).splitlines() if python else []
     commands = (("tshark", "--version"), ("tcpdump", "--version"), ("editcap", "--version"), ("chromium", "--version"))
-    programs = [said(*command).partition("\n")[0].strip().rstrip(".") for command in commands]
+    programs = [
+        re.sub(r" \(.*", "", said(*command).partition("\n")[0].replace(" (Wireshark)", "")) for command in commands
+    ]
     return "\n".join(
         f"- {line}"
         for line in (
