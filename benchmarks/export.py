@@ -16,8 +16,8 @@ rows at a time, as in the hub, and are written:
   It dissects, which is not counted in ours; `feed` is making the packets up (half a second before the first) and
   dissecting them.
 
-Each runs in a process of its own, once with a tenth of the packets and once with all. `peak MiB` (ru_maxrss) is of the
-whole process, `writer MiB` what it is above `feed`, which must not grow with the packets. That of `feed` grows until
+Each runs in a process of its own, once with a tenth of the packets and --rounds times with all. Memory is the most of
+the whole process (ru_maxrss), and what that is above `feed`, which must not grow with the packets. That of `feed` grows until
 the table of conversations is full, at 262,144 of them. Seconds and CPU are those of the writing alone in ours, of the
 whole program in others. Nothing waits for the disk: files go to the page cache, as far as the system lets them. MB is
 of the file written.
