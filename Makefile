@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint kernels soak coverage docs site clean
+.PHONY: help demo test lint kernels bench soak coverage docs site clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,6 +47,10 @@ lint: $(VENV)/.test-installed  ## check style, types and layering
 kernels: $(VENV)/.test-installed
 	@echo '==> Compiling the kernels'
 	$(BIN)/python -c 'from aishark_panel.dissect import warm_up; from aishark_panel.streams.rehearsal import rehearse; warm_up(); rehearse()'
+
+bench: kernels  ## measure, beside others, and write docs/performance.md (25 minutes; ARGS=--quick for a look)
+	@echo '==> Measuring'
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 soak: $(VENV)/.test-installed kernels  ## run everything for half an hour while things break: docs/soak.md
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -5,7 +5,7 @@
 *Rules* are those of benchmarks/rules.yaml again and again with other windows; from the second time on each has a
 condition of its own (`and orig_len != N`), so that nothing is shared which rules of different people would not share.
 They see a mixed trace at 100,000 packets/s of packet time, in batches of 5,000 (20 a second), as the hub hands them
-over. CPU of the engine alone, best of the rounds; the rows are dissected before.
+over. CPU of the engine alone; the rows are dissected before.
 
 *Conditions* compares what selects the packets: 20 expressions, compiled by us and by `DataFrame.query`, on the same
 columns in batches of 8,192.
@@ -14,17 +14,17 @@ columns in batches of 8,192.
 out.
 """
 
-import argparse
-import json
+import copy
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from results import Result, Table, arguments, finish, progress
 from traces import write_trace
 
 import aishark_panel as ais
@@ -63,6 +63,7 @@ CONDITIONS = (
     "not (protocol == 'UDP')",
 )
 INTERFACES = [Interface("a", "eth0", 1)]
+CONDITION_NS = "CPU, ns a packet and condition"
 
 
 def many(count: int) -> tuple[Rule, ...]:
@@ -70,7 +71,7 @@ def many(count: int) -> tuple[Rule, ...]:
     known = yaml.safe_load(RULES.read_text())["rules"]
     rules = []
     for number in range(count):
-        rule = dict(known[number % len(known)])
+        rule = copy.deepcopy(known[number % len(known)])  # what is shared would be written as an alias
         turn = number // len(known)
         if turn:
             rule["name"] = f"{rule['name']}_{turn}"
@@ -107,16 +108,18 @@ def cost_s(rules: tuple[Rule, ...], trace: Path, packets: int) -> float:
     return total_s
 
 
-def conditions(trace: Path, packets: int) -> dict[str, float]:
+def conditions(trace: Path, packets: int, rounds: int) -> Table:
     """Nanoseconds a packet and condition: ours, and DataFrame.query."""
     frame: Any = ais.read(trace).df.head(packets)
     pieces = [frame.iloc[i : i + 8_192] for i in range(0, len(frame), 8_192)]
     predicates = [compile_expression(text) for text in CONDITIONS]
 
-    def pandas() -> None:
+    def pandas() -> float:
+        began_s = time.thread_time()
         for piece in pieces:
             for text in CONDITIONS:
                 piece.query(text, engine="python")
+        return time.thread_time() - began_s
 
     def ours() -> float:
         spent = 0.0
@@ -130,16 +133,13 @@ def conditions(trace: Path, packets: int) -> dict[str, float]:
         return spent
 
     per = 1e9 / (len(frame) * len(CONDITIONS))
-    return {"ours_ns": ours() * per, "dataframe_query_ns": timed(pandas) * per}
+    table = Table(f"{len(CONDITIONS)} conditions", "", [CONDITION_NS], base="compiled by us", of=CONDITION_NS)
+    table.add("compiled by us", [ours() * per for _ in range(rounds)])
+    table.add("DataFrame.query", [pandas() * per for _ in range(rounds)])
+    return table
 
 
-def timed(work: Callable[[], None]) -> float:
-    began_s = time.process_time()
-    work()
-    return time.process_time() - began_s
-
-
-def storm(keys: int) -> dict[str, float]:
+def storm(keys: int) -> Table:
     """So many sources in a minute, each worth an alert."""
     text = "rules: [{name: storm, by: [src_ip], over: 10s, having: packets >= 1, annotations: {summary: '{src_ip}'}}]"
     log = AlertLog(parse_rules(text, "storm"))
@@ -163,18 +163,15 @@ def storm(keys: int) -> dict[str, float]:
     (status,) = log.rules()
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     counts = log.counts()
-    return {
-        "keys": keys,
-        "cpu_s": spent,
-        "grown_mib": grown_kib / 1024,
-        "alerts": counts["raised"],
-        "kept": counts["raised"] - counts["forgotten"],
-        "packets_left_out": status.missed_keys,
-    }
+    heads = ["CPU, s", "memory, MiB", "alerts", "of them kept", "packets left out, counted"]
+    table = Table("A storm: each key worth an alert, within a minute", "keys", heads)
+    kept = counts["raised"] - counts["forgotten"]
+    table.add(f"{keys:,}", spent, grown_kib / 1024, counts["raised"], kept, status.missed_keys)
+    return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--packets", type=int, default=500_000)
     parser.add_argument("--rules", type=int, nargs="+", default=[1, 20, 200])
     parser.add_argument("--rounds", type=int, default=3)
@@ -183,19 +180,18 @@ def main() -> None:
         trace = Path(folder) / "trace.pcap"
         write_trace(trace, options.packets, snaplen=128, even_pps=RATE_PPS)
         cost_s(many(options.rules[-1]), trace, 20_000)  # kernels are loaded
+        progress("a storm of keys")
         storms = storm(100_000)  # before what takes more memory than it
-        rows = {}
+        table = Table(f"Rules at {RATE_PPS:,} packets/s", "rules", ["share of a core, %", "CPU, ns a packet and rule"])
         for count in options.rules:
+            progress(f"{count} rules")
             rules = many(count)
-            spent_s = min(cost_s(rules, trace, options.packets) for _ in range(options.rounds))
-            share = spent_s / (options.packets / RATE_PPS)
-            rows[count] = {"core_share": share, "ns_per_packet_and_rule": 1e9 * spent_s / options.packets / count}
-            each_ns = rows[count]["ns_per_packet_and_rule"]
-            print(f"{count:>4} rules   {share:7.1%} of a core   {each_ns:6.1f} ns a packet and rule")
-        compared = conditions(trace, min(options.packets, 200_000))
-    print("conditions   " + "   ".join(f"{name} {value:,.1f}" for name, value in compared.items()))
-    print("storm   " + "   ".join(f"{name} {value:,.1f}" for name, value in storms.items()))
-    print(json.dumps({"benchmark": "alerts", "rules": rows, "conditions": compared, "storm": storms}))
+            spent_s = [cost_s(rules, trace, options.packets) for _ in range(options.rounds)]
+            shares = [100 * each / (options.packets / RATE_PPS) for each in spent_s]
+            table.add(f"{count:,}", shares, [1e9 * each / options.packets / count for each in spent_s])
+        progress("conditions, ours and by pandas")
+        compared = conditions(trace, min(options.packets, 200_000), options.rounds)
+    finish(Result("alerts", [table, compared, storms]), options.json)
 
 
 if __name__ == "__main__":

@@ -8,23 +8,18 @@ The archive is written by our Parquet writer, with all columns, from made-up tra
 
 Questions: packets and bytes by protocol; the ten addresses that sent most bytes; the DNS names of one hour. `DuckDB`
 has as many threads as `workers` says and finds the files of the hour by its filter; `dask.dataframe` is given their
-folder. `Archive` is `aishark archive query` (DuckDB in this process, a thread for each processor of the machine),
-`Archive, Dask` the same call with `--scheduler`. Clusters are a LocalCluster of so many processes with one thread each,
-whose start does not count. All have to give equal answers.
+folder. `ours` is `aishark archive query` (DuckDB in this process, a thread for each processor of the machine),
+`ours, a cluster` the same call with `--scheduler`. Clusters are a LocalCluster of so many processes with one thread
+each, whose start does not count. All have to give equal answers.
 
 Then the rules that are built in, over --hours of it, by `Archive.rules` here and on the clusters: all have to raise the
 same alerts.
 
-The files were just written, so they come from the page cache, as far as it holds them. Seconds on the clock; first,
-best and median of the rounds, which follow one another. Prints a table and a JSON line. An engine that is not installed
-is left out.
+The files were just written, so they come from the page cache, as far as it holds them. Seconds on the clock of
+rounds that follow one another. An engine that is not installed is left out.
 """
 
-import argparse
 import contextlib
-import json
-import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from results import Result, Table, arguments, finish, progress
 from traces import INTERFACES, RATE_PPS, START_NS, blocks
 
 from aishark_panel.alerts.load import read_rules
@@ -169,11 +165,12 @@ def scheduler(workers: int) -> Iterator[str]:
         yield cluster.scheduler_address
 
 
+UNITS = {"DuckDB": "threads", "dask.dataframe": "workers", "ours, a cluster": "workers"}
 ENGINES: dict[str, Callable[[Path, int], AbstractContextManager[Run]]] = {
     "DuckDB": duckdb_engine,
-    "Archive": archive_engine,
+    "ours": archive_engine,
     "dask.dataframe": dask_engine,
-    "Archive, Dask": cluster_engine,
+    "ours, a cluster": cluster_engine,
 }
 
 
@@ -188,59 +185,57 @@ def measure(run: Run, query: Query, rounds: int) -> tuple[list[float], pd.DataFr
     return seconds, answer.sort_values(query.group, ignore_index=True)
 
 
-def measure_archive(
-    packets: int, rounds: int, folder: Path, workers: tuple[int, ...] = (1, 2), hours: int = 4
-) -> list[dict[str, object]]:
-    """Make the archive, ask, and print the table."""
+def measure_archive(packets: int, rounds: int, folder: Path, workers: tuple[int, ...], hours: int) -> Result:
+    """Make the archive, and ask."""
     root = folder / "archive"
+    progress(f"an archive of {packets:,} packets is made")
     began = time.perf_counter()
     files, size = make_archive(root, packets)
     took_s = time.perf_counter() - began
-    print(
-        f"\n{packets:,} packets in {files} files, {size / 1e6:,.0f} MB, {size / packets:.1f} bytes a packet; ", end=""
-    )
-    print(f"made up, dissected and written in {took_s:.0f} s")
-    print(f"{'archive':<32}{'engine':<16}{'workers':>8}{'first s':>9}{'best s':>8}{'median s':>10}{'rows':>7}")
-    lines: list[dict[str, object]] = []
+    notes = [
+        f"{packets:,} packets in {files} files, {size / 1e6:,.0f} MB, {size / packets:.1f} bytes a packet; made up, "
+        f"dissected and written in {took_s:.0f} s."
+    ]
+    table = Table("Questions: seconds", "", [query.name for query in QUERIES])
     answers: dict[str, pd.DataFrame] = {}
     for engine, count in ((engine, count) for engine in ENGINES for count in workers):
+        progress(f"{engine}, {count}")
         try:
             with ENGINES[engine](root, count) as run:
+                cells = []
                 for query in QUERIES:
                     seconds, answer = measure(run, query, rounds)
                     pd.testing.assert_frame_equal(answer, answers.setdefault(query.name, answer))
-                    print(f"{query.name:<32}{engine:<16}{count:>8}{seconds[0]:>9.2f}{min(seconds):>8.2f}", end="")
-                    print(f"{statistics.median(seconds):>10.2f}{len(answer):>7,}", flush=True)
-                    lines.append({"query": query.name, "engine": engine, "workers": count, "seconds": seconds})
+                    cells.append(seconds)
+                table.add(engine if engine == "ours" else f"{engine}, {UNITS[engine]}: {count}", *cells)
         except ModuleNotFoundError as error:
-            print(f"{engine} with {count} is left out: {error}")
-    return lines + measure_rules(root, hours, workers)
+            if engine != "ours":
+                notes.append(f"{engine} is left out: {error}.")
+    return Result("archive", [table, measure_rules(root, hours, workers)], notes)
 
 
-def measure_rules(root: Path, hours: int, workers: tuple[int, ...]) -> list[dict[str, object]]:
-    """How long the built-in rules take over some hours, and print the table."""
+def measure_rules(root: Path, hours: int, workers: tuple[int, ...]) -> Table:
+    """How long the built-in rules take over some hours."""
     rules, found = read_rules("builtin"), None
     begin = START_NS // HOUR_NS * HOUR_NS
     span = (begin, begin + hours * HOUR_NS)
-    lines: list[dict[str, object]] = []
-    print(f"\n{'rules':<32}{'engine':<16}{'workers':>8}{'seconds':>9}{'packets/s':>12}{'alerts':>8}")
+    table = Table(f"{len(rules)} rules over {hours} hours", "", ["packets", "seconds", "packets/s", "alerts"])
     for count in (0, *workers):
+        progress(f"rules, {count} workers")
         with contextlib.nullcontext("") if count == 0 else scheduler(count) as address:
             began = time.perf_counter()
             answer = Archive(root, scheduler=address).rules(rules, span=span)
             took_s = time.perf_counter() - began
         found = found or answer
         assert answer == found
-        name, rate = f"{len(rules)}, over {answer['packets']:,}", answer["packets"] / took_s
         alerts = len(answer["alerts"]) + answer["more"]
-        engine = "Archive, Dask" if count else "Archive"
-        print(f"{name:<32}{engine:<16}{count or 1:>8}{took_s:>9.2f}{rate:>12,.0f}{alerts:>8,}", flush=True)
-        lines.append({"rules": len(rules), "engine": engine, "workers": count or 1, "seconds": took_s})
-    return lines
+        name = f"ours, a cluster, workers: {count}" if count else "ours"
+        table.add(name, answer["packets"], took_s, answer["packets"] / took_s, alerts)
+    return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--packets", type=int, default=50_000_000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
@@ -248,9 +243,9 @@ def main() -> None:
     parser.add_argument("--folder", help="where the archive is made, and deleted; default: the temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        lines = measure_archive(options.packets, options.rounds, Path(name), tuple(options.workers), options.hours)
-    result = {"benchmark": "archive", "packets": options.packets, "load": os.getloadavg()[0], "result": lines}
-    print(json.dumps(result))
+        folder, workers = Path(name), tuple(options.workers)
+        result = measure_archive(options.packets, options.rounds, folder, workers, options.hours)
+    finish(result, options.json)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,19 @@
     python benchmarks/backtest.py [--rate 100000] [--seconds 20] [--rounds 3]
 
 Hub and agent are real processes. The backtests run the built-in rules over the session's ring, one begun as soon as
-another ends; two at a time is the most that a hub allows. Medians of the rounds, which take turns.
+another ends; two at a time is the most that a hub allows. The two
+take turns, round by round.
 """
 
-import argparse
 import asyncio
 import contextlib
-import json
 import os
-import statistics
 import subprocess
 import sys
 from typing import Any
 
 from pages import ingest_rate
+from results import Result, Table, arguments, finish, progress
 
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 from aishark_panel.errors import ConflictError
@@ -49,12 +48,14 @@ async def filled_session(client: HubClient) -> str:
     raise SystemExit("the agent sends too little")
 
 
-async def measure(hub: EmbeddedHub, seconds: float, rounds: int) -> dict[str, Any]:
+async def measure(hub: EmbeddedHub, seconds: float, rounds: int) -> Result:
+    """Ingest by turns, without and with backtests."""
     async with HubClient(hub.url, hub.token) as client:
         session = await filled_session(client)
         found: dict[str, list[dict[str, float]]] = {"without": [], "with": []}
         tried: list[dict[str, Any]] = []
-        for _ in range(rounds):
+        for number in range(rounds):
+            progress(f"round {number + 1}")
             found["without"].append(await ingest_rate(client, session, seconds))
             two = [asyncio.create_task(keep_trying(client, session, tried)) for _ in range(2)]
             await asyncio.sleep(1)
@@ -62,17 +63,16 @@ async def measure(hub: EmbeddedHub, seconds: float, rounds: int) -> dict[str, An
             for task in two:
                 task.cancel()
             await asyncio.gather(*two, return_exceptions=True)
-        result: dict[str, Any] = {
-            name: {key: statistics.median(each[key] for each in runs) for key in runs[0]}
-            for name, runs in found.items()
-        }
-        result["backtests"] = len(tried)
-        result["packets_tried"] = sum(answer["packets"] for answer in tried)
-        return result
+        heads = ["packets/s", "waiting at the agent", "lost", "slowest answer of the hub, ms"]
+        table = Table("Ingest", "backtests", heads)
+        for name, runs in found.items():
+            table.add(name, *zip(*(each.values() for each in runs), strict=True))
+        note = f"{len(tried)} backtests over {sum(answer['packets'] for answer in tried):,} packets."
+        return Result("backtest", [table], [note])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rate", type=int, default=100_000, help="packets/s")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
@@ -91,10 +91,7 @@ def main() -> None:
         agent.terminate()
         agent.wait()
         hub.close()
-    for name in ("without", "with"):
-        print(name.ljust(8), "  ".join(f"{key} {value:,.0f}" for key, value in result[name].items()))
-    print(f"{result['backtests']} backtests over {result['packets_tried']:,} packets")
-    print(json.dumps({"benchmark": "backtest", **result}))
+    finish(result, options.json)
 
 
 if __name__ == "__main__":

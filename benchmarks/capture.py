@@ -10,8 +10,7 @@ their way out, so that no queue but the contestant's can lose one. The contestan
 of 64 MiB and files in memory where it writes any. It is done when it has lost a packet at a rate in each of its tries.
 Both are real-time processes: others on the machine do not count. CPU is the contestant's own, user and system, over the
 run (schedstat); what the kernel does for it while sending is the sender's. `ours` is what an agent does up to the
-outbox: kernel ring, limits, encoder, Arrow message in its envelope. Prints a table and a JSON line.
-"""
+outbox: kernel ring, limits, encoder, Arrow message in its envelope."""
 
 import argparse
 import contextlib
@@ -30,12 +29,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from results import Result, Table, arguments, finish, progress
+
 RATES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 600_000, 1_000_000, 1_500_000, 2_000_000)
 COMMON = 100_000
 """the rate at which those that reach it are compared"""
 NEAR, FAR = "10.0.0.1", "10.0.0.2"
 BUFFER_MIB = 64
 SENDER_CPU, CONTESTANT_CPU = 0, 1
+AT_COMMON = f"CPU at {COMMON:,}/s, ns a packet"
+HEADS = ("most without loss, packets/s", "loses at, packets/s", "share lost, %", "CPU at most, ns a packet", AT_COMMON)
 NAMES = ("ours", "ours libpcap", "tcpdump", "dumpcap", "cypcap", "scapy")
 
 
@@ -247,9 +250,9 @@ def count_packets(path: Path) -> int:
         return sum(map(len, file))
 
 
-def climb(name: str, size: int, rates: Sequence[int], seconds: float, rounds: int, folder: Path) -> list[Run]:
-    """Runs at rising rates; the last has lost packets, or the sender could not send faster."""
-    runs: list[Run] = []
+def climb(name: str, size: int, rates: Sequence[int], seconds: float, rounds: int, folder: Path) -> list[list[Run]]:
+    """Tries at rising rates; all of the last have lost packets, or the sender could not send faster."""
+    runs: list[list[Run]] = []
     for rate in rates:
         if name != "scapy" and rate < COMMON:
             continue
@@ -259,14 +262,14 @@ def climb(name: str, size: int, rates: Sequence[int], seconds: float, rounds: in
             whole = [each for each in tries if each.captured >= each.sent]
             if len(whole) >= rounds:
                 break
-        best = min(whole or tries, key=lambda each: each.cpu_ns)
-        runs.append(best)
-        if not whole or best.packets_per_s < 0.85 * rate:
+        runs.append(tries)
+        if not whole or max(each.packets_per_s for each in tries) < 0.85 * rate:
             break
     return runs
 
 
-def compare(sizes: list[int], rates: Sequence[int], seconds: float, rounds: int, names: list[str]) -> None:
+def compare(sizes: list[int], rates: Sequence[int], seconds: float, rounds: int, names: list[str]) -> list[Table]:
+    """A table for each size, on a veth pair of this network namespace."""
     for words in (
         ["link", "set", "lo", "up"],
         ["link", "add", "near0", "type", "veth", "peer", "name", "far0"],
@@ -277,37 +280,35 @@ def compare(sizes: list[int], rates: Sequence[int], seconds: float, rounds: int,
     ):
         subprocess.run(["ip", *words], check=True)
     time.sleep(0.5)
-    results = []
-    heads = ("packets/s", "lost at", "share", "us/packet", "at 100k", "x tcpdump")
-    print(f"{'bytes':>5}  {'':<13}" + "".join(f"{head:>11}" for head in heads))
+    tables = []
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as folder:
         for size in sizes:
-            climbs = {name: climb(name, size, rates, seconds, rounds, Path(folder)) for name in names}
-            base = {
-                name: next((r.cpu_ns for r in runs if r.packets_per_s > 0.85 * COMMON), 0)
-                for name, runs in climbs.items()
-            }
-            for name, runs in climbs.items():
-                whole = [each for each in runs if each.captured >= each.sent]
-                best, lost = (whole[-1] if whole else runs[0]), next((r for r in runs if r.captured < r.sent), None)
-                share = 1 - lost.captured / lost.sent if lost else 0.0
-                ratio = base[name] / base["tcpdump"] if base.get("tcpdump") else 0.0
-                cells = (
-                    f"{best.packets_per_s if whole else 0:,.0f}",
-                    f"{lost.packets_per_s:,.0f}" if lost else "never",
-                    f"{share:.1%}",
-                    f"{best.cpu_ns / 1e3:.3f}",
-                    f"{base[name] / 1e3:.3f}",
-                    f"{ratio:.2f}",
-                )
-                print(f"{size:>5}  {name:<13}" + "".join(f"{cell:>11}" for cell in cells), flush=True)
-                results.append({"bytes": size, "contestant": name, "runs": [each._asdict() for each in runs]})
-    print(json.dumps({"benchmark": "capture", "results": results}))
+            table = Table(f"Frames of {size} bytes", "", list(HEADS), base="ours", of=AT_COMMON)
+            for name in names:
+                progress(f"{name}, frames of {size} bytes")
+                runs = climb(name, size, rates, seconds, rounds, Path(folder))
+                table.add(name, *cells(runs))
+            tables.append(table)
+    return tables
+
+
+def cells(runs: list[list[Run]]) -> list[list[float]]:
+    """Of a contestant's row, from its tries at each rate; a rate at which every try lost packets is its limit."""
+    whole = [tries for tries in ([each for each in tries if each.captured >= each.sent] for tries in runs) if tries]
+    lost = [tries for tries in runs if all(each.captured < each.sent for each in tries)]
+    near = [tries for tries in whole if 0.85 * COMMON < tries[0].packets_per_s < 1.5 * COMMON]
+    return [
+        [each.packets_per_s for each in whole[-1]] if whole else [0.0],
+        [each.packets_per_s for each in lost[0]] if lost else [],
+        [100 * (1 - each.captured / each.sent) for each in lost[0]] if lost else [],
+        [each.cpu_ns for each in whole[-1]] if whole else [],
+        [each.cpu_ns for each in near[0]] if near else [],
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 500])
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=2)
@@ -331,7 +332,9 @@ def main() -> None:
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         names = [name for name in options.only if name not in ("tcpdump", "dumpcap") or shutil.which(name)]
-        compare(options.sizes, options.rates, options.seconds, options.rounds, names)
+        tables = compare(options.sizes, options.rates, options.seconds, options.rounds, names)
+        notes = [f"{name} is left out: it is not installed." for name in options.only if name not in names]
+        finish(Result("capture", tables, notes), options.json)
     else:
         namespace = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net"]
         inside = [*namespace, sys.executable, __file__, "--inside", *sys.argv[1:]]

@@ -16,9 +16,7 @@ are taken to be spread evenly between the newest rows of two updates.
 stays open; the browser's JavaScript heap, collected before it is read, every minute.
 """
 
-import argparse
 import asyncio
-import json
 import os
 import re
 import shutil
@@ -35,11 +33,25 @@ import numpy as np
 import numpy.typing as npt
 from playwright.sync_api import CDPSession, Page, sync_playwright
 from processes import cpu_s, rss_mib
+from results import Result, Table, arguments, finish, progress
 
 from aishark_panel.client import EmbeddedHub, HubClient, start_hub
 
+SHOWN_P50, SHOWN_P95 = "on the screen after, median, ms", "95th percentile, ms"
 AISHARK = [sys.executable, "-m", "aishark_panel"]
 WARM_UP_S = 15.0
+HEADS = (
+    "packets/s that arrived",
+    "lost",
+    SHOWN_P50,
+    SHOWN_P95,
+    "updates/s",
+    "to the browser, kB/s",
+    "main thread busy, %",
+    "between frames, 95th percentile, ms",
+    "dashboard, cores",
+    "hub, cores",
+)
 SAMPLER = """layer => {
   const samples = window.samples = [];
   let last = 0, before = performance.now();
@@ -134,8 +146,8 @@ def shown_after_ms(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.sort(delays[picks].ravel())
 
 
-def measure(rate: int, seconds: float) -> dict[str, float]:
-    """One page at one rate."""
+def measure(rate: int, seconds: float) -> list[float]:
+    """One page at one rate: a value for each of HEADS."""
     with running(rate) as run, browser_page(run.address) as (page, devtools):
         received = [0]
 
@@ -156,19 +168,18 @@ def measure(rate: int, seconds: float) -> dict[str, float]:
         frames = np.array(page.evaluate("window.frames_ms"), np.float64)
         dashboard, hub, busy, volume = ((b - a) / span_s for a, b in zip(before, after, strict=True))
         delays = shown_after_ms(samples)
-        return {
-            "packets_per_s": (now["packets"] - packets) / span_s,
-            "lost": now["lost"],
-            "kB_per_s": volume / 1e3,
-            "updates_per_s": len(samples) / span_s,
-            "main_thread_busy": busy,
-            "frame_ms_p50": float(np.percentile(frames, 50)),
-            "frame_ms_p95": float(np.percentile(frames, 95)),
-            "shown_after_ms_p50": float(np.percentile(delays, 50)),
-            "shown_after_ms_p95": float(np.percentile(delays, 95)),
-            "dashboard_cpu": dashboard,
-            "hub_cpu": hub,
-        }
+        return [
+            (now["packets"] - packets) / span_s,
+            now["lost"],
+            float(np.percentile(delays, 50)),
+            float(np.percentile(delays, 95)),
+            len(samples) / span_s,
+            volume / 1e3,
+            100 * busy,
+            float(np.percentile(frames, 95)),
+            dashboard,
+            hub,
+        ]
 
 
 def stats(hub: EmbeddedHub) -> dict[str, Any]:
@@ -183,61 +194,51 @@ def stats(hub: EmbeddedHub) -> dict[str, Any]:
         return pool.submit(asyncio.run, ask()).result()
 
 
-def reloads(times: int, rate: int) -> list[dict[str, float]]:
+def reloads(times: int, rate: int) -> Table:
     """Memory of dashboard and hub over so many loads of the page."""
-    found = []
+    table = Table("Reloads", "loads", ["dashboard, MiB", "hub, MiB"])
     with running(rate, ring_mib=48) as run, browser_page(run.address) as (page, _):
         for load in range(times + 1):
             if load % max(1, times // 10) == 0:
                 page.wait_for_timeout(20_000)  # pages that were left are forgotten after a while
-                found.append(
-                    {"loads": load, "dashboard_mib": rss_mib(run.dashboard), "hub_mib": rss_mib(run.hub.process.pid)}
-                )
-                print(found[-1], file=sys.stderr)
+                progress(f"load {load}")
+                table.add(f"{load:,}", rss_mib(run.dashboard), rss_mib(run.hub.process.pid))
             page.reload()
             page.locator(".packet-list .layer .row .number").first.wait_for(timeout=120_000)
-    return found
+    return table
 
 
-def heap(minutes: int, rate: int) -> list[dict[str, float]]:
+def heap(minutes: int, rate: int) -> Table:
     """The browser's JavaScript heap while the page stays open."""
-    found = []
+    heads = ["JavaScript heap, MB", "nodes", "dashboard, MiB", "hub, MiB"]
+    table = Table("A page that stays open", "minute", heads)
     with running(rate) as run, browser_page(run.address) as (page, devtools):
         for minute in range(minutes + 1):
             devtools.send("HeapProfiler.collectGarbage")
-            found.append(
-                {
-                    "minute": minute,
-                    "heap_mb": metric(devtools, "JSHeapUsedSize") / 1e6,
-                    "nodes": metric(devtools, "Nodes"),
-                    "dashboard_mib": rss_mib(run.dashboard),
-                    "hub_mib": rss_mib(run.hub.process.pid),
-                }
-            )
-            print(found[-1], file=sys.stderr)
+            progress(f"minute {minute}")
+            counts = metric(devtools, "JSHeapUsedSize") / 1e6, int(metric(devtools, "Nodes"))
+            table.add(str(minute), *counts, rss_mib(run.dashboard), rss_mib(run.hub.process.pid))
             page.wait_for_timeout(60_000)
-    return found
+    return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rates", type=int, nargs="+", default=[], help="packets/s; default: 1000 100000 1000000")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--reloads", type=int, default=0)
     parser.add_argument("--minutes", type=int, default=0)
     options = parser.parse_args()
-    result: Any
     if options.reloads:
-        result = reloads(options.reloads, (options.rates or [2_000])[0])
+        table = reloads(options.reloads, (options.rates or [2_000])[0])
     elif options.minutes:
-        result = heap(options.minutes, (options.rates or [100_000])[0])
+        table = heap(options.minutes, (options.rates or [100_000])[0])
     else:
-        result = [
-            {"rate": rate, **measure(rate, options.seconds)} for rate in options.rates or (1_000, 100_000, 1_000_000)
-        ]
-    for line in result:
-        print("  ".join(f"{key} {value:,.2f}" for key, value in line.items()))
-    print(json.dumps({"benchmark": "dashboard", "result": result}))
+        table = Table("One page on live traffic", "packets/s offered", list(HEADS))
+        for rate in options.rates or (1_000, 100_000, 1_000_000):
+            progress(f"{rate:,} packets/s")
+            table.add(f"{rate:,}", *measure(rate, options.seconds))
+    finish(Result("dashboard", [table]), options.json)
 
 
 if __name__ == "__main__":

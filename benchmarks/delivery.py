@@ -13,7 +13,7 @@ and there must be none.
 
 import argparse
 import asyncio
-import json
+import itertools
 import os
 import random
 import signal
@@ -25,6 +25,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from results import Result, Table, arguments, finish
 
 from aishark_panel.capturefile import open_capture
 from aishark_panel.client import HubClient
@@ -177,16 +179,16 @@ def compare(
             in_absence, unexplained = in_absence + excused, unexplained + (not excused)
     stages = [stage for agent in book["agents"] for stage in agent["stages"]]
     return {
-        "kills": {name: len(side.kills) for name, side in sides.items()},
-        "frames_of_tcpdump": len(truth),
-        "frames_of_hub": len(found),
-        "missing_while_agent_was_dead": in_absence,
+        **{f"kills of the {name}": len(side.kills) for name, side in sides.items()},
+        "frames of tcpdump": len(truth),
+        "frames of the hub": len(found),
+        "missing while the agent was dead": in_absence,
         "missing": unexplained,
-        "duplicates": len(numbers) - len(kept),
-        "in_order": numbers == sorted(numbers),
-        "equal_bytes": all(content.get(number, frame) == frame for number, _, frame in found),
-        "ledger_differences": sum(abs(stage["difference"]) for stage in [*stages, book["ring"]]),
-        "evicted": book["ring"]["parts"]["evicted"],
+        "twice": len(numbers) - len(kept),
+        "out of order": sum(later < number for number, later in itertools.pairwise(numbers)),
+        "with other bytes": sum(content.get(number, frame) != frame for number, _, frame in found),
+        "differences in the ledger": sum(abs(stage["difference"]) for stage in [*stages, book["ring"]]),
+        "let go by the ring": book["ring"]["parts"]["evicted"],
     }
 
 
@@ -194,7 +196,7 @@ def main() -> None:
     if sys.argv[1:2] == ["send"]:
         send(sys.argv[2], int(sys.argv[3]))
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--side", choices=["hub", "agent", "both"], default="hub")
     parser.add_argument("--rate", type=int, default=1_000, help="frames per second")
@@ -207,10 +209,11 @@ def main() -> None:
         sys.exit(subprocess.run(namespace, env={**os.environ, INSIDE: "1"}).returncode)
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        result = {**run(options, Path(folder)), "seconds": round(time.monotonic() - started_s, 1)}
-    for key, value in result.items():
-        print(f"{key:>30}  {value}")
-    print(json.dumps({"benchmark": "delivery", **result}))
+        result = {**run(options, Path(folder)), "seconds": time.monotonic() - started_s}
+    table = Table("Frames, when processes are killed", "", ["value"])
+    for name, value in result.items():
+        table.add(name, value)
+    finish(Result("delivery", [table]), options.json)
 
 
 if __name__ == "__main__":

@@ -12,23 +12,22 @@ frames as mixed ones are read from the page cache:
   `tcpdump -s 66` would keep (Ethernet, IPv4, TCP with timestamps): next to nothing is left for application protocols.
   This is the nearest to header columns alone, which we do not make: TCP analysis and conversations are still in it;
 - the same of whole frames;
-- tshark with the same fields, dpkt and scapy, where they are installed, on as many packets as given with --sample.
+- tshark with the same fields, dpkt and scapy, where they are installed, on as many packets as given with --sample;
+  scapy on a fifth of them, pyshark on a fiftieth. Fewer would compare little but the start of tshark, some 0.4 s.
 
-All times are CPU times of all threads; programs include their start. Prints tables (best round) and a JSON line.
+All times are CPU times of all threads; programs include their start.
 """
 
-import argparse
-import json
 import random
 import statistics
 import struct
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from peers import Reader, best_seconds, bytes_alone, dpkt, scapy, tshark
+from peers import bytes_alone, here, library, rounds_of, tshark
+from results import Result, Table, arguments, finish, progress
 
 from aishark_panel.capturefile import open_capture
 from aishark_panel.dissect import dissect, warm_up
@@ -40,6 +39,8 @@ from aishark_panel.wire.pcapwrite import PcapWriter
 BATCH_ROWS = 8192
 TEMPLATES = 4096
 CUT_BYTES = 66
+PPS, CPU_NS = "million packets/s", "CPU, ns a packet"
+COLUMNS = "columns"
 ETHERNET = np.ones(1, np.int32)
 FIRST_INTERFACE = np.zeros(1, np.uint16)
 
@@ -171,63 +172,74 @@ def cut_to_columns(path: Path) -> None:
         pass
 
 
-def from_files(name: str, frames: Frames, sample: int, rounds: int) -> dict[str, float]:
-    """CPU nanoseconds a packet of each who reads the trace from a file, printed beside ours."""
-    write = sys.stdout.write
-    ours: dict[str, Reader] = {
-        "bytes": bytes_alone,
-        "bytes, indexed": indexed,
-        f"columns, {CUT_BYTES} bytes each": cut_to_columns,
-        "columns": to_columns,
+def in_memory(packets: int, seed: int, rounds: int) -> Table:
+    """Frames that lie in memory, to columns."""
+    block = Packets(BATCH_ROWS)
+    table = Table("Frames in memory to columns", "frames", ["bytes each", PPS, CPU_NS])
+    for name, make in (("mixed", mixed), ("bare ACKs", acks), ("64 bytes", smallest)):
+        progress(f"{name}, in memory")
+        rng = random.Random(seed)
+        frames = trace(make(rng), packets, rng)
+        seconds = [one_round(frames, block) for _ in range(rounds)]
+        table.add(name, frames.captured_bytes / len(frames), *speeds(seconds, len(frames)))
+    return table
+
+
+def speeds(seconds: list[float], packets: int) -> tuple[float, list[float]]:
+    """Cells: million packets a second (the median), nanoseconds a packet."""
+    return packets / statistics.median(seconds) / 1e6, [1e9 * each / packets for each in seconds]
+
+
+def from_files(name: str, frames: Frames, sample: int, rounds: int, notes: list[str]) -> Table:
+    """All who read the trace from a file; who cannot is named in the notes."""
+    ours = {
+        "bytes, each looked at": here(bytes_alone),
+        "read and indexed": here(indexed),
+        f"{COLUMNS}, {CUT_BYTES} bytes of each": here(cut_to_columns),
+        COLUMNS: here(to_columns),
     }
     sample = min(sample, len(frames))
-    slow = [("tshark, same fields", tshark(), sample), ("dpkt", dpkt, sample), ("scapy", scapy, sample // 5)]
-    results = {}
+    slow = {
+        "tshark, same fields": (tshark(), sample),
+        "dpkt, no columns": (library("dpkt"), sample),
+        "scapy": (library("scapy"), sample // 5),
+        "pyshark": (library("pyshark"), sample // 50),
+    }
+    table = Table(f"Files: {name}", "to", ["packets", PPS, CPU_NS], base=COLUMNS, of=CPU_NS)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.pcap"
         write_file(path, frames)
-        indexed(path)  # warms the cache
-        for reader, seconds in best_seconds(ours, path, rounds).items():
-            results[reader] = 1e9 * seconds / len(frames), len(frames)
-        for reader, read, packets in slow:
+        for warm in (to_columns, cut_to_columns):
+            warm(path)
+        progress(f"{name}: ours")
+        for reader, seconds in rounds_of(ours, path, rounds).items():
+            table.add(reader, len(frames), *speeds(seconds, len(frames)))
+        for reader, (read, packets) in slow.items():
+            progress(f"{name}: {reader}")
             write_file(path, frames.slice(0, packets))
-            for seconds in best_seconds({reader: read}, path, 1).values():
-                results[reader] = 1e9 * seconds / packets, packets
-            if reader not in results:
-                write(f"{name:<10}{reader:<24}not installed\n")
-    for reader, (ns, packets) in results.items():
-        ratio = ns / results["columns"][0]
-        write(f"{name:<10}{reader:<24}{packets:>10,}{1e3 / ns:>14.4f}{ns:>12.1f}{ratio:>12.2f}\n")
-    return {reader: round(ns, 1) for reader, (ns, _) in results.items()}
+            times = rounds_of({reader: read}, path, rounds)
+            if reader in times:
+                table.add(reader, packets, *speeds(times[reader], packets))
+            else:
+                notes.append(f"{reader} is left out of {name}: it is not installed, or did not end well.")
+    return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sample", type=int, default=100_000, help="packets for the slower readers")
     options = parser.parse_args()
     warm_up()
-    block = Packets(BATCH_ROWS)
-    results = {}
-    write = sys.stdout.write
-    write(f"{'trace':<12}{'bytes/frame':>12}{'M packets/s':>13}{'ns/packet':>11}{'median ns':>11}\n")
-    for name, make in (("mixed", mixed), ("acks", acks), ("64 bytes", smallest)):
-        rng = random.Random(options.seed)
-        frames = trace(make(rng), options.packets, rng)
-        times = [one_round(frames, block) for _ in range(options.rounds)]
-        mean_bytes = frames.captured_bytes / len(frames)
-        best_ns, median_ns = (1e9 * f(times) / len(frames) for f in (min, statistics.median))
-        write(f"{name:<12}{mean_bytes:>12.0f}{1e3 / best_ns:>13.1f}{best_ns:>11.1f}{median_ns:>11.1f}\n")
-        results[name] = {"bytes_per_frame": round(mean_bytes, 1), "ns_per_packet": round(best_ns, 2)}
-    write(f"\n{'file':<10}{'to':<24}{'packets':>10}{'M packets/s':>14}{'CPU ns':>12}{'of columns':>12}\n")
-    files = {}
+    notes: list[str] = []
+    tables = [in_memory(options.packets, options.seed, options.rounds)]
     for name, make, share in (("mixed", mixed, 1), ("64 bytes", smallest, 2)):
         rng = random.Random(options.seed)
-        files[name] = from_files(name, trace(make(rng), share * options.packets, rng), options.sample, options.rounds)
-    results["files"] = files
-    write(json.dumps({"benchmark": "dissect", "packets": options.packets, "seed": options.seed, **results}) + "\n")
+        frames = trace(make(rng), share * options.packets, rng)
+        tables.append(from_files(name, frames, options.sample, options.rounds, notes))
+    finish(Result("dissect", tables, notes), options.json)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How fast packets become files and DataFrames, in how much memory, beside what others do with the same packets.
 
-    python benchmarks/export.py [files] [df] [archive] [--packets 10000000] [--snaplen 128] [--rounds 5] [--folder DIR]
+    python benchmarks/export.py [files] [df] [--packets 10000000] [--snaplen 128] [--rounds 5] [--folder DIR]
 
-Without a part named all three run. For a first look: `--packets 200000`.
+Without a part named both run. For a first look: `--packets 200000`.
 
 *files*: so many packets of made-up traffic (Ethernet, each cut to --snaplen bytes) pass through a ring of 64 MiB, 8,192
 rows at a time, as in the hub, and are written:
@@ -16,25 +16,21 @@ rows at a time, as in the hub, and are written:
   It dissects, which is not counted in ours; `feed` is making the packets up (half a second before the first) and
   dissecting them.
 
-Each runs in a process of its own, once with a tenth of the packets and once with all. `peak MiB` (ru_maxrss) is of the
-whole process, `writer MiB` what it is above `feed`, which must not grow with the packets. That of `feed` grows until
-the table of conversations is full, at 262,144 of them. Seconds and CPU are those of the writing alone in ours, of the
-whole program in others. Nothing waits for the disk: files go to the page cache, as far as the system lets them. MB is
-of the file written.
+Each runs in a process of its own, once with a tenth of the packets and --rounds times with all. Memory is the most of
+the whole process (ru_maxrss), and what that is above `feed`, which must not grow with the packets. That of `feed`
+grows until the table of conversations is full, at 262,144 of them. Seconds and CPU are those of the writing alone in
+ours, of the whole program in others. Nothing waits for the disk: files go to the page cache, as far as the system lets
+them. MB is of the file written.
 
 *df*: `ais.read(FILE).df` of up to 1,000,000 packets, the file already read, beside `to_pandas()` of the same
-columns, in turns; best and median of --rounds.
+columns, in turns.
 
-*archive*: benchmarks/archive.py with five times as many packets; see its own --help. It needs DuckDB and Dask.
-
-Others that are not installed are left out. Prints tables and a JSON line.
+Others that are not installed are left out.
 """
 
 import argparse
 import json
-import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -47,15 +43,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from peers import TSHARK_FIELDS
 from processes import cost_of
+from results import Result, Table, arguments, finish, progress
 from traces import INTERFACES, blocks
 
 from aishark_panel.export.writer import open_writer
-from aishark_panel.notebook.table import ALL_COLUMNS, Table, read
+from aishark_panel.notebook.table import ALL_COLUMNS, read
+from aishark_panel.notebook.table import Table as PacketTable
 from aishark_panel.streams.ring import BlockView
 from aishark_panel.wire.packets import LAYERS
 
-PARTS = ("files", "df", "archive")
+PARTS = ("files", "df")
+PPS = "packets/s"
 OURS = ("feed", "columns made", "pcapng", "parquet", "pyarrow")
+NAMES = {
+    "feed": "packets made up and dissected, which is in none of the others",
+    "parquet": "Parquet, its columns made and written",
+    "columns made": "its columns made only",
+    "pyarrow": "the same columns written by pyarrow",
+    "tshark -T fields": "tshark -T fields, which dissects too",
+    "editcap -F pcapng": "editcap -F pcapng, which reads a file too",
+}
 WARM_UP_PACKETS = 20_000
 TSHARK_PACKETS = 100_000
 DF_PACKETS = 1_000_000
@@ -86,14 +93,6 @@ class Line(NamedTuple):
     cpu_s: float
     file_bytes: int
     peak_mib: float
-
-    def __str__(self) -> str:
-        pps, us = self.packets / self.wall_s, 1e6 * self.cpu_s / self.packets
-        size = f"{self.file_bytes / 1e6 / self.wall_s:>8.0f}{self.file_bytes / self.packets:>14.1f}"
-        size = size if self.file_bytes else " " * 22
-        return (
-            f"{self.case:<20}{self.packets:>11,}{self.wall_s:>9.2f}{pps:>13,.0f}{size}{us:>15.3f}{self.peak_mib:>10.0f}"
-        )
 
 
 def arrow(view: BlockView) -> pa.RecordBatch:
@@ -178,28 +177,42 @@ def file_lines(packets: int, snaplen: int, folder: Path) -> Iterator[Line]:
     (folder / "file.pcapng").unlink()
 
 
-def measure_files(packets: int, snaplen: int, folder: Path) -> list[Line]:
-    print(f"{'files':<20}{'packets':>11}{'seconds':>9}{'packets/s':>13}{'MB/s':>8}", end="")
-    print(f"{'bytes/packet':>14}{'CPU us/packet':>15}{'peak MiB':>10}{'writer MiB':>12}", flush=True)
-    lines = []
-    for count in (max(1, packets // 10), packets):
-        feed_mib = 0.0
-        for line in file_lines(count, snaplen, folder):
-            feed_mib = line.peak_mib if line.case == "feed" else feed_mib
-            print(f"{line}{line.peak_mib - feed_mib:>12.0f}" if line.case in OURS[1:] else line, flush=True)
-            lines.append(line)
-    return lines
+def measure_files(packets: int, snaplen: int, rounds: int, folder: Path) -> list[Table]:
+    """A table for a tenth of the packets, in one round, and one for all of them."""
+    tables = []
+    for count, times in ((max(1, packets // 10), 1), (packets, rounds)):
+        found: dict[str, list[Line]] = {}
+        feeds: list[float] = []
+        for number in range(times):
+            for line in file_lines(count, snaplen, folder):
+                progress(f"{count:,} packets, round {number + 1}: {line.case} is done")
+                found.setdefault(line.case, []).append(line)
+            feeds.append(found["feed"][-1].peak_mib)
+        heads = [PPS, "CPU, µs a packet", "bytes a packet", "memory above the feed's, MiB", "of the whole process, MiB"]
+        table = Table(f"{count:,} packets", "", heads, base="pcapng", of=PPS)
+        for case, lines in found.items():
+            above = [line.peak_mib - feed for line, feed in zip(lines, feeds, strict=True)]
+            table.add(
+                NAMES.get(case, case),
+                [line.packets / line.wall_s for line in lines],
+                [1e6 * line.cpu_s / line.packets for line in lines],
+                lines[0].file_bytes / lines[0].packets if lines[0].file_bytes else [],
+                above if case in OURS[1:] else [],
+                [line.peak_mib for line in lines],
+            )
+        tables.append(table)
+    return tables
 
 
-def measure_df(packets: int, snaplen: int, rounds: int, folder: Path) -> dict[str, list[float]]:
-    """Seconds of each round."""
+def measure_df(packets: int, snaplen: int, rounds: int, folder: Path) -> Table:
+    """What `ais.read(FILE).df` takes, and pyarrow alone."""
     path = folder / "df.pcapng"
     write_ours(".pcapng", blocks(packets, snaplen=snaplen), path, Clock())
     table = read(path).arrow
     path.unlink()
     ways: dict[str, Callable[[], object]] = {
-        "Table.df": lambda: Table(table).df,
-        "to_pandas": table.drop_columns([LAYERS]).to_pandas,
+        "`ais.read(FILE).df`, the file read before": lambda: PacketTable(table).df,
+        "pyarrow's `to_pandas()`": table.drop_columns([LAYERS]).to_pandas,
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -207,18 +220,18 @@ def measure_df(packets: int, snaplen: int, rounds: int, folder: Path) -> dict[st
             clock = Clock()
             clock(way)
             seconds[name].append(clock.wall_s)
-    print(f"\n{'df':<20}{'packets':>11}{'best s':>9}{'median s':>10}")
+    table = Table(f"A file of {packets:,} packets as a DataFrame", "", ["seconds", "first, s"])
     for name, took in seconds.items():
-        print(f"{name:<20}{packets:>11,}{min(took):>9.3f}{statistics.median(took):>10.3f}", flush=True)
-    return seconds
+        table.add(name, took, took[0])
+    return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all of them")
     parser.add_argument("--packets", type=int, default=10_000_000)
     parser.add_argument("--snaplen", type=int, default=128, help="bytes of a frame that are kept")
-    parser.add_argument("--rounds", type=int, default=5, help="of df, and of each query of the archive")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", help="where the files are made, and deleted; default: the temporary folder")
     parser.add_argument("--case", choices=OURS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -231,18 +244,14 @@ def main() -> None:
         print(json.dumps([clock.wall_s, clock.cpu_s]))
         return
     parts = options.parts or PARTS
-    result: dict[str, object] = {"benchmark": "export", "packets": options.packets, "snaplen": options.snaplen}
+    tables = []
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         if "files" in parts:
-            result["files"] = [line._asdict() for line in measure_files(options.packets, options.snaplen, folder)]
+            tables += measure_files(options.packets, options.snaplen, options.rounds, folder)
         if "df" in parts:
-            result["df"] = measure_df(min(options.packets, DF_PACKETS), options.snaplen, options.rounds, folder)
-        if "archive" in parts:
-            from archive import measure_archive
-
-            result["archive"] = measure_archive(5 * options.packets, options.rounds, folder)
-    print(json.dumps(result | {"load": os.getloadavg()[0]}))
+            tables.append(measure_df(min(options.packets, DF_PACKETS), options.snaplen, options.rounds, folder))
+    finish(Result("export", tables), options.json)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from plots import line
 from processes import cpu_s, rss_mib
+from results import Result, Table, arguments, finish, progress
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 from traces import write_trace
@@ -219,8 +221,9 @@ async def until_ready(client: HubClient) -> None:
         await asyncio.sleep(0.2)
 
 
-async def many_agents(hub: EmbeddedHub, options: argparse.Namespace) -> dict[str, Any]:
+async def many_agents(hub: EmbeddedHub, options: argparse.Namespace) -> Table:
     """Agents into sessions that are followed; what was lost, how late packets were, what it cost."""
+    make_trace(8_192, seed=1, snaplen=options.snaplen)  # its kernel is compiled before agents have to be punctual
     context = multiprocessing.get_context("spawn")
     async with HubClient(hub.url, hub.token) as client:
         await until_ready(client)
@@ -236,6 +239,7 @@ async def many_agents(hub: EmbeddedHub, options: argparse.Namespace) -> dict[str
             )
         for process in processes:
             process.start()
+        progress(f"{options.agents} agents for {options.seconds:.0f} s")
         await asyncio.sleep(max(0.0, start_s - time.time()))
         sampler = Sampler(hub.process.pid)
         sampling = asyncio.create_task(sampler.run(1.0))
@@ -251,26 +255,33 @@ async def many_agents(hub: EmbeddedHub, options: argparse.Namespace) -> dict[str
     delays = np.array([delay for report in reports for delay in report["delays_s"]])
     sent, ingested = sum(r["sent"] for r in reports), sum(book["ring"]["packets"] for book in books)
     each = options.agents // options.sessions
-    return {
-        "agents": options.agents,
-        "sessions": options.sessions,
-        "subscribers": options.subscribers,
-        "sent": sent,
-        "ingested": ingested,
-        "lost": sent - ingested,
-        "ledger_differences": sum(
-            abs(stage["difference"]) for book in books for a in book["agents"] for stage in a["stages"]
-        ),
-        "delay_ms": {f"p{q}": round(1e3 * float(np.percentile(delays, q)), 1) for q in (50, 99, 100)},
-        "seen_ms": {f"p{q}": round(1e3 * float(np.percentile(seen, q)), 1) for q in (50, 99, 100)} if len(seen) else {},
-        "waiting_for_its_batch_ms": round(1e3 / BATCHES_PER_S, 1),
-        "latest_sending_ms": round(1e3 * max(r["late_s"] for r in reports), 1),
-        "subscribers_received": sum(count for count, _, _ in received),
-        "subscribers_missed": sum(missed for _, missed, _ in received),
-        "expected_by_subscribers": options.subscribers * each * (sent // options.agents),
-        "hub_cpu": round(sampler.cpu_share, 2),
-        "hub_mib": round(sampler.most_mib),
-    }
+    title = f"{options.agents} agents into {options.sessions} sessions with {options.subscribers} subscribers"
+    differences = sum(abs(stage["difference"]) for book in books for a in book["agents"] for stage in a["stages"])
+    return Table(
+        title,
+        "",
+        ["value"],
+        {
+            "packets sent": [[sent]],
+            "lost": [[sent - ingested]],
+            "differences in the ledger": [[differences]],
+            **{f"from a batch's end to its session, {p}": [[ms]] for p, ms in percentiles_ms(delays)},
+            **{f"from a packet to a subscriber, {p}": [[ms]] for p, ms in percentiles_ms(seen)},
+            "of which a packet waits for its batch, ms at most": [[1e3 / BATCHES_PER_S]],
+            "latest sending of a batch, ms": [[1e3 * max(r["late_s"] for r in reports)]],
+            "packets at subscribers": [[sum(count for count, _, _ in received)]],
+            "expected there": [[options.subscribers * each * (sent // options.agents)]],
+            "missed there, counted": [[sum(missed for _, missed, _ in received)]],
+            "hub, cores": [[sampler.cpu_share]],
+            "hub, MiB": [[sampler.most_mib]],
+        },
+    )
+
+
+def percentiles_ms(seconds: np.ndarray[Any, np.dtype[np.float64]]) -> list[tuple[str, float]]:
+    """What is told of delays."""
+    names = {50: "median, ms", 99: "99th percentile, ms", 100: "most, ms"}
+    return [(name, 1e3 * float(np.percentile(seconds, q))) for q, name in names.items()] if len(seconds) else []
 
 
 async def started(client: HubClient, hub: EmbeddedHub, name: str) -> str:
@@ -283,7 +294,7 @@ async def started(client: HubClient, hub: EmbeddedHub, name: str) -> str:
     return str(json.loads(answer.body)["id"])
 
 
-async def full_speed(hub: EmbeddedHub, options: argparse.Namespace, path: Path) -> tuple[dict[str, Any], Sampler]:
+async def full_speed(hub: EmbeddedHub, options: argparse.Namespace, path: Path) -> tuple[Table, Sampler]:
     """One agent that replays a file again and again, as fast as the hub takes it."""
     async with HubClient(hub.url, hub.token) as client:
         await until_ready(client)
@@ -303,20 +314,27 @@ async def full_speed(hub: EmbeddedHub, options: argparse.Namespace, path: Path) 
     seconds = marks[-1][0] - marks[0][0]
     steps = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in zip(marks[:-40:40], marks[40::40], strict=False)]
     parts = book["ring"]["parts"]
-    return {
-        "snaplen": options.snaplen,
-        "seconds": round(seconds, 1),
-        "packets": stats["packets"],
-        "packets_per_s": round((marks[-1][1] - marks[0][1]) / max(seconds, 1e-9)),
-        "slowest_10_s": round(min(steps)) if steps else None,
-        "lost": stats["lost"] + parts["lost_in_hub_crash"],
-        "ledger_differences": sum(abs(s["difference"]) for a in book["agents"] for s in [*a["stages"], book["ring"]]),
-        "evicted": parts["evicted"],
-        "conversations": stats["conversations"],
-        "ring_bytes_of_limit": round(stats["ring_bytes"] / stats["ring_limit_bytes"], 3),
-        "hub_cpu": round(sampler.cpu_share, 2),
-        "hub_mib": round(sampler.most_mib),
-    }, sampler
+    frames = "full frames" if options.snaplen > 1_514 else f"snaplen {options.snaplen}"
+    table = Table(
+        f"One agent at full speed for {seconds:.0f} s, {frames}",
+        "",
+        ["value"],
+        {
+            "packets": [[stats["packets"]]],
+            "packets/s": [[(marks[-1][1] - marks[0][1]) / max(seconds, 1e-9)]],
+            "packets/s in the slowest 10 s": [[min(steps)] if steps else []],
+            "lost": [[stats["lost"] + parts["lost_in_hub_crash"]]],
+            "differences in the ledger": [
+                [sum(abs(s["difference"]) for a in book["agents"] for s in [*a["stages"], book["ring"]])]
+            ],
+            "let go by the ring": [[parts["evicted"]]],
+            "conversations": [[stats["conversations"]]],
+            "ring in use, % of its limit": [[100 * stats["ring_bytes"] / stats["ring_limit_bytes"]]],
+            "hub, cores": [[sampler.cpu_share]],
+            "hub, MiB": [[sampler.most_mib]],
+        },
+    )
+    return table, sampler
 
 
 def replaying_agent(hub: EmbeddedHub, path: Path, options: argparse.Namespace) -> "subprocess.Popen[bytes]":
@@ -350,41 +368,11 @@ def feed(path: Path, seconds: float) -> None:
                 rest = rest[out.write(rest) :]
 
 
-def plot(path: Path, samples: list[tuple[float, float, float]], limit_mib: float, title: str) -> None:
-    """Memory over time as a small SVG."""
-    wide, high, left, right, bottom = 720, 240, 56, 32, 32
-    span_s = max(samples[-1][0] - samples[0][0], 1e-9)
-    most = 1.1 * max(max(mib for _, mib, _ in samples), limit_mib)
-
-    def x(at_s: float) -> float:
-        return left + (wide - left - right) * (at_s - samples[0][0]) / span_s
-
-    def y(mib: float) -> float:
-        return high - bottom - (high - bottom - 28) * mib / most
-
-    step = max(1, len(samples) // 300)
-    line = " ".join(f"{x(at):.1f},{y(mib):.1f}" for at, mib, _ in samples[::step])
-    marks = sorted({0, limit_mib, most / 1.1})
-    ticks = "".join(f'<text x="{left - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:.0f}</text>' for v in marks)
-    minutes = "".join(
-        f'<text x="{x(samples[0][0] + span_s * k / 4):.1f}" y="{high - 12}" text-anchor="middle">'
-        f"{span_s * k / 4 / 60:.1f} min</text>"
-        for k in range(5)
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" font-family="sans-serif" font-size="12">'
-        f'<rect width="{wide}" height="{high}" fill="#fff"/><text x="{left}" y="16">{title}</text>{ticks}{minutes}'
-        f'<line x1="{left}" x2="{wide - right}" y1="{y(limit_mib):.1f}" y2="{y(limit_mib):.1f}" stroke="#c33" '
-        f'stroke-dasharray="4 3"/><polyline fill="none" stroke="#246" stroke-width="1.5" points="{line}"/></svg>\n'
-    )
-
-
 def main() -> None:
     if sys.argv[1:2] == ["feed"]:
         feed(Path(sys.argv[2]), float(sys.argv[3]))
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, help="default: 300; at full speed 120")
     parser.add_argument("--agents", type=int, default=50)
     parser.add_argument("--rate", type=int, default=2_000, help="packets/s of each agent")
@@ -408,17 +396,16 @@ def main() -> None:
             if one:
                 path = Path(folder) / "trace.pcap"
                 write_trace(path, 500_000, snaplen=options.snaplen)  # or the pipe would be the limit
-                result, sampler = asyncio.run(full_speed(hub, options, path))
+                table, sampler = asyncio.run(full_speed(hub, options, path))
                 if options.ring_minutes:
                     title = f"Resident memory of the hub, MiB; its ring ({ring_mib} MiB, dashed) is full"
-                    plot(options.plot, sampler.samples, ring_mib, title)
+                    samples = [(at_s, mib) for at_s, mib, _ in sampler.samples]
+                    options.plot.write_text(line(title, samples, ring_mib), "utf-8")
             else:
-                result = asyncio.run(many_agents(hub, options))
+                table = asyncio.run(many_agents(hub, options))
         finally:
             hub.close()
-    for key, value in result.items():
-        print(f"{key:>28}  {value}")
-    print(json.dumps({"benchmark": "hub", **result}))
+    finish(Result("hub", [table]), options.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ session has must be what waits in the stream's buffer, what that dropped, and wh
 longest time in which the kernel's background thread did not run: what a busy cell costs the stream.
 """
 
-import argparse
 import json
 import os
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
+from results import Result, Table, arguments, finish
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,13 +42,12 @@ began = session.packet_count
 """
 
 COMPUTE = """
-until_s, rounds, cpu_s, start_s = time.monotonic() + {seconds}, 0, time.process_time(), time.monotonic()
+until_s, cpu_s, start_s = time.monotonic() + {seconds}, time.process_time(), time.monotonic()
 matrix = np.random.default_rng(1).random((400, 400))
 while time.monotonic() < until_s:
     sum(k * k for k in range(200_000))
     matrix = matrix @ matrix
     matrix /= matrix.max()
-    rounds += 1
 took_s, cpu_s = time.monotonic() - start_s, time.process_time() - cpu_s
 arrived = session.packet_count - began
 """
@@ -68,24 +67,23 @@ stats, book = session.stats(), session.hub.ask(lambda client: client.ledger(sess
 (agent,) = book["agents"]
 made = {stage["stage"]: stage for stage in agent["stages"]}
 print(json.dumps({
-    "computed_s": round(took_s, 1),
-    "cpu_of_the_kernel": round(cpu_s / took_s, 2),
-    "rounds": rounds,
-    "packets_per_s": round(arrived / took_s),
-    "sent": made["agent"]["packets"],
-    "sent_and_dropped": sum(n for part, n in made["agent"]["parts"].items() if part.startswith("dropped_")),
-    "in_hub": stats["packets"],
-    "in_ring": book["ring"]["parts"]["in_ring"],
-    "evicted": book["ring"]["parts"]["evicted"],
+    "computed, s": took_s,
+    "CPU of the kernel, cores": cpu_s / took_s,
+    "packets/s": arrived / took_s,
+    "packets sent": made["agent"]["packets"],
+    "dropped by the agent, counted": sum(n for p, n in made["agent"]["parts"].items() if p.startswith("dropped_")),
+    "taken by the hub": stats["packets"],
+    "in its ring": book["ring"]["parts"]["in_ring"],
+    "let go by its ring": book["ring"]["parts"]["evicted"],
     "lost": made["agent"]["packets"] - stats["packets"],
-    "ledger_differences": sum(abs(s["difference"]) for s in [*agent["stages"], book["ring"]]),
-    "stream_received": stream.packet_count,
-    "stream_dropped": stream.dropped,
-    "stream_missed": stream.missed,
-    "stream_waiting": len(numbers),
-    "stream_unaccounted": session_end - stream.missed - stream.dropped - len(numbers),
-    "stream_gaps": int((np.diff(numbers) != 1).sum()),
-    "longest_stall_ms": round(1e3 * stalls[0]),
+    "differences in the ledger": sum(abs(s["difference"]) for s in [*agent["stages"], book["ring"]]),
+    "at the stream": stream.packet_count,
+    "dropped by the stream, counted": stream.dropped,
+    "missed by the stream, counted": stream.missed,
+    "waiting in the stream afterwards": len(numbers),
+    "not accounted for": session_end - stream.missed - stream.dropped - len(numbers),
+    "gaps that are not told": int((np.diff(numbers) != 1).sum()),
+    "longest stall, ms": 1e3 * stalls[0],
 }))
 """
 
@@ -105,7 +103,7 @@ def run(client: BlockingKernelClient, source: str, timeout_s: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rate", type=int, default=50_000, help="packets/s")
     parser.add_argument("--max-batches", type=int, default=1_000, help="length of the stream's buffer")
@@ -119,9 +117,10 @@ def main() -> None:
     finally:
         client.stop_channels()
         manager.shutdown_kernel()
-    for key, value in result.items():
-        print(f"{key:>20}  {value}")
-    print(json.dumps({"benchmark": "notebook", **result}))
+    table = Table("A kernel that computes while packets arrive", "", ["value"])
+    for name, value in result.items():
+        table.add(name, value)
+    finish(Result("notebook", [table]), options.json)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,7 @@ the filter. *complete*: until the number of matches is final, and those are told
 has to look at every packet. *problem*: the key N from a place at random, until the next packet with a problem is shown.
 """
 
-import argparse
 import asyncio
-import json
-import os
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
@@ -24,6 +20,7 @@ from random import Random
 import numpy as np
 from dashboard import browser_page, running, stats
 from playwright.sync_api import Page
+from results import Result, Table, arguments, finish, progress
 
 from aishark_panel.client import EmbeddedHub, HubClient
 
@@ -128,13 +125,6 @@ def fill(hub: EmbeddedHub, packets: int) -> None:
         pool.submit(asyncio.run, stop()).result()
 
 
-def told(name: str, took_ms: list[float], note: str = "") -> dict[str, object]:
-    """A line of the table."""
-    p50, p95 = np.percentile(took_ms, (50, 95))
-    print(f"{name:<62}{p50:>8.0f}{p95:>8.0f}{max(took_ms):>8.0f}  {note}", flush=True)
-    return {"what": name, "p50_ms": p50, "p95_ms": p95, "max_ms": max(took_ms), "times": len(took_ms), "note": note}
-
-
 def enter(page: Page, where: str) -> dict[str, float]:
     """Filter, from all packets on."""
     box = page.get_by_label("Display filter", exact=True)
@@ -151,7 +141,7 @@ def enter(page: Page, where: str) -> dict[str, float]:
     return found
 
 
-def measure(page: Page, jumps: int, rounds: int) -> list[dict[str, object]]:
+def measure(page: Page, jumps: int, rounds: int, table: Table) -> None:
     """All there is to measure on a page whose ring is full."""
     random = Random(1)
     body = page.locator(".packet-list .body")
@@ -159,20 +149,23 @@ def measure(page: Page, jumps: int, rounds: int) -> list[dict[str, object]]:
     def shares(count: int) -> list[float]:
         return [random.random() for _ in range(count)]
 
-    lines = [told("jump, all packets", body.evaluate(JUMP, shares(jumps)))]
-    lines.append(told("problem, all packets", body.evaluate(PROBLEM, shares(jumps // 4))))
+    def tell(name: str, took_ms: list[float], matches: int | list[int]) -> None:
+        progress(name)
+        table.add(name, matches, *map(float, np.percentile(took_ms, (50, 95, 100))))
+
+    tell("jump, all packets", body.evaluate(JUMP, shares(jumps)), [])
+    tell("problem, all packets", body.evaluate(PROBLEM, shares(jumps // 4)), [])
     for number, form in enumerate(FILTERS):
         found = [enter(page, form.format(10 * number + k)) for k in range(rounds)]
         name = form.split(" and orig_len")[0]
-        note = f"{found[-1]['matches']:,.0f} matches"
-        lines.append(told(f"first rows, {name}", [each["first_ms"] for each in found], note))
-        lines.append(told(f"complete, {name}", [each["complete_ms"] for each in found], note))
-        lines.append(told(f"jump, {name}", body.evaluate(JUMP, shares(jumps // 2)), note))
-    return lines
+        matches = int(found[-1]["matches"])
+        tell(f"first rows, {name}", [each["first_ms"] for each in found], matches)
+        tell(f"complete, {name}", [each["complete_ms"] for each in found], matches)
+        tell(f"jump, {name}", body.evaluate(JUMP, shares(jumps // 2)), matches)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--packets", type=int, default=10_000_000)
     parser.add_argument("--jumps", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5, help="how often each filter is entered")
@@ -183,11 +176,9 @@ def main() -> None:
         page.wait_for_timeout(3_000)
         now = stats(run.hub)
         kept = now["end"] - now["first"]
-        print(f"{kept:,} packets in the ring; load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-        print(f"{'ms':<62}{'p50':>8}{'p95':>8}{'max':>8}")
-        lines = measure(page, options.jumps, options.rounds)
-    result = {"benchmark": "packet_list", "packets": kept, "load": os.getloadavg()[0], "result": lines}
-    print(json.dumps(result))
+        table = Table(f"{kept:,} packets in the ring", "", ["matches", "median, ms", "95th percentile, ms", "most, ms"])
+        measure(page, options.jumps, options.rounds, table)
+    finish(Result("packet_list", [table]), options.json)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ dashboard's only thread sits in a Python loop, as a page's careless callback wou
     python benchmarks/pages.py [--pages 50] [--rate 50000]
 """
 
-import argparse
 import asyncio
-import json
 import os
 import re
 import signal
@@ -21,12 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from bokeh.document import Document
 from bokeh.document.events import MessageSentEvent
 from bokeh.events import DocumentReady
 from bokeh.protocol import Protocol
+from results import Result, Table, arguments, finish, progress
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import websocket_connect
 from traces import write_trace
@@ -112,39 +110,43 @@ async def ingest_rate(client: HubClient, session: str, seconds: float) -> dict[s
     }
 
 
-async def measure(hub: EmbeddedHub, pages: int, server: "subprocess.Popen[str]", url: str) -> dict[str, Any]:
+async def measure(hub: EmbeddedHub, pages: int, server: "subprocess.Popen[str]", url: str) -> list[Table]:
+    """What the hub ingests while pages look, and what a page gets."""
     async with HubClient(hub.url, hub.token) as client:
         session = (await client.sessions())[0]["id"]
         for _ in range(600):
             if (await client.stats(session))["packets"]:
                 break
             await asyncio.sleep(0.1)
-        result: dict[str, Any] = {"no page": await ingest_rate(client, session, 6)}
+        heads = ["packets/s", "waiting at the agent", "lost", "slowest answer of the hub, ms"]
+        ingest = Table("The hub", "", heads)
+        progress("no page")
+        ingest.add("no page", *(await ingest_rate(client, session, 6)).values())
+        progress(f"{pages} pages")
         opened = [Page() for _ in range(pages)]
         tasks = [asyncio.create_task(page.run(url, hub.token)) for page in opened]
         async with asyncio.timeout(120):
             await asyncio.gather(*(page.live.wait() for page in opened))
         counts = [(page.bytes, page.updates) for page in opened]
         started_s = time.perf_counter()
-        result[f"{pages} pages"] = await ingest_rate(client, session, 10)
+        ingest.add(f"{pages} pages", *(await ingest_rate(client, session, 10)).values())
         span_s = time.perf_counter() - started_s
         gained = [(p.bytes - b, p.updates - u) for p, (b, u) in zip(opened, counts, strict=True)]
-        result["page"] = {
-            "updates_per_s": statistics.median(u for _, u in gained) / span_s,
-            "slowest_updates_per_s": min(u for _, u in gained) / span_s,
-            "kB_per_s": statistics.median(b for b, _ in gained) / span_s / 1e3,
-        }
+        page = Table("A page", "pages", ["updates/s", "updates/s of the slowest", "kB/s"])
+        updates, volumes = [u / span_s for _, u in gained], [b / span_s / 1e3 for b, _ in gained]
+        page.add(f"{pages}", statistics.median(updates), min(updates), statistics.median(volumes))
         server.send_signal(signal.SIGUSR1)
         await asyncio.sleep(0.5)
-        result["one page blocks"] = await ingest_rate(client, session, BLOCK_S - 2)
+        progress("one page blocks its server")
+        ingest.add("one page blocks its server", *(await ingest_rate(client, session, BLOCK_S - 2)).values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        return result
+        return [ingest, page]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--pages", type=int, default=50)
     parser.add_argument("--rate", type=int, default=50_000)
     options = parser.parse_args()
@@ -158,15 +160,13 @@ def main() -> None:
             [sys.executable, "-m", "aishark_panel", "agent", "-r", str(trace), "--hub", hub.url],
         )
         try:
-            result = asyncio.run(measure(hub, options.pages, server, url))
+            tables = asyncio.run(measure(hub, options.pages, server, url))
         finally:
             for process in (agent, server):
                 process.terminate()
                 process.wait(30)
             hub.close()
-    for name, values in result.items():
-        print(f"{name:<18}" + "  ".join(f"{key} {value:,.1f}" for key, value in values.items()))
-    print(json.dumps({"benchmark": "pages", **result}))
+    finish(Result("pages", tables), options.json)
 
 
 if __name__ == "__main__":

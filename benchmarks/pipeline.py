@@ -15,9 +15,8 @@ deleted.
 
 import argparse
 import asyncio
-import json
+import copy
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
+from processes import cpu_s, rss_mib
+from results import Result, Table, arguments, finish, progress
 from traces import write_trace
 
 from aishark_panel.agent.encode import BatchLimits, Encoder
@@ -65,6 +66,15 @@ PREDICATES = (
     "malformed",
     "dst_port in [22, 23, 3389, 5900]",
 )
+HEADS = (
+    "packets/s",
+    "lost",
+    "agent CPU, µs a packet",
+    "hub CPU, µs a packet",
+    "hub, MiB",
+    "questions answered",
+    "not recorded, counted",
+)
 CASES: tuple[tuple[str, int, CodecName], ...] = (
     ("snaplen 128", 128, "none"),
     ("snaplen 128, lz4", 128, "lz4"),
@@ -94,7 +104,7 @@ def rules_text(count: int) -> str:
     rules = []
     for i in range(count):
         again, which = divmod(i, len(known))
-        rule = dict(known[which])
+        rule = copy.deepcopy(known[which])  # what is shared would be written as an alias
         if again:
             rule |= {"name": f"{rule['name']}_{again}", "over": f"{10 + again}s"}
         rules.append(rule)
@@ -158,17 +168,6 @@ class Nowhere:
         return len(data)
 
 
-def cpu_s(pid: int) -> float:
-    """User and system seconds of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 class Watched(NamedTuple):
     """What a client saw of a run."""
 
@@ -177,7 +176,6 @@ class Watched(NamedTuple):
     packets: int
     answers: int
     recorded: int
-    recorded_mib: float
 
 
 async def watch(hub: EmbeddedHub, expected: int, record: str, begin: Callable[[], None]) -> Watched:
@@ -202,12 +200,12 @@ async def watch(hub: EmbeddedHub, expected: int, record: str, begin: Callable[[]
                 answers += 1
                 next_page_s = now_s + 0.25
             await asyncio.sleep(0.004)
-        ended = await client.record_stop(session, recording["id"]) if recording else {"written": 0, "bytes": 0}
-        return Watched(last_s - first_s, seen, answers, ended["written"], ended["bytes"] / 2**20)
+        ended = await client.record_stop(session, recording["id"]) if recording else {"written": 0}
+        return Watched(last_s - first_s, seen, answers, ended["written"])
 
 
-def processes(path: Path, packets: int, snaplen: int, codec: CodecName, extra: Extra, folder: str) -> dict[str, float]:
-    """One run of a real agent against a real hub."""
+def processes(path: Path, packets: int, snaplen: int, codec: CodecName, extra: Extra, folder: str) -> list[float]:
+    """One run of a real agent against a real hub: a value for each of HEADS."""
     with tempfile.TemporaryDirectory(dir=folder) as recordings:
         rules = Path(recordings) / "rules.yaml"
         rules.write_text(rules_text(extra.rules))
@@ -237,16 +235,15 @@ def processes(path: Path, packets: int, snaplen: int, codec: CodecName, extra: E
             agents[0].wait(30)
         finally:
             hub.close()
-    return {
-        "packets_per_s": seen.packets / max(seen.seconds, 1e-9),
-        "lost": packets - seen.packets,
-        "agent_cpu_us": 1e6 * agent_s / seen.packets,
-        "hub_cpu_us": 1e6 * hub_s / seen.packets,
-        "hub_mib": memory_mib,
-        "page_answers": seen.answers,
-        "not_recorded": seen.packets - seen.recorded if extra.record else 0,
-        "recorded_mib": seen.recorded_mib,
-    }
+    return [
+        seen.packets / max(seen.seconds, 1e-9),
+        packets - seen.packets,
+        1e6 * agent_s / seen.packets,
+        1e6 * hub_s / seen.packets,
+        memory_mib,
+        seen.answers,
+        seen.packets - seen.recorded if extra.record else 0,
+    ]
 
 
 def extras(rules: int, formats: list[str], *, journal: bool) -> list[Extra]:
@@ -256,19 +253,23 @@ def extras(rules: int, formats: list[str], *, journal: bool) -> list[Extra]:
     return chosen + [Extra(rules, name) for name in formats] * bool(rules)
 
 
-def print_stages(path: Path, rules: int, formats: list[str], result: dict[str, Any]) -> None:
-    for name, snaplen, _ in CASES[::2]:
+def stages_table(path: Path, rules: int, formats: list[str], rounds: int) -> Table:
+    """The CPU of each step with small and with whole frames."""
+    found: dict[str, list[list[float]]] = {}
+    for place, (name, snaplen, _) in enumerate(CASES[::2]):
         stages(path, snaplen, rules, formats)  # compiles and warms
-        costs = stages(path, snaplen, rules, formats)
-        print(f"stages, {name}: CPU ns a packet")
-        for stage, cost_ns in costs.items():
-            print(f"  {stage:<24}{cost_ns:8.0f}")
-        print(f"  {'all':<24}{sum(costs.values()):8.0f}\n")
-        result[f"stages, {name}"] = costs
+        for number in range(rounds):
+            progress(f"stages, {name}, round {number + 1}")
+            for stage, cost_ns in stages(path, snaplen, rules, formats).items():
+                found.setdefault(stage, [[] for _ in CASES[::2]])[place].append(cost_ns)
+    table = Table("Each step by itself: CPU, ns a packet", "step", [name for name, _, _ in CASES[::2]])
+    for stage, cells in found.items():
+        table.add(stage, *cells)
+    return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rules", type=int, default=20)
@@ -277,28 +278,24 @@ def main() -> None:
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where recordings and journals go")
     options = parser.parse_args()
     reuse_freed_memory()
-    result: dict[str, Any] = {"benchmark": "pipeline", "packets": options.packets}
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         path = Path(folder) / "trace.pcap"
         write_trace(path, options.packets)
-        print(f"{options.packets:,} packets, {path.stat().st_size / options.packets - 16:.0f} bytes each on average\n")
-        print_stages(path, options.rules, options.record, result)
-        runs: dict[str, list[dict[str, float]]] = {}
-        for _ in range(options.rounds):
+        each_bytes = path.stat().st_size / options.packets - 16
+        by_stage = stages_table(path, options.rules, options.record, options.rounds)
+        runs: dict[str, list[list[float]]] = {}
+        all_extras = extras(options.rules, options.record, journal=options.journal)
+        for number in range(options.rounds):
             for name, snaplen, codec in CASES:
-                for extra in (
-                    extras(options.rules, options.record, journal=options.journal) if codec == "none" else [Extra()]
-                ):
+                for extra in all_extras if codec == "none" else [Extra()]:
+                    progress(f"{name}{extra}, round {number + 1}")
                     run = processes(path, options.packets, snaplen, codec, extra, options.folder)
                     runs.setdefault(f"{name}{extra}", []).append(run)
-    heads = ("packets/s", "lost", "agent µs", "hub µs", "hub MiB", "pages", "not recorded", "rec. MiB")
-    print(f"{'processes':<44}" + "".join(f"{head:>13}" for head in heads))
+    table = Table("A real agent and a real hub", "frames, and what the hub does beside", list(HEADS))
     for name, of_name in runs.items():
-        median = result[name] = {key: statistics.median(run[key] for run in of_name) for key in of_name[0]}
-        digits = (0, 0, 2, 2, 0, 0, 0, 0)
-        cells = (f"{value:>13,.{places}f}" for value, places in zip(median.values(), digits, strict=True))
-        print(f"{name:<44}" + "".join(cells))
-    print(json.dumps(result))
+        table.add(name, *zip(*of_name, strict=True))
+    note = f"{options.packets:,} packets a round, {each_bytes:.0f} bytes each on average."
+    finish(Result("pipeline", [table, by_stage], [note]), options.json)
 
 
 if __name__ == "__main__":

@@ -4,25 +4,26 @@
 
 Both traces are made from a seed and written as pcap and pcapng; the page cache is warm. Beside our reader, in turns
 with it, run `dd bs=512k` (the kernel's share: copying the file out of the page cache) and, where they are installed,
-capinfos and tcpdump, which walk the same records in C. CPU seconds, user and system; best of the rounds. Programs of
-others include their start, ours does not. Prints a table and a JSON line.
+capinfos and tcpdump, which walk the same records in C. CPU seconds, user and system. Programs of others include
+their start, ours does not.
 """
 
-import argparse
-import json
-import sys
+import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from peers import Reader, best_seconds, bytes_alone, program
+from peers import Reader, bytes_alone, here, program, rounds_of
+from results import Result, Table, arguments, finish, progress
 
 from aishark_panel.agent.synthetic import make_trace
 from aishark_panel.capturefile import open_capture
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapheaders import CaptureInterface
 from aishark_panel.wire.pcapwrite import PcapngWriter, PcapWriter
+
+CPU_NS = "CPU, ns a packet"
 
 
 def small_frames(packets: int) -> Iterator[Frames]:
@@ -54,8 +55,8 @@ def our_reader(path: Path) -> None:
 
 
 READERS: dict[str, Reader] = {
-    "aishark": our_reader,
-    "read + sum": bytes_alone,
+    "ours": here(our_reader),
+    "read + sum": here(bytes_alone),
     "dd bs=512k": program("dd", "if=FILE", "of=/dev/null", "bs=512k"),
     "capinfos -c": program("capinfos", "-c", "FILE"),
     "tcpdump -w": program("tcpdump", "-r", "FILE", "-w", "/dev/null"),
@@ -63,30 +64,29 @@ READERS: dict[str, Reader] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--mixed", type=int, default=1_000_000)
     parser.add_argument("--small", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", help="where the files are made; default: the temporary folder")
     options = parser.parse_args()
-    results = []
-    write = sys.stdout.write
-    write(f"{'file':<14}{'MB':>7}  {'reader':<12}{'M packets/s':>13}{'ns/packet':>11}{'MB/s':>8}{'x dd':>7}\n")
+    tables = []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         traces = ("mixed", options.mixed, make_trace(options.mixed, seed=1)), ("64 bytes", options.small, None)
         for name, packets, batches in traces:
             for path in write_files(Path(folder), name, batches or small_frames(packets)):
+                progress(path.name)
                 with open_capture(path) as file:
                     assert sum(map(len, file)) == packets  # warms the cache and compiles, too
-                best = best_seconds(READERS, path, options.rounds)
                 size = path.stat().st_size
-                for reader, seconds in best.items():
-                    ns, mb_s = 1e9 * seconds / packets, size / 1e6 / seconds
-                    write(f"{path.name:<14}{size / 1e6:>7.0f}  {reader:<12}{1e3 / ns:>13.1f}{ns:>11.1f}")
-                    write(f"{mb_s:>8.0f}{seconds / best['dd bs=512k']:>7.2f}\n")
-                    results.append({"file": path.name, "reader": reader, "ns": round(ns, 1), "mb_s": round(mb_s)})
+                title = f"{path.name}, {size / 1e6:.0f} MB"
+                table = Table(title, "reader", ["MB/s", CPU_NS], base="dd bs=512k", of=CPU_NS)
+                for reader, seconds in rounds_of(READERS, path, options.rounds).items():
+                    each_ns = [1e9 * each / packets for each in seconds]
+                    table.add(reader, size / 1e6 / statistics.median(seconds), each_ns)
+                tables.append(table)
                 path.unlink()
-    write(json.dumps({"benchmark": "read_files", "results": results}) + "\n")
+    finish(Result("read_files", tables), options.json)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,16 @@
 
 Connections are made here from a seed: handshake, data, acknowledgements, one segment in a hundred sent again. Their
 segments are mixed at random, captured with 128 bytes each, and taken in batches of 8,192, as the hub does. Half of the
-segments carry data. Prints nanoseconds of CPU a packet (best round) and a JSON line.
+segments carry data. Prints nanoseconds of CPU a packet.
 """
 
-import argparse
-import json
 import random
 import struct
-import sys
 import time
 
 from dissect import BATCH_ROWS, ETHERNET, FIRST_INTERFACE, mixed
 from dissect import trace as stateless_trace
+from results import Result, Table, arguments, finish, progress
 
 from aishark_panel.dissect import dissect, warm_up
 from aishark_panel.dissect.conversations import Conversations
@@ -102,27 +100,25 @@ def one_round(frames: Frames, block: Packets) -> tuple[dict[str, float], int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     warm_up()
     block = Packets(BATCH_ROWS)
-    results = {}
-    write = sys.stdout.write
-    write(f"{'trace':<22}{'conversations':>14}" + "".join(f"{stage:>15}" for stage in STAGES) + "   ns/packet\n")
+    table = Table("CPU, ns a packet", "trace", ["conversations", *STAGES])
     rng = random.Random(options.seed)
     traces = {"mixed, no handshakes": lambda: stateless_trace(mixed(rng), options.packets, rng)}
     for concurrent in (1, 1_000, 100_000):
         traces[f"{concurrent:,} at a time"] = lambda n=concurrent: trace(n, options.packets, rng)
     for name, make in traces.items():
+        progress(name)
         frames = make()
         rounds = [one_round(frames, block) for _ in range(options.rounds)]
-        best = {stage: min(1e9 * spent[stage] / len(frames) for spent, _ in rounds) for stage in STAGES}
-        write(f"{name:<22}{rounds[0][1]:>14,}" + "".join(f"{best[stage]:>15.1f}" for stage in STAGES) + "\n")
-        results[name] = {stage: round(ns, 2) for stage, ns in best.items()}
-    write(json.dumps({"benchmark": "tcp_analysis", "packets": options.packets, "seed": options.seed, **results}) + "\n")
+        spent_ns = [[1e9 * spent[stage] / len(frames) for spent, _ in rounds] for stage in STAGES]
+        table.add(name, rounds[0][1], *spent_ns)
+    finish(Result("tcp_analysis", [table]), options.json)
 
 
 if __name__ == "__main__":

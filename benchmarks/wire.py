@@ -7,12 +7,10 @@ trace, which compresses better than real traffic. Forms: JSON and MessagePack wi
 msgspec, typed, the fastest there is for Python), a gzipped pcap stream, and our envelopes by codec; each with full
 frames, with headers only (an agent's `payload: headers`, cut at the end of the transport header), and ours with columns
 only (`payload: none`: dissecting them is part of encoding). Cutting is part of ours only; the others get cut frames.
-Decoding ends with columns in memory for ours and pcap, with Python objects for the others. One thread, best of the
-rounds; shorter captures are taken several times. Prints a table and a JSON line.
+Decoding ends with columns in memory for ours and pcap, with Python objects for the others. One thread;
+shorter captures are taken several times.
 """
 
-import argparse
-import json
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from results import Result, Table, arguments, finish, progress
 
 from aishark_panel.agent.payload import Payload
 from aishark_panel.agent.synthetic import make_trace
@@ -34,6 +33,8 @@ from aishark_panel.wire.pcapwrite import PcapWriter
 
 BATCH_ROWS = 8_192
 ETHERNET = np.ones(1, np.int32)
+ENCODE, DECODE = "encode, ns a packet", "decode, ns a packet"
+TITLES: dict[PayloadPolicy, str] = {"full": "Full frames", "headers": "Headers only", "none": "Columns only"}
 
 
 class Packet(msgspec.Struct):
@@ -140,11 +141,12 @@ def batches_of(frames: Frames, policy: PayloadPolicy) -> list[Frames]:
 
 def measure(
     form: Form, whole: list[Frames], cut: list[Frames], packets: int, rounds: int
-) -> tuple[float, float, float]:
-    """(bytes, ns to encode, ns to decode) a packet; `packets`: how many to work on at least in a round."""
+) -> tuple[float, list[float], list[float]]:
+    """(bytes, ns to encode, ns to decode) a packet, of each round; `packets`: how many to work on at least in one."""
     batches = whole if form.takes == "whole" else cut
     rows = sum(map(len, batches))
     turns = -(-packets // rows)
+    form.decode(form.encode(batches[0]))  # what is done at first use has been done
     encode_s, decode_s = [], []
     for _ in range(rounds):
         began = time.thread_time()
@@ -156,12 +158,13 @@ def measure(
                 form.decode(message)
         encode_s.append(middle - began)
         decode_s.append(time.thread_time() - middle)
-    each = 1e9 / (turns * rows)
-    return sum(len(each) for message in messages for each in message) / rows, min(encode_s) * each, min(decode_s) * each
+    scale = 1e9 / (turns * rows)
+    size = sum(len(each) for message in messages for each in message) / rows
+    return size, [scale * each for each in encode_s], [scale * each for each in decode_s]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--packets", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -171,22 +174,18 @@ def main() -> None:
     if not pieces:
         raise SystemExit("There are no Ethernet frames in what was given.")
     frames = joined([copy(piece, np.zeros(len(piece), np.uint16)) for piece in pieces])
-    origin = "real captures" if options.paths else "a MADE-UP trace: name real captures for figures that mean something"
-    print(f"{len(frames):,} packets of {frames.captured_bytes / len(frames):.0f} bytes, from {origin}")
-    print(f"{'frames':<9}{'form':<13}{'bytes':>8}{'of them':>9}{'encode/s':>12}{'decode/s':>12}{'ns':>8}{'ns':>8}")
-    results = []
-    policies: tuple[PayloadPolicy, ...] = ("full", "headers", "none")
+    origin = "of real captures" if options.paths else "made up, which compress better than real ones"
+    note = f"{len(frames):,} frames of {frames.captured_bytes / len(frames):.0f} bytes on average, {origin}."
     whole = batches_of(frames, "full")
-    for policy in policies:
+    tables = []
+    for policy, title in TITLES.items():
         cut = batches_of(frames, policy)
-        kept = sum(batch.captured_bytes for batch in cut) / len(frames)
+        table = Table(title, "form", ["bytes a packet", ENCODE, DECODE], base="ours, lz4", of=ENCODE)
         for name, form in forms(policy).items():
-            size, encode, decode = measure(form, whole, cut, options.packets, options.rounds)
-            speeds = f"{1e9 / encode:>12,.0f}{1e9 / decode:>12,.0f}{encode:>8,.0f}{decode:>8,.0f}"
-            share = f"{size / kept:>9.2f}" if policy != "none" else f"{'':9}"
-            print(f"{policy:<9}{name:<13}{size:>8.1f}{share}{speeds}", flush=True)
-            results.append({"frames": policy, "form": name, "bytes": size, "encode_ns": encode, "decode_ns": decode})
-    print(json.dumps({"benchmark": "wire", "packets": len(frames), "real": bool(options.paths), "results": results}))
+            progress(f"{title}: {name}")
+            table.add(name, *measure(form, whole, cut, options.packets, options.rounds))
+        tables.append(table)
+    finish(Result("wire", tables, [note]), options.json)
 
 
 if __name__ == "__main__":
