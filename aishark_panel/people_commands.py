@@ -5,6 +5,7 @@ terminal: it is never an argument, which every list of processes would show.
 """
 
 import asyncio
+import json
 import sys
 from getpass import getpass
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ import typer
 
 from aishark_panel.errors import ConfigError
 from aishark_panel.hub_commands import DEFAULT_HUB, HubUrl, SessionName, hub_client, moment, session_id_of
+from aishark_panel.views.ledger_lines import ledger_text
 
 __all__ = ["session_app", "user_app"]
 
@@ -80,7 +82,7 @@ def user_may(
 
 session_app = typer.Typer(
     no_args_is_help=True,
-    help="Sessions: list and delete them, share them with people, or with whoever has a link.\n\n"
+    help="Sessions: list and delete them, see what was lost, share them with people, or with whoever has a link.\n\n"
     "A session is its owner's; others see it only if it is shared with them.",
 )
 Person = Annotated[str, typer.Argument(help="Name of the person.")]
@@ -98,6 +100,26 @@ def session_list(hub_url: HubUrl = DEFAULT_HUB) -> None:
         may = ",".join(session["may"])
         line = f"{session['id']}  {session['name']}  {session['state']}  {session['packets']:,} packets"
         typer.echo(f"{line}  owner {session['owner'] or '-'}  you may {may}")
+
+
+@session_app.command("ledger")
+def session_ledger(
+    session: SessionName = "live",
+    as_json: Annotated[bool, typer.Option("--json", help="As the hub tells it, for programs: docs/ledger.md.")] = False,
+    hub_url: HubUrl = DEFAULT_HUB,
+) -> None:
+    """Say where each packet of a session is: what was lost, where and why, and that the numbers add up."""
+
+    async def ledger() -> dict[str, Any]:
+        async with hub_client(hub_url) as client:
+            return await client.ledger(await session_id_of(client, session))
+
+    book = asyncio.run(ledger())
+    if as_json:
+        typer.echo(json.dumps(book))
+        return
+    for line in ledger_text(book):
+        typer.echo(line)
 
 
 @session_app.command("delete")

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, Final
 
-__all__ = ["MAX_GAPS", "MAX_RUNS", "PARTS", "ledger_lines"]
+__all__ = ["MAX_GAPS", "MAX_RUNS", "PARTS", "ledger_lines", "ledger_text"]
 
 MAX_RUNS: Final = 8
 """Most runs of agents that are told of, the newest."""
@@ -77,6 +77,26 @@ def ledger_lines(ledger: dict[str, Any]) -> dict[str, Any]:
         "late": ledger["late"],
         "gaps": [_gap(gap) for gap in reversed(ledger["gaps"][-MAX_GAPS:])],
     }
+
+
+def ledger_text(ledger: dict[str, Any]) -> list[str]:
+    """The same as lines of text."""
+    told = ledger_lines(ledger)
+    lines = [
+        f"{what}: " + ("; ".join(f"{cause['packets']:,} {cause['name']}" for cause in told[key]) or "nothing")
+        for what, key in ((LOST, "lost"), (LEFT_OUT, "left_out"))
+    ]
+    for group in told["groups"]:
+        lines.append(group["title"] + (f" ({group['note']})" if group["note"] else ""))
+        for stage in group["stages"]:
+            lines.append(f"{stage['packets']:>14,}  {stage['name']}")
+            lines += [
+                f"{part['packets']:>18,}  {part['name']}" + (f" ({part['kind']})" if part["kind"] else "")
+                for part in stage["parts"]
+            ]
+    lines += [f"{told['earlier_runs']} earlier runs of agents count too"] if told["earlier_runs"] else []
+    lines += [f"{told['late']:,} packets came too late to be sorted in by time"] if told["late"] else []
+    return lines + [f"gap: {gap}" for gap in told["gaps"]]
 
 
 def _run_note(run: dict[str, Any]) -> str:

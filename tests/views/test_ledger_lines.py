@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aishark_panel.streams.ledger import IN_PROGRESS, ledger
-from aishark_panel.views.ledger_lines import MAX_RUNS, MOVING, PARTS, ledger_lines
+from aishark_panel.views.ledger_lines import MAX_RUNS, MOVING, PARTS, ledger_lines, ledger_text
 from tests.codebase.sources import ROOT
 from tests.views.hub import MemoryHub
 
@@ -96,3 +96,14 @@ def test_gaps_say_when_and_why() -> None:
         "edge: the agent was not connected; what it captured came later, from 2023-11-14 22:13:20 UTC on",
         "the hub was down, from 2023-11-14 22:13:20 UTC to 2023-11-14 22:14:20 UTC",
     ]
+
+
+def test_the_same_is_said_in_text(hub: MemoryHub) -> None:
+    hub.add(["dns", "tcp"])
+    hub.run.counters.update(captured=14, sampled_out=10, dropped_outbox_full=2, delivered=2)
+    text = ledger_text(ledger(hub.session))
+    assert text[0] == "lost: 2 dropped by the agent, whose outbox was full"
+    assert text[1] == "left out: 10 left out by sampling"
+    assert "            14  read by the agent" in text
+    assert "                10  left out by sampling (left out)" in text
+    assert text[text.index("This session") + 1] == "             2  in the session"
