@@ -31,8 +31,8 @@ _IPV4_IN_IPV6: Final = 0xFFFF << 32
 
 def quote(text: str) -> str:
     """A text as expressions take it. What a line cannot hold is escaped, because filters stand in boxes of one line."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"{}"'.format(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped))
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "'{}'".format(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped))
 
 
 class Network(NamedTuple):

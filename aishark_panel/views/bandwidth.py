@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from bokeh.models import ColumnDataSource, HoverTool
 
+from aishark_panel.query.literals import quote
 from aishark_panel.views.bands import Bands, bands
 from aishark_panel.views.base import View, card
 from aishark_panel.views.columns import OTHER, Bins, Span, bars_by_group, stack
@@ -141,19 +142,18 @@ class Bandwidth(View):
         """The expression for the packets of a group; '' for the rest."""
         if name.lower() == OTHER:
             return ""
-        name = name.replace("\\", "").replace("'", "")
         match self.by:
             case "protocol":
                 family = next(f for f in FAMILIES if f.name == name)
-                names = ", ".join(f"'{protocol}'" for protocol in family.protocols)
-                return f"protocol in [{names}]" if len(family.protocols) > 1 else f"protocol == '{name}'"
+                names = ", ".join(map(quote, family.protocols))
+                return f"protocol in [{names}]" if len(family.protocols) > 1 else f"protocol == {quote(name)}"
             case "agent":
-                return f"agent == '{name}'"
+                return f"agent == {quote(name)}"
             case "interface":
                 agent, _, interface = name.partition("/")
-                return f"agent == '{agent}' and iface == '{interface}'"
+                return f"agent == {quote(agent)} and iface == {quote(interface)}"
             case _:
-                return f"src_ip == '{name}'"
+                return f"src_ip == {quote(name)}"
 
     async def _receive(self, message: Any) -> None:
         match message:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 from aishark_panel.errors import AisharkError
+from aishark_panel.query.literals import quote
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.theme import FAMILIES, family_of, script
@@ -71,4 +72,4 @@ class Hierarchy(View):
         match message:
             case {"layer": str(name), "exclude": bool(exclude)} if self._on_filter:
                 if name in (line["name"] for line in self._answer.get("layers", [])):
-                    await self._on_filter(_LAYERS.get(name) or f"protocol == '{name}'", exclude)
+                    await self._on_filter(_LAYERS.get(name) or f"protocol == {quote(name)}", exclude)

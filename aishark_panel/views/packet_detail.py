@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from aishark_panel.errors import NotFoundError
+from aishark_panel.query.literals import quote
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.feed import Feed
 from aishark_panel.views.nodes import Node, condition, offered
@@ -181,7 +182,7 @@ def _filters(packet: dict[str, Any]) -> list[dict[str, str]]:
     for name, column in (("source", "src_ip"), ("destination", "dst_ip")):
         if packet.get(column):
             address = packet[column]
-            condition = f'(src_ip == "{address}" or dst_ip == "{address}")'
+            condition = f"(src_ip == {quote(address)} or dst_ip == {quote(address)})"
             found.append({"name": name, "text": address, "condition": condition})
     if packet.get("dst_port") is not None:
         port = min(packet["src_port"], packet["dst_port"])

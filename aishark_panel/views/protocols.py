@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from aishark_panel.query.literals import quote
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.columns import shares
 from aishark_panel.views.feed import Feed
@@ -58,4 +59,4 @@ class Protocols(View):
     async def _receive(self, message: Any) -> None:
         match message:
             case {"protocol": str(name), "exclude": bool(exclude)} if self._on_choose:
-                await self._on_choose(f'protocol == "{name}"'.replace("\\", ""), exclude)
+                await self._on_choose(f"protocol == {quote(name)}", exclude)

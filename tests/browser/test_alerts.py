@@ -49,7 +49,7 @@ def test_an_alert_opens_and_shows_its_packets(page: Page) -> None:
     detail = opened(page)
     detail.get_by_role("button", name="Show packets").click()
     expect(page.get_by_role("tab", name="Packets", selected=True)).to_be_visible()
-    expect(filter_box(page)).to_have_value(re.compile(r"tcp\.flags\.syn == 1 .* and src_ip == \""))
+    expect(filter_box(page)).to_have_value(re.compile(r"tcp\.flags\.syn == 1 .* and src_ip == '"))
     expect(page.locator(".filter-bar .status")).to_have_text(re.compile(r"^[1-9][\d,]* of"))
     page.locator(".filter-bar .range").click()
 

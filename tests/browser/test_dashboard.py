@@ -212,7 +212,7 @@ def test_colours_are_chosen_and_remembered(page: Page) -> None:
 def test_a_click_on_a_protocol_filters_to_it(page: Page) -> None:
     name = page.locator(".protocols .row .name").first.inner_text()
     page.locator(".protocols .row").first.click()
-    expect(page.get_by_label("Display filter", exact=True)).to_have_value(f'protocol == "{name}"')
+    expect(page.get_by_label("Display filter", exact=True)).to_have_value(f"protocol == '{name}'")
 
 
 @pytest.mark.parametrize(

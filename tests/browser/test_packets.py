@@ -152,7 +152,7 @@ def test_bytes_and_fields_light_each_other_and_become_filters(page: Page) -> Non
     detail.locator(".node.lit").click(button="right")
     page.get_by_role("menuitem", name="Show only these").click()
     box = page.get_by_label("Display filter", exact=True)
-    expect(box).to_have_value(re.compile(rf'src_ip == "{re.escape(address)}"'))
+    expect(box).to_have_value(re.compile(rf"src_ip == '{re.escape(address)}'"))
 
 
 def test_a_conversation_is_followed_and_closed_by_escape(page: Page) -> None:

@@ -68,7 +68,7 @@ def test_a_click_on_a_protocol_becomes_a_filter(feed: Feed) -> None:
     protocols = Protocols(feed, choose)
     wait(protocols.root._handle_msg({"protocol": "DNS", "exclude": True}))
     wait(protocols.root._handle_msg({"protocol": 7, "exclude": "yes"}))
-    assert chosen == [('protocol == "DNS"', True)]
+    assert chosen == [("protocol == 'DNS'", True)]
 
 
 def test_dragging_over_the_timeline_chooses_that_time(feed: Feed) -> None:

@@ -91,11 +91,11 @@ def test_a_field_that_is_a_column_offers_its_condition() -> None:
     layers = offered(layer_tree(frame("dns"), ETHERNET), packet)
     conditions = {node["filter"] for node in walk(layers) if "filter" in node}
     assert conditions == {
-        'src_ip == "10.0.0.1"',
-        'dst_ip == "10.0.0.53"',
+        "src_ip == '10.0.0.1'",
+        "dst_ip == '10.0.0.53'",
         "ip_ttl == 64",
         "dst_port == 53",
-        'dns_query == "a.test"',
+        "dns_query == 'a.test'",
     }
     assert not [node for node in walk(layers) if "key" in node or "is" in node]
 
@@ -103,7 +103,7 @@ def test_a_field_that_is_a_column_offers_its_condition() -> None:
 def test_a_column_of_another_packet_in_the_tunnel_is_not_offered() -> None:
     inner = {"inner_src_ip": "10.0.0.1", "src_ip": "192.0.2.1"}
     layers = offered(layer_tree(frame("dns"), ETHERNET), inner)
-    assert {node["filter"] for node in walk(layers) if "filter" in node} == {'inner_src_ip == "10.0.0.1"'}
+    assert {node["filter"] for node in walk(layers) if "filter" in node} == {"inner_src_ip == '10.0.0.1'"}
 
 
 @pytest.mark.parametrize("value", ['a"b', "a\\b", "\\", "new\nline", '\\" or number > 0 or "', "é\x00", 7])

@@ -164,8 +164,8 @@ def test_an_evicted_packet_is_said_to_be_gone(hub: MemoryHub, feed: Feed) -> Non
 @pytest.mark.parametrize(
     ("name", "condition", "matches"),
     [
-        ("source", '(src_ip == "10.0.0.1" or dst_ip == "10.0.0.1")', [1, 2, 3]),
-        ("destination", '(src_ip == "10.0.0.53" or dst_ip == "10.0.0.53")', [2]),
+        ("source", "(src_ip == '10.0.0.1' or dst_ip == '10.0.0.1')", [1, 2, 3]),
+        ("destination", "(src_ip == '10.0.0.53' or dst_ip == '10.0.0.53')", [2]),
         ("port", "(src_port == 53 or dst_port == 53)", [2]),
     ],
 )

@@ -191,13 +191,13 @@ def test_a_value_of_a_row_becomes_a_condition(hub: MemoryHub, feed: Feed, answer
     assert chosen == [
         ("dst_port == 53", False),
         ("src_ip == 10.0.0.1", True),
-        ('dns_query == "a.test"', False),
+        ("dns_query == 'a.test'", False),
         ("ts >= '2023-11-14T22:13:21.000000000Z'", False),
     ]
     wait(feed.filter(" and ".join(f"not ({text})" if no else text for text, no in chosen[1:3])))
     wait(view.root._handle_msg({"copy": "filter", "column": "protocol", "packet": 1}))
     wait(view.root._handle_msg({"copy": "bytes", "packet": 1}))
-    assert answers[0] == {"copied": 'protocol == "DNS"'}
+    assert answers[0] == {"copied": "protocol == 'DNS'"}
     assert bytes.fromhex(answers[1]["copied"]) == frame("dns")
 
 
