@@ -26,14 +26,14 @@ help:  ## list the targets
 demo: $(VENV)/.demo-installed  ## install what the dashboard needs, then show it with made-up traffic
 	$(BIN)/aishark demo $(ARGS)
 
-# Two workers for each of two processors: many tests wait for what other processes do. conftest.py says in which order.
+# Three workers for two processors: many tests wait for what other processes do. conftest.py says in which order.
 test: $(VENV)/.test-installed  ## install everything, check the code, run all tests
 	@$(MAKE) --no-print-directory --jobs 2 lint kernels
 	@echo '==> Running the tests'
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: $(VENV)/.test-installed kernels  ## run the tests and report what they reach: build/coverage/index.html
-	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder \
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-report=term --cov-report=html:build/coverage $(ARGS)
 
 lint: $(VENV)/.test-installed  ## check style, types and layering
