@@ -84,8 +84,8 @@ def main() -> None:
 
 def _check_environment() -> None:
     logs.configure(_log_level())
-    if file := os.environ.get("AISHARK_TOKEN_FILE"):
-        # Not refused where others may read it: secrets of containers are files of mode 0444.
+    # Taken away: children may have other tokens. Others may read it, as they may secrets of containers.
+    if file := os.environ.pop("AISHARK_TOKEN_FILE", ""):
         os.environ["AISHARK_TOKEN"] = read_text(Path(file), "AISHARK_TOKEN_FILE", 1 << 16).strip()
     token = os.environ.get("AISHARK_TOKEN", "")
     if not (token.isascii() and token.isprintable()) or " " in token:
