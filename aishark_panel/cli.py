@@ -19,7 +19,6 @@ import typer
 
 from aishark_panel import logs
 from aishark_panel.archive_commands import archive_app
-from aishark_panel.configfile import read_text
 from aishark_panel.errors import AisharkError, ConfigError, ExpressionError
 from aishark_panel.extcap_commands import extcap_app
 from aishark_panel.hub_commands import DEFAULT_HUB_PORT, agents_app, pointed_at, record_app, token_app, upload
@@ -86,6 +85,8 @@ def _check_environment() -> None:
     logs.configure(_log_level())
     # Taken away: children may have other tokens. Others may read it, as they may secrets of containers.
     if file := os.environ.pop("AISHARK_TOKEN_FILE", ""):
+        from aishark_panel.configfile import read_text
+
         os.environ["AISHARK_TOKEN"] = read_text(Path(file), "AISHARK_TOKEN_FILE", 1 << 16).strip()
     token = os.environ.get("AISHARK_TOKEN", "")
     if not (token.isascii() and token.isprintable()) or " " in token:
@@ -165,16 +166,13 @@ def hub(
     if context.invoked_subcommand:
         return
     from aishark_panel.config import parse_size
-    from aishark_panel.streams.journal import default_journal_dir
+    from aishark_panel.streams.journal import chosen_journal_dir
 
     _require_hub_packages()
     from aishark_panel.streams.server import HubConfig, serve_hub
     from aishark_panel.streams.store import default_state_dir
 
-    if journal and no_journal:
-        raise ConfigError("--journal and --no-journal exclude each other.")
-    if not (journal or no_journal or embedded):
-        journal = default_journal_dir()
+    journal = chosen_journal_dir(journal, no_journal=no_journal, embedded=embedded)
     bound = recordings_size
     recordings_bytes = parse_size(bound, "--recordings-size", "64MiB", "100000GiB") if bound else None
     token = os.environ.get("AISHARK_TOKEN") or secrets.token_urlsafe(24)

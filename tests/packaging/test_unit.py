@@ -173,12 +173,15 @@ def test_a_token_is_read_from_a_file_and_not_printed(tmp_path: Path) -> None:
         text=True,
     )
     assert process.stdout is not None
-    address = re.search(r"http://\S+", process.stdout.readline())
+    said = process.stdout.readline() + process.stdout.readline()
+    address = re.search(r"http://\S+", said)
     assert address
     agents = [sys.executable, "-m", "aishark_panel", "agents", "list", "--hub", address[0]]
     asked = subprocess.run(agents, env={**os.environ, "AISHARK_TOKEN": "s3cret-start-token"}, timeout=60)
     process.terminate()
-    said, _ = process.communicate(timeout=30)
+    said += process.stdout.read()
+    process.stdout.close()
+    process.wait(30)
     assert asked.returncode == 0
     assert "the one that it was given" in said
     assert "s3cret" not in said

@@ -3,6 +3,7 @@
 import tarfile
 import tomllib
 import zipfile
+from collections.abc import Callable
 from configparser import ConfigParser
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +27,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(tmp_path_factory.mktemp("source"), build.build_sdist)
 
 
-def built(folder: Path, by: "build.build_wheel | build.build_sdist") -> Path:
+def built(folder: Path, by: Callable[[str], str]) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         return folder / by(str(folder))
