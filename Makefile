@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint kernels bench soak coverage docs site clean
+.PHONY: help demo test lint kernels bench soak install-check coverage docs site clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +21,7 @@ ARGS ?=
 
 help:  ## list the targets
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=/path/to/python3]'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo-installed  ## install what the dashboard needs, then show it with made-up traffic
 	$(BIN)/aishark demo $(ARGS)
@@ -54,6 +54,11 @@ bench: kernels  ## measure, beside others, and write docs/performance.md (25 min
 
 soak: $(VENV)/.test-installed kernels  ## run everything for half an hour while things break: docs/soak.md
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+CHROMIUM = $(shell command -v chromium-headless-shell || command -v chromium)
+
+install-check: $(VENV)/.test-installed  ## install in each way of docs/howto/install.md and try it (some minutes)
+	$(BIN)/python packaging/check.py $(if $(CHROMIUM),--chromium $(CHROMIUM)) $(ARGS)
 
 docs: $(VENV)/.test-installed  ## make the pages of docs/ that are made from the code
 	$(BIN)/python -m aishark_panel.reference docs

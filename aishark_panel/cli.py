@@ -22,6 +22,7 @@ from aishark_panel.archive_commands import archive_app
 from aishark_panel.errors import AisharkError, ConfigError, ExpressionError
 from aishark_panel.extcap_commands import extcap_app
 from aishark_panel.hub_commands import DEFAULT_HUB_PORT, agents_app, pointed_at, record_app, token_app, upload
+from aishark_panel.install_commands import agent_install, hub_install, serve_install
 from aishark_panel.people_commands import session_app, user_app
 from aishark_panel.rules_commands import rules_app
 from aishark_panel.tls_commands import tls_app
@@ -82,6 +83,11 @@ def main() -> None:
 
 def _check_environment() -> None:
     logs.configure(_log_level())
+    # Taken away: children may have other tokens. Others may read it, as they may secrets of containers.
+    if file := os.environ.pop("AISHARK_TOKEN_FILE", ""):
+        from aishark_panel.configfile import read_text
+
+        os.environ["AISHARK_TOKEN"] = read_text(Path(file), "AISHARK_TOKEN_FILE", 1 << 16).strip()
     token = os.environ.get("AISHARK_TOKEN", "")
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise ConfigError("AISHARK_TOKEN holds characters that no token has: a line break, say. Copy it again.")
@@ -112,8 +118,13 @@ def _version(
         raise typer.Exit
 
 
-@app.command()
+hub_app = typer.Typer(invoke_without_command=True)
+app.add_typer(hub_app, name="hub")
+
+
+@hub_app.callback()
 def hub(
+    context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: HubPort = DEFAULT_HUB_PORT,
     ring_mib: RingMemory = 512,
@@ -150,19 +161,18 @@ def hub(
     """Run a hub: agents send it packets, dashboards and notebooks ask it.
 
     Packets are written to the journal as they come in, so that they survive a crash. The token is taken from
-    AISHARK_TOKEN, or made and printed.
+    AISHARK_TOKEN or the file that AISHARK_TOKEN_FILE names, or made and printed.
     """
+    if context.invoked_subcommand:
+        return
     from aishark_panel.config import parse_size
-    from aishark_panel.streams.journal import default_journal_dir
+    from aishark_panel.streams.journal import chosen_journal_dir
 
     _require_hub_packages()
     from aishark_panel.streams.server import HubConfig, serve_hub
     from aishark_panel.streams.store import default_state_dir
 
-    if journal and no_journal:
-        raise ConfigError("--journal and --no-journal exclude each other.")
-    if not (journal or no_journal or embedded):
-        journal = default_journal_dir()
+    journal = chosen_journal_dir(journal, no_journal=no_journal, embedded=embedded)
     bound = recordings_size
     recordings_bytes = parse_size(bound, "--recordings-size", "64MiB", "100000GiB") if bound else None
     token = os.environ.get("AISHARK_TOKEN") or secrets.token_urlsafe(24)
@@ -288,26 +298,6 @@ def _given(context: typer.Context) -> dict[str, str | tuple[str, ...] | None]:
     return given
 
 
-@agent_app.command()
-def install(
-    service: Annotated[str, typer.Option(help="Name of the service.")] = "aishark-agent",
-    config: Annotated[Path, typer.Option(help="Its configuration.")] = Path("/etc/aishark/agent.yaml"),
-    key: Annotated[Path, typer.Option(help="File that holds its key.")] = Path("/etc/aishark/key"),
-    write: Annotated[bool, typer.Option("--write", help="Write it into /etc/systemd/system.")] = False,
-) -> None:
-    """Print the systemd unit that runs an agent with this installation, hardened; docs/agent.md has the rest."""
-    from aishark_panel.agent import unit
-
-    text = unit.unit_text(service, config, key)
-    if not write:
-        typer.echo(text, nl=False)
-        if warning := unit.warning():
-            logs.say(f"aishark: {warning}", logging.WARNING)
-        return
-    typer.echo(f"{unit.install(text, service)} is written; now: systemctl daemon-reload, then")
-    typer.echo(f"systemctl enable --now {service}")
-
-
 def _print_statuses(folder: str, name: str) -> int:
     """Print how the agents of that name, or all, are; 0 if all are well."""
     from aishark_panel.agent.status import is_well, read_statuses, status_folders, status_text
@@ -324,8 +314,13 @@ def _print_statuses(folder: str, name: str) -> int:
     return 0 if all(is_well(status, now_ns) for status in statuses) else 1
 
 
-@app.command()
+serve_app = typer.Typer(invoke_without_command=True)
+app.add_typer(serve_app, name="serve")
+
+
+@serve_app.callback()
 def serve(
+    context: typer.Context,
     port: Port = DEFAULT_PORT,
     hub_port: HubPort = 0,
     hub_url: Annotated[str, typer.Option("--hub", help="Join this hub instead.", envvar="AISHARK_HUB")] = "",
@@ -339,6 +334,8 @@ def serve(
     browser: Browser = True,
 ) -> None:
     """Run hub and dashboard on this host and print the page's address with its start token."""
+    if context.invoked_subcommand:
+        return
     if hub_url and rules:
         raise ConfigError("--rules is for a hub that starts here; give it to the hub you join at its own start.")
     _run_dashboard(
@@ -472,6 +469,8 @@ def _close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+for _program, _install in ((agent_app, agent_install), (hub_app, hub_install), (serve_app, serve_install)):
+    _program.command("install")(_install)
 app.command()(upload)
 app.command()(wireshark)
 _GROUPS: Final = {

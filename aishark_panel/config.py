@@ -343,10 +343,7 @@ def load_agent_options(path: str, environment: Mapping[str, str], arguments: Map
         section, _, key = name.partition(".")
         values[section][key] = _parse(name, each)
     if key_file := values["server"].get("api_key_file"):
-        # What systemd hands over as a credential is the service's alone, whatever its mode (systemd.exec(5)).
-        ours = environment.get("CREDENTIALS_DIRECTORY")
-        safe = bool(ours) and Path(key_file).parent == Path(str(ours))
-        values["server"]["api_key"] = _read_key(Path(key_file), given["server.api_key_file"].where, safe=safe)
+        values["server"]["api_key"] = _read_key(Path(key_file), given["server.api_key_file"].where, environment)
     sections: dict[str, Any] = {section: kind(**values[section]) for section, kind in _SECTIONS.items()}
     return AgentOptions(**sections, given=given, profiles=profiles)
 
@@ -422,11 +419,10 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
     return next(iter(difflib.get_close_matches(name, known, 1)), "")
 
 
-def _read_key(path: Path, where: str, *, safe: bool) -> str:
-    """The secret a file holds, which only its owner may read, unless it is known to be safe."""
+def _read_key(path: Path, where: str, environment: Mapping[str, str]) -> str:
+    """The secret a file holds, which only its owner may read."""
     text = read_text(path, where, _MAX_KEY_BYTES)
-    if not safe:
-        refuse_if_shared(path, where)
+    refuse_if_shared(path, where, environment)
     key = str(_parse("server.api_key", Given(text.strip(), f"{where}: the key in {path}")))
     if not key:
         raise ConfigError(f"{where}: {path} is empty; the key must stand in it.")

@@ -4,6 +4,7 @@ It is read as YAML nodes; what a plain scalar means in YAML does not matter. ${N
 environment. Errors say the file's line, or the option that named the file.
 """
 
+import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -35,8 +36,13 @@ def read_text(path: Path, where: str, limit_bytes: int) -> str:
         raise ConfigError(f"{where}: {path} is not UTF-8 text.") from error
 
 
-def refuse_if_shared(path: Path, where: str) -> None:
-    """ConfigError if others than its owner may read or change a file that holds a secret."""
+def refuse_if_shared(path: Path, where: str, environment: Mapping[str, str] = os.environ) -> None:
+    """ConfigError if others than its owner may read or change a file that holds a secret.
+
+    What systemd hands over as a credential is the service's alone, whatever its mode (systemd.exec(5)).
+    """
+    if (ours := environment.get("CREDENTIALS_DIRECTORY")) and path.parent == Path(ours):
+        return
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise ConfigError(f"{where}: others may read {path}, which holds a secret (mode {mode:04o}): chmod 600 {path}")

@@ -35,7 +35,7 @@ STALE_S: Final = 10.0
 """Age from which a status no longer says how the agent is."""
 _MAX_BYTES: Final = 1 << 20
 _SERVICES: Final = Path("/run/aishark")
-"""where systemd makes the runtime directories of installed agents (agent/unit.py)"""
+"""where systemd makes the runtime directories of installed agents (unit.py)"""
 _RUNNING: Final = ("capturing", "paused", "waiting", "interrupted")
 _FINAL: Final = "ended"
 

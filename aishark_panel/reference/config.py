@@ -52,6 +52,7 @@ _SECTIONS: Final = {
 _VARIABLES: Final = {
     "AISHARK_LOG": "how much is logged: DEBUG, INFO, WARNING, ERROR",
     "AISHARK_LOG_FORMAT": "`--log-format`: log lines for people (`text`) or programs (`json`)",
+    "AISHARK_TOKEN_FILE": "a file that holds the token, in place of `AISHARK_TOKEN`: a secret of a container, say",
     "AISHARK_WEBHOOK": "`--webhook`: address to tell of alerts",
     "AISHARK_SCHEDULER": "`--scheduler` of `aishark archive`: a Dask cluster",
     SECRET_VARIABLE: "the secret at the identity provider",

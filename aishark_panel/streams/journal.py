@@ -40,7 +40,15 @@ from aishark_panel.streams.segments import (
     write_all,
 )
 
-__all__ = ["DEFAULT_JOURNAL_BYTES", "MIN_JOURNAL_BYTES", "Entry", "Journal", "JournalLog", "default_journal_dir"]
+__all__ = [
+    "DEFAULT_JOURNAL_BYTES",
+    "MIN_JOURNAL_BYTES",
+    "Entry",
+    "Journal",
+    "JournalLog",
+    "chosen_journal_dir",
+    "default_journal_dir",
+]
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +82,13 @@ def default_journal_dir() -> Path:
     data = os.environ.get("XDG_DATA_HOME", "")
     base = Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share"
     return base / "aishark" / "journal"
+
+
+def chosen_journal_dir(journal: Path | None, *, no_journal: bool, embedded: bool) -> Path | None:
+    """Where a hub with these options keeps its journal; None: nowhere. ConfigError if they exclude each other."""
+    if journal and no_journal:
+        raise ConfigError("--journal and --no-journal exclude each other.")
+    return journal or (None if no_journal or embedded else default_journal_dir())
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,8 +160,11 @@ def _announce(url: str, config: HubConfig) -> None:
         return
     if not is_loopback(config.host) and config.tls_cert is None:
         print("WARNING: no TLS; whoever can listen on this network reads the token and all packets.", file=sys.stderr)
-    print(f"hub listens on {url}\ntoken: {config.token}", flush=True)
+    # What was given is known; a service's output goes into a log that others read.
+    is_given = bool(os.environ.get("AISHARK_TOKEN"))
+    token = "..." if is_given else config.token
+    print(f"hub listens on {url}\ntoken: {'the one that it was given' if is_given else token}", flush=True)
     kept = f"written to {config.journal}, at most {config.journal_bytes / 2**30:g} GiB a session"
     print(f"packets are {kept if config.journal else 'kept in memory only'}\n", flush=True)
-    print(f"Connect an agent:\n  AISHARK_TOKEN={config.token} aishark agent -i eth0 --hub {url}", flush=True)
-    print(f"Join with a dashboard:\n  AISHARK_HUB={url} AISHARK_TOKEN={config.token} aishark serve", flush=True)
+    print(f"Connect an agent:\n  AISHARK_TOKEN={token} aishark agent -i eth0 --hub {url}", flush=True)
+    print(f"Join with a dashboard:\n  AISHARK_HUB={url} AISHARK_TOKEN={token} aishark serve", flush=True)
