@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint kernels bench soak coverage docs site clean
+.PHONY: help demo test lint kernels bench soak walk coverage docs site clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,6 +54,9 @@ bench: kernels  ## measure, beside others, and write docs/performance.md (25 min
 
 soak: $(VENV)/.test-installed kernels  ## run everything for half an hour while things break: docs/soak.md
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+walk: $(VENV)/.test-installed  ## go the README's way in a fresh clone, and time it: docs/walk.md (as root; ARGS=--publish)
+	$(BIN)/python packaging/walk.py $(ARGS)
 
 docs: $(VENV)/.test-installed  ## make the pages of docs/ that are made from the code
 	$(BIN)/python -m aishark_panel.reference docs
