@@ -254,9 +254,10 @@ def table(walk: Walk) -> str:
             *rows,
             f"| all of it | | {sum(took for *_, took in walk.rows):.0f} |",
             "",
-            f"{datetime.date.today()}, {os.cpu_count()} processors ({processor[1] if processor else platform.machine()}), "
-            f"Python {platform.python_version()}. Load average meanwhile: {min(walk.loads):.1f} to {max(walk.loads):.1f}; "
-            "beyond the number of processors, others took a part of the time.",
+            f"{datetime.date.today()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
+            f"{processor[1] if processor else platform.machine()}.",
+            f"Load average meanwhile: {min(walk.loads):.1f} to {max(walk.loads):.1f}; beyond the number of processors, "
+            "others took a part of the time.",
             "",
         ]
     )

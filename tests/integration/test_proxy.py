@@ -172,10 +172,11 @@ def test_what_cannot_be_behind_a_proxy_is_refused(proxy: Proxy) -> None:
     from aishark_panel.views.launch import run_dashboard  # takes seconds, and all of the page
 
     tls = {"tls_cert": proxy.ca.parent / "hub.pem", "tls_key": proxy.ca.parent / "hub-key.pem"}
-    for url, more, words in (
+    cases: list[tuple[str, dict[str, Any], str]] = [
         ("https://hub.example", {"host": "192.0.2.1", **tls}, "no --host then"),
         ("https://hub.example/aishark", {}, "more than a host"),
         ("hub.example", {}, "is no address"),
-    ):
+    ]
+    for url, more, words in cases:
         with pytest.raises(ConfigError, match=words):
             run_dashboard(port=0, hub_port=0, hub_url=proxy.hub.url, ring_mib=48, browser=False, public_url=url, **more)
