@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint kernels bench soak install-check coverage docs site clean
+.PHONY: help demo test lint kernels bench soak walk install-check coverage docs site clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -59,6 +59,9 @@ CHROMIUM = $(shell command -v chromium-headless-shell || command -v chromium)
 
 install-check: $(VENV)/.test-installed  ## install in each way of docs/howto/install.md and try it (some minutes)
 	$(BIN)/python packaging/check.py $(if $(CHROMIUM),--chromium $(CHROMIUM)) $(ARGS)
+
+walk: $(VENV)/.test-installed  ## go the README's way in a fresh clone, and time it: docs/walk.md (as root; ARGS=--publish)
+	$(BIN)/python packaging/walk.py $(ARGS)
 
 docs: $(VENV)/.test-installed  ## make the pages of docs/ that are made from the code
 	$(BIN)/python -m aishark_panel.reference docs

@@ -61,7 +61,6 @@ RingsMemory = Annotated[
 ]
 RingsMemoryEach = Annotated[int, typer.Option(help="The same of one person's sessions; default: half of that.", min=0)]
 OidcFile = Annotated[Path | None, typer.Option(help="File (YAML) of the provider where people log in: docs/people.md.")]
-
 Dashboards = Annotated[
     list[str] | None,
     typer.Option("--dashboard", help="IP address of a dashboard on another host: it says whose logins it forwards."),
@@ -325,6 +324,7 @@ def serve(
     hub_port: HubPort = 0,
     hub_url: Annotated[str, typer.Option("--hub", help="Join this hub instead.", envvar="AISHARK_HUB")] = "",
     host: Annotated[str, typer.Option(help="Address to show the page on, as browsers call it.")] = "127.0.0.1",
+    public_url: Annotated[str, typer.Option(help="What a proxy shows it as: docs/howto/reverse-proxy.md.")] = "",
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     ring_mib: RingMemory = 512,
@@ -343,6 +343,7 @@ def serve(
         hub_port=hub_port,
         hub_url=hub_url,
         host=host,
+        public_url=public_url,
         tls_cert=tls_cert,
         tls_key=tls_key,
         ring_mib=ring_mib,

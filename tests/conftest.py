@@ -54,6 +54,7 @@ LONGEST = (
     "tests/integration/test_interface.py",
     "tests/integration/test_people.py",
     "tests/integration/test_remote.py",
+    "tests/integration/test_proxy.py",
 )
 """Files that take longest, longest first. They begin first, so that in the end no worker is busy while others have none
 left; and they mostly wait for processes, while the others compute."""

@@ -11,7 +11,7 @@ from typing import Final
 from aishark_panel.client import embedded_hub
 from aishark_panel.transport import trusted
 
-__all__ = ["LOGIN_COOKIE", "TOKEN_COOKIE", "hub_tls", "hub_url", "is_start_token"]
+__all__ = ["LOGIN_COOKIE", "TOKEN_COOKIE", "hub_tls", "hub_url", "is_start_token", "public_url"]
 
 TOKEN_COOKIE: Final = "aishark_token"
 LOGIN_COOKIE: Final = "aishark_login"
@@ -41,6 +41,11 @@ def is_start_token(token: str) -> bool:
     A stranger does not know it, so an address with it is none that a stranger made to log somebody in as themselves."""
     own = os.environ.get("AISHARK_TOKEN", "") if os.environ.get("AISHARK_HUB") else embedded_hub().token
     return bool(own) and secrets.compare_digest(token.encode("utf-8", "surrogatepass"), own.encode())
+
+
+def public_url() -> str:
+    """What a proxy shows page and hub as; '' if there is none."""
+    return os.environ.get("AISHARK_PUBLIC_URL", "")
 
 
 @functools.cache

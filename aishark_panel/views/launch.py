@@ -16,6 +16,7 @@ import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from bokeh.settings import settings as bokeh_settings
 from panel.io.server import get_server
@@ -51,10 +52,12 @@ def run_dashboard(
     agent: list[str] | None = None,
     hub_options: Sequence[str] = (),
     host: str = "127.0.0.1",
+    public_url: str = "",
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
 ) -> None:
-    """Run until Ctrl-C. `host` is the address to show the page on, by the name that browsers use.
+    """Run until Ctrl-C. `host` is the address to show the page on, by the name that browsers use; `public_url` is
+    what a proxy on this host shows page and hub as.
 
     Raises ConfigError if a port is in use or the page cannot be shown there, HubError if the hub does not start, and
     AisharkError when hub or agent ends by itself with an error.
@@ -67,6 +70,7 @@ def run_dashboard(
         )
     if host in ("0.0.0.0", "::", ""):
         raise ConfigError(f"--host {host} is no name for browsers: give the one that they use, or the address.")
+    public_url = _public(public_url, host) if public_url else ""
     port = _free_port(host, port)
     with contextlib.ExitStack() as stack:
         hub = None
@@ -80,13 +84,26 @@ def run_dashboard(
             hub = start_hub("--port", str(hub_port), "--ring-mib", str(ring_mib), *hub_options)
             stack.callback(hub.close)
             hub_url, token = hub.url, hub.token
-        os.environ.update(AISHARK_HUB=hub_url, AISHARK_TOKEN=token)
+        os.environ.update(AISHARK_HUB=hub_url, AISHARK_TOKEN=token, AISHARK_PUBLIC_URL=public_url)
         children: dict[str, subprocess.Popen[Any]] = {}
         if hub:
             children["hub"] = hub.process
         if agent:
             children["agent"] = stack.enter_context(_agent(agent, hub_url, token, port))
-        asyncio.run(_serve(host, port, token, children, browser=browser, tls=tls))
+        asyncio.run(_serve(host, port, token, children, browser=browser, tls=tls, public_url=public_url))
+
+
+def _public(url: str, host: str) -> str:
+    """The origin that browsers see. ConfigError if it is none, or if others than a proxy of this host reach the page:
+    then anybody could say in a proxy's headers who they are."""
+    if host not in _LOCAL:
+        raise ConfigError(
+            "--public-url is for a proxy on this host, which reaches the page on 127.0.0.1: no --host then."
+        )
+    parts = urlsplit(hub_address(url))
+    if parts.path or parts.query or parts.fragment or parts.username is not None:
+        raise ConfigError(f"--public-url {url!r:.100} has more than a host: page and hub need one for themselves.")
+    return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def _free_port(host: str, port: int) -> int:
@@ -133,6 +150,7 @@ async def _serve(
     *,
     browser: bool,
     tls: ssl.SSLContext | None,
+    public_url: str,
 ) -> None:
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     server = get_server(
@@ -140,8 +158,9 @@ async def _serve(
         port=port,
         address=host,
         loop=IOLoop.current(),
-        websocket_origin=[authority, f"localhost:{port}"],
-        http_server_kwargs={"ssl_options": tls},
+        websocket_origin=[authority, f"localhost:{port}", *filter(None, [urlsplit(public_url).netloc])],
+        # What a proxy says of the visitor, X-Forwarded-For and -Proto, is believed only where there is to be one.
+        http_server_kwargs={"ssl_options": tls, "xheaders": bool(public_url)},
         extra_patterns=ROUTES,
         exclude_headers=["Cookie"],  # what is not excluded stands in the page, in Bokeh's token
         exclude_cookies=[TOKEN_COOKIE, LOGIN_COOKIE],
@@ -163,7 +182,8 @@ async def _serve(
     # again took a sixth of the time of thirty open pages.
     gc.collect()
     gc.freeze()
-    address = f"{'https' if tls else 'http'}://{authority}/{f'login?token={token}' if token else ''}"
+    origin = public_url or f"{'https' if tls else 'http'}://{authority}"
+    address = f"{origin}/{f'login?token={token}' if token else ''}"
     print(f"\n  aishark is ready. Open\n\n    {address}\n\n  Ctrl-C stops it.\n", flush=True)
     if browser:
         await asyncio.to_thread(webbrowser.open, address)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from aishark_panel.errors import AisharkError, NotFoundError
+from aishark_panel.views.access import public_url
 from aishark_panel.views.base import Element, View
 from aishark_panel.views.cells import PROBLEMS, choices, condition, needed, row_columns
 from aishark_panel.views.feed import Feed
@@ -199,7 +200,8 @@ class PacketList(View):
     async def _command(self, number: int) -> str:
         """What opens Wireshark at a packet, also when it has left the ring."""
         packet = await self.feed.client.packet(self.feed.reach, number)
-        hub = f"AISHARK_HUB={self.feed.client.url} " if self.feed.client.url else ""
+        url = public_url() or self.feed.client.url
+        hub = f"AISHARK_HUB={url} " if url else ""
         return f"{hub}aishark wireshark {self.feed.session} --packet {number} --at {instant(packet['ts'])}"
 
     async def _condition(self, name: str, number: int) -> str:

@@ -5,10 +5,9 @@ import time
 import pytest
 
 from aishark_panel.alerts.load import BUILTIN, read_rules
-from aishark_panel.alerts.rule import KEYS, MAX_RULES, fill_template, parse_rule, parse_rules
+from aishark_panel.alerts.rule import MAX_RULES, fill_template, parse_rule, parse_rules
 from aishark_panel.errors import ConfigError
 from tests.alerts.blocks import SECOND, one_rule
-from tests.codebase.sources import ROOT
 
 
 def test_a_rule_with_every_key() -> None:
@@ -177,12 +176,3 @@ def test_the_built_in_rules_explain_themselves() -> None:
     rules = read_rules(BUILTIN)
     assert len(rules) >= 18
     assert all(rule.description and {"summary", "explanation"} <= set(rule.annotations) for rule in rules)
-
-
-def test_the_page_on_rules_names_every_key_and_its_examples_parse() -> None:
-    page = (ROOT / "docs" / "rules.md").read_text("utf-8")
-    assert [key for key in KEYS if f"| `{key}` |" not in page] == []
-    examples = [part.partition("```")[0] for part in page.split("```yaml\n")[1:]]
-    assert examples
-    for example in examples:
-        assert parse_rules(example, "docs/rules.md")
