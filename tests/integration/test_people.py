@@ -396,11 +396,10 @@ def test_who_asks_too_often_is_told_when_to_come_back() -> None:
 
 def test_wrong_tokens_are_counted_by_address_and_good_ones_pass_all_the_same() -> None:
     hub = start_hub("--port", "0", "--ring-mib", "48")
-
     try:
         with contextlib.closing(HTTPConnection(hub.url.removeprefix("http://"))) as connection:
-            codes = set()
-            for _ in range(2_000):
+            codes: set[int] = set()
+            while codes != {401, 429} and len(codes) < 3:
                 connection.request("GET", "/api/me", headers={"Authorization": "Bearer guess"})
                 answer = connection.getresponse()
                 answer.read()

@@ -4,6 +4,8 @@ others, in batches of odd sizes."""
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aishark_panel.alerts.backtest import Backtest
 from aishark_panel.alerts.load import BUILTIN, read_rules
 from aishark_panel.alerts.rule import parse_rules
@@ -84,6 +86,7 @@ def tried(path: Path) -> list[tuple[Any, ...]] | None:
     )
 
 
+@pytest.mark.timeout(300)
 def test_live_alerts_are_those_of_a_backtest_on_every_capture(shared_captures: Path) -> None:
     seen = files = 0
     differing = []
