@@ -8,7 +8,7 @@ consists of new conversations. The *rhythm* makes the rate swell, ebb and burst 
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final, NamedTuple
 
@@ -21,7 +21,7 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.jit import kernel
 from aishark_panel.wire.frames import MAX_FRAME_BYTES, Bytes, Frames
 
-__all__ = ["MAX_RATE_PPS", "SyntheticSource", "make_trace"]
+__all__ = ["MAX_RATE_PPS", "SyntheticSource", "endless_trace", "make_trace"]
 
 MAX_RATE_PPS: Final = 20_000_000
 _REEL_PACKETS: Final = 16_384
@@ -147,15 +147,21 @@ class SyntheticSource:
 
 def make_trace(packets: int, seed: int = 1, rate_pps: float = 100_000, snaplen: int = MAX_FRAME_BYTES) -> list[Frames]:
     """`packets` frames of the same traffic at once, in batches of at most 8192; equal arguments give equal frames."""
+    batches, trace = endless_trace(seed, rate_pps, snaplen), []
+    while packets > 0:
+        frames = next(batches)
+        trace.append(frames if len(frames) <= packets else _copy(frames.slice(0, packets)))
+        packets -= len(frames)
+    return trace
+
+
+def endless_trace(seed: int = 1, rate_pps: float = 100_000, snaplen: int = MAX_FRAME_BYTES) -> Iterator[Frames]:
+    """The same without an end; each batch has memory of its own."""
     player = _Player(rate_pps, seed, snaplen)
     player.move_to(_TRACE_START_NS)
     batch = _Batch.of(_BATCH_ROWS)
-    trace = []
-    while packets > 0:
-        rows = min(player.play(2**63 - 1, batch), packets)
-        trace.append(_copy(batch.frames(rows)))
-        packets -= rows
-    return trace
+    while True:
+        yield _copy(batch.frames(player.play(2**63 - 1, batch)))
 
 
 def _copy(frames: Frames) -> Frames:
