@@ -12,6 +12,7 @@ It needs Linux, root (sshd, tcpdump and the agent capture on lo), git, make, cur
 import argparse
 import contextlib
 import datetime
+import json
 import os
 import platform
 import re
@@ -27,7 +28,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from playwright.sync_api import sync_playwright
 
@@ -111,9 +112,9 @@ class Walk:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(20)
 
-    def counts(self) -> str:
-        """What the hub says of its agents."""
-        return self.run('curl -sf -H "Authorization: Bearer $AISHARK_TOKEN" $AISHARK_HUB/api/agents')
+    def asked(self, path: str) -> Any:
+        """What the hub answers."""
+        return json.loads(self.run(f'curl -sf -H "Authorization: Bearer $AISHARK_TOKEN" "$AISHARK_HUB{path}"'))
 
 
 def found_in(said: Path, pattern: str) -> str:
@@ -173,6 +174,7 @@ def remote_host(walk: Walk) -> Iterator[None]:
     sshd = subprocess.Popen([shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-q", "-f", str(folder / "sshd_config")])
     web = subprocess.Popen(
         [sys.executable, "-m", "http.server", str(WEB_PORT), "--bind", "127.0.0.1", "--directory", str(folder)],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     over = threading.Event()
@@ -207,12 +209,15 @@ def go(walk: Walk) -> None:
             url, token = found_in(said, r"hub listens on (\S+)"), found_in(said, r"token: (\S+)")
         walk.environment.update(AISHARK_HUB=url, AISHARK_TOKEN=token)
 
-        def agent(what: str, command: str, count: str) -> None:
+        def agent(what: str, command: str, name: str) -> None:
             with walk.step(what, command):
                 heard = terminals.enter_context(walk.running(command))
-                until(lambda: re.search(count, walk.counts()), heard)
+                until(
+                    lambda: any(a["name"] == name and a["packets"] for a in walk.asked("/api/agents")["agents"]), heard
+                )
 
-        agent("first remote packets, through ssh", f"aishark agent --ssh web-1 {INTERFACE}", r'"packets": [1-9]')
+        over_ssh = f"aishark agent --ssh web-1 {INTERFACE} --name web-1"
+        agent("first remote packets, through ssh", over_ssh, "web-1")
         with walk.step("they are painted in the browser", "aishark serve"):
             said = terminals.enter_context(walk.running("aishark serve"))
             painted(found_in(said, r"(http://\S+/login\?\S+)"))
@@ -220,14 +225,14 @@ def go(walk: Walk) -> None:
         with walk.step("install an agent, in an environment of its own", install):
             walk.run(install)
         installed = f"agent/bin/aishark agent {INTERFACE} --name web-2"
-        agent("its first packets", installed, r'"name": "web-2"[^}]*"packets": [1-9]')
-        session = re.search(r"^(\w+)  live ", walk.run("aishark session list"), re.MULTILINE)
-        assert session, "there is a session live"
-        alerts = f'curl -sf -H "Authorization: Bearer $AISHARK_TOKEN" $AISHARK_HUB/api/stream/{session[1]}/alerts'
-        agent_command = "aishark agent --synthetic --name web-3"
-        with walk.step("first alert: of a port scan in made-up traffic, by the built-in rules", agent_command):
-            heard = terminals.enter_context(walk.running(agent_command))
-            until(lambda: "port_scan" in walk.run(alerts), heard)
+        agent("its first packets", installed, "web-2")
+        session = next(each["id"] for each in walk.asked("/api/stream")["sessions"] if each["name"] == "live")
+        alerts = f"/api/stream/{session}/alerts"
+        assert not walk.asked(alerts)["alerts"], "nothing alarmed anybody before"
+        made_up = "aishark agent --synthetic --name web-3"
+        with walk.step("first alert of the built-in rules, in made-up traffic", made_up):
+            heard = terminals.enter_context(walk.running(made_up))
+            until(lambda: any(alert["state"] == "firing" for alert in walk.asked(alerts)["alerts"]), heard)
         with walk.step("install JupyterLab", "pip install '.[notebook]'"):
             walk.run("pip install '.[notebook]'")
         notebook = "jupyter execute notebooks/01_quickstart.ipynb"
@@ -238,9 +243,9 @@ def go(walk: Walk) -> None:
         )
         with walk.step("first packets in Wireshark's tshark", stream):
             # What curl says of a reader that left is no failure.
-            seen = walk.run(f"{{ {stream.replace('ID', session[1]).replace(' |', ' || true; } |')}")
-            if not re.search(r"TCP|HTTP|DNS", seen):
-                raise SystemExit(f"tshark saw no packets:\n{seen}")
+            seen = walk.run(f"{{ {stream.replace('ID', session).replace(' |', ' || true; } 2> /dev/null |')}")
+            if len(re.findall(r" (?:→|->) ", seen)) != 5:
+                raise SystemExit(f"tshark did not show five packets:\n{seen}")
 
 
 def table(walk: Walk) -> str:
