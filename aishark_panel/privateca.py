@@ -1,7 +1,7 @@
 """A private CA: makes certificates for a hub and a dashboard that the agents of one team trust, and nobody else.
 
 The CA's key stays in the folder where it was made. Making a certificate again keeps the CA, so who trusts that need not
-be told. Needs the package `cryptography`, which the extra `tls` installs; nothing else here does.
+be told. Needs the package `cryptography`, which the extra `hub` installs; nothing else here does.
 """
 
 import contextlib

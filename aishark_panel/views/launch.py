@@ -103,7 +103,8 @@ def _public(url: str, host: str) -> str:
     parts = urlsplit(hub_address(url))
     if parts.path or parts.query or parts.fragment or parts.username is not None:
         raise ConfigError(f"--public-url {url!r:.100} has more than a host: page and hub need one for themselves.")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    # As browsers write it, without the port that they would take anyway.
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(':443' if parts.scheme == 'https' else ':80')}"
 
 
 def _free_port(host: str, port: int) -> int:
@@ -153,12 +154,13 @@ async def _serve(
     public_url: str,
 ) -> None:
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    origins = {authority, f"localhost:{port}", *filter(None, [urlsplit(public_url).netloc])}
     server = get_server(
         {"/": str(APP)},
         port=port,
         address=host,
         loop=IOLoop.current(),
-        websocket_origin=[authority, f"localhost:{port}", *filter(None, [urlsplit(public_url).netloc])],
+        websocket_origin=[origin for origin in origins if "[" not in origin],
         # What a proxy says of the visitor, X-Forwarded-For and -Proto, is believed only where there is to be one.
         http_server_kwargs={"ssl_options": tls, "xheaders": bool(public_url)},
         extra_patterns=ROUTES,
@@ -171,6 +173,7 @@ async def _serve(
         unused_session_lifetime_milliseconds=_SESSION_LIFE_MS,
         check_unused_sessions_milliseconds=_SESSION_LIFE_MS,
     )
+    server._tornado.websocket_origins.update(origins)  # the option takes no address of IPv6
     refuse_chosen(server._tornado)
     asyncio.get_running_loop().set_exception_handler(_unhandled)
     for name in ("bokeh.server.views.ws", "panel.io.document"):

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import HTTPError
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
@@ -33,6 +35,7 @@ class Proxy(NamedTuple):
     url: str
     ca: Path
     log: Path
+    page_log: Path
     hub: Any
 
 
@@ -94,18 +97,20 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str]
         )
         said = ["-e", str(folder / "error.log")]
         stack.enter_context(running([nginx, "-c", str(configuration), "-p", str(folder), *said]))
+        page_log = folder / "page.log"
         serve = stack.enter_context(
             running(
                 [*AISHARK, "serve", "--no-browser", "--port", str(page_port), "--public-url", url],
                 env={**os.environ, "AISHARK_HUB": hub.url, "AISHARK_TOKEN": hub.token},
                 stdout=subprocess.PIPE,
+                stderr=stack.enter_context(page_log.open("w")),
             )
         )
         assert serve.stdout is not None
         assert any(f"{url}/login?token={hub.token}" in line for line in serve.stdout), (
             folder / "error.log"
         ).read_text()
-        yield Proxy(url, made.ca, folder / "access.log", hub)
+        yield Proxy(url, made.ca, folder / "access.log", page_log, hub)
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +171,49 @@ def test_no_token_is_in_the_log_of_nginx(proxy: Proxy) -> None:
     log = proxy.log.read_text()
     assert " GET /login 302 " in log
     assert proxy.hub.token not in log
+
+
+def test_visitors_are_who_nginx_says_whatever_they_say(proxy: Proxy) -> None:
+    """Logins are counted by where they come from, so nobody may choose that."""
+    lies = {"X-Forwarded-For": "192.0.2.1", "X-Real-IP": "192.0.2.2", "X-Scheme": "http", "X-Forwarded-Proto": "http"}
+    context = ssl.create_default_context(cafile=proxy.ca)
+    wrong = urllib.request.Request(f"{proxy.url}/login/name", b'{"name": "ann", "password": "wrong wrong"}', lies)
+    with pytest.raises(HTTPError) as refused:
+        urllib.request.urlopen(wrong, context=context)
+    refused.value.close()
+    assert refused.value.code == 401
+    assert "401 POST /login/name (127.0.0.1) " in proxy.page_log.read_text()
+    login = urllib.request.Request(
+        f"{proxy.url}/login/name", json.dumps({"name": "ann", "password": PASSWORD}).encode(), lies
+    )
+    with urllib.request.urlopen(login, context=context) as answer:
+        cookies = answer.headers.get_all("Set-Cookie")
+    assert [("Secure" in cookie, "HttpOnly" in cookie) for cookie in cookies] == [(True, True)] * 2
+
+
+@pytest.mark.parametrize(
+    ("public_url", "browsers_say"),
+    [("https://Hub.example:443/", "https://hub.example"), ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443")],
+)
+def test_pages_at_the_public_address_and_at_no_other_open_the_websocket(
+    proxy: Proxy, public_url: str, browsers_say: str
+) -> None:
+    port = free_port()
+    command = [*AISHARK, "serve", "--no-browser", "--host", "::1", "--port", str(port), "--public-url", public_url]
+
+    def status(origin: str) -> int:
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        connection = HTTPConnection("::1", port, timeout=20)
+        connection.request("GET", "/ws", headers={**upgrade, "Sec-WebSocket-Key": "A" * 22 + "==", "Origin": origin})
+        with closing(connection):
+            return connection.getresponse().status
+
+    environment = {**os.environ, "AISHARK_HUB": proxy.hub.url, "AISHARK_TOKEN": proxy.hub.token}
+    with running(command, env=environment, stdout=subprocess.PIPE) as serve:
+        assert serve.stdout is not None
+        assert any(f"{browsers_say}/login?token=" in line for line in serve.stdout)
+        assert [status(origin) for origin in (browsers_say, f"http://[::1]:{port}")] == [101, 101]
+        assert status(browsers_say.replace("hub", "other").replace("db8", "db9")) == 403
 
 
 def test_what_cannot_be_behind_a_proxy_is_refused(proxy: Proxy) -> None:
