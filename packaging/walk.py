@@ -244,7 +244,7 @@ def go(walk: Walk) -> None:
         with walk.step("first packets in Wireshark's tshark", stream):
             # What curl says of a reader that left is no failure.
             seen = walk.run(f"{{ {stream.replace('ID', session).replace(' |', ' || true; } 2> /dev/null |')}")
-            if len(re.findall(r" (?:→|->) ", seen)) != 5:
+            if len(re.findall(r"^ +[1-5] +[0-9.]+ ", seen, re.MULTILINE)) != 5:
                 raise SystemExit(f"tshark did not show five packets:\n{seen}")
 
 
