@@ -5,6 +5,8 @@ by `told`.
 """
 
 import contextlib
+import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +31,8 @@ class _StandardError:
     def __call__(self, what: str) -> None:
         # There is no standard error under pythonw, and none that can be written when its reader has gone.
         with contextlib.suppress(AttributeError, OSError, ValueError):
+            with contextlib.suppress(io.UnsupportedOperation):  # a notebook's
+                os.fstat(sys.stderr.fileno())  # else what a closed one did not take makes Python's exit status 120
             if sys.stderr.isatty():
                 sys.stderr.write(f"\r{what:<{self._width}}" + ("" if what else "\r"))
                 self._width = len(what)
