@@ -135,7 +135,7 @@ class Session:
             return Table(
                 self._ask(lambda client, session: client.table(session, where, columns, limit)), f"session {self.name}"
             )
-        chosen = f"({where}) and {within(*span)}" if where else within(*span)
+        chosen = within(*span, where)
 
         async def read(client: HubClient, session: str) -> tuple[pa.Table, str]:
             session = client.within(session, *span)

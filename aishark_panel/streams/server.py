@@ -161,9 +161,10 @@ def _announce(url: str, config: HubConfig) -> None:
     if not is_loopback(config.host) and config.tls_cert is None:
         print("WARNING: no TLS; whoever can listen on this network reads the token and all packets.", file=sys.stderr)
     # What was given is known; a service's output goes into a log that others read.
-    is_given = bool(os.environ.get("AISHARK_TOKEN"))
-    token = "..." if is_given else config.token
-    print(f"hub listens on {url}\ntoken: {'the one that it was given' if is_given else token}", flush=True)
+    said, token = (config.token,) * 2
+    if os.environ.get("AISHARK_TOKEN"):
+        said, token = "the one that it was given", "..."
+    print(f"hub listens on {url}\ntoken: {said}", flush=True)
     kept = f"written to {config.journal}, at most {config.journal_bytes / 2**30:g} GiB a session"
     print(f"packets are {kept if config.journal else 'kept in memory only'}\n", flush=True)
     print(f"Connect an agent:\n  AISHARK_TOKEN={token} aishark agent -i eth0 --hub {url}", flush=True)

@@ -172,10 +172,7 @@ class Feed:
     @property
     def query(self) -> str:
         """What the page shows, as one expression: the display filter within the time range; '' for all packets."""
-        if self.range is None:
-            return self.where
-        chosen = within(*self.range)
-        return f"({self.where}) and {chosen}" if self.where else chosen
+        return within(*self.range, self.where) if self.range else self.where
 
     @property
     def reach(self) -> str:

@@ -15,9 +15,10 @@ def instant(ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
-def within(start_ns: int, end_ns: int) -> str:
-    """An expression that selects packets of [start, end), ns since 1970."""
-    return f"ts >= '{instant(start_ns)}' and ts < '{instant(end_ns)}'"
+def within(start_ns: int, end_ns: int, where: str = "") -> str:
+    """An expression that selects packets of [start, end), ns since 1970, of those that another one selects."""
+    time = f"ts >= '{instant(start_ns)}' and ts < '{instant(end_ns)}'"
+    return f"({where}) and {time}" if where else time
 
 
 def nanoseconds(text: str) -> int:

@@ -1,7 +1,6 @@
 """A capture file, and a capture of this process over a real embedded hub with a real agent."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,19 +8,10 @@ import pytest
 import aishark_panel as ais
 from aishark_panel.notebook.capture import Capture
 from aishark_panel.wire.pcapwrite import PcapWriter
+from tests.integration.conftest import wait_for
 from tests.traffic import frames
 
 PACKETS = 10_000
-
-
-def eventually(check: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
-    """Wait until `check` is true, or fail saying what was waited for."""
-    deadline_s, pause_s = time.monotonic() + timeout_s, 0.02
-    while not check():
-        if time.monotonic() > deadline_s:
-            pytest.fail(f"{what} did not happen within {timeout_s:.0f} s")
-        time.sleep(pause_s)
-        pause_s = min(1.2 * pause_s, 0.2)
 
 
 def is_running(pid: int) -> bool:
@@ -45,5 +35,5 @@ def capture_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def session(capture_file: Path) -> Iterator[Capture]:
     """That file, played and over."""
     with ais.capture(file=capture_file) as played:
-        eventually(lambda: played.stats()["state"] == "ended", "the end of the file")
+        wait_for(lambda: played.stats()["state"] == "ended", "the end of the file")
         yield played

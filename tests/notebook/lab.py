@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.notebook.conftest import eventually
+from tests.integration.conftest import wait_for
 
 __all__ = ["cell", "jupyterlab", "open_notebook", "run"]
 
@@ -56,7 +56,7 @@ def jupyterlab(folder: Path, cells: Sequence[str], **environment: str) -> Iterat
             stderr=log,
         )
     try:
-        eventually(lambda: bool(_addresses(folder)), "the start of JupyterLab")
+        wait_for(lambda: bool(_addresses(folder)), "the start of JupyterLab")
         yield f"{_addresses(folder)[0]}/lab/tree/live.ipynb?token=lab"
     finally:
         process.terminate()
@@ -101,7 +101,7 @@ def run(page: Page, index: int) -> str:
         page.wait_for_timeout(200)
         return prompt.inner_text() != before and re.fullmatch(r"\[\d+\]:", prompt.inner_text()) is not None
 
-    eventually(ran, f"the run of cell {index}")
+    wait_for(ran, f"the run of cell {index}")
     printed = cell(page, index).locator(".jp-OutputArea-output pre").last
     if "print(" in cell(page, index).locator(".cm-content").inner_text():
         printed.wait_for()  # the reply may overtake it

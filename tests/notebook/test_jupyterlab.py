@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from tests.notebook.conftest import eventually, is_running
+from tests.integration.conftest import wait_for
+from tests.notebook.conftest import is_running
 from tests.notebook.lab import cell, jupyterlab, open_notebook, run
 
 CELLS = (
@@ -68,7 +69,7 @@ def count(page: Page) -> int:
 def test_the_live_view_moves_inside_its_cell(notebook: Page) -> None:
     before = count(notebook)
     expect(packets(notebook)).not_to_have_text(f"{before:,}")
-    eventually(lambda: count(notebook) > before, "more packets")
+    wait_for(lambda: count(notebook) > before, "more packets")
     assert cell(notebook, LIVE).locator("canvas").count() >= 2
     cell(notebook, LIVE).locator(".packet-list .layer .row .number").first.wait_for()
 
@@ -116,10 +117,10 @@ def test_the_view_moves_while_the_kernel_computes(notebook: Page, lab: Path) -> 
 def test_running_its_cell_again_replaces_the_view(notebook: Page) -> None:
     assert run(notebook, KEEP) == "kept"
     run(notebook, LIVE)
-    eventually(lambda: packets(notebook).count() == 1, "the new view")
+    wait_for(lambda: packets(notebook).count() == 1, "the new view")
     assert run(notebook, RUNNING) == "running False True"
     before = count(notebook)
-    eventually(lambda: count(notebook) > before, "more packets")
+    wait_for(lambda: count(notebook) > before, "more packets")
 
 
 def test_a_cell_captures_its_own_request(notebook: Page) -> None:
@@ -153,7 +154,7 @@ def test_a_restarted_kernel_begins_anew(notebook: Page) -> None:
     notebook.get_by_role("menuitem", name="Kernel", exact=True).click()
     notebook.locator(".lm-Menu-itemLabel").get_by_text("Restart Kernel…", exact=True).click()
     notebook.locator(".jp-Dialog").get_by_role("button", name="Confirm Kernel Restart").click()
-    eventually(lambda: not any(is_running(pid) for pid in before), "the end of agent and hub")
+    wait_for(lambda: not any(is_running(pid) for pid in before), "the end of agent and hub")
     expect(notebook.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)
     run(notebook, CAPTURE)
     after, sessions = children(notebook)

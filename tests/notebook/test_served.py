@@ -12,7 +12,7 @@ from playwright.sync_api import expect, sync_playwright
 
 import aishark_panel as ais
 from aishark_panel.notebook.capture import Capture
-from tests.notebook.conftest import eventually
+from tests.integration.conftest import wait_for
 
 APP = """
 import aishark_panel as ais
@@ -25,7 +25,7 @@ session.live("bandwidth").servable()
 @pytest.fixture(scope="module")
 def live_session() -> Iterator[Capture]:
     with ais.capture(synthetic=True, rate=2_000, name="served") as session:
-        eventually(lambda: session.packet_count > 0, "packets")
+        wait_for(lambda: session.packet_count > 0, "packets")
         yield session
 
 
@@ -42,7 +42,7 @@ def address(live_session: Capture, tmp_path_factory: pytest.TempPathFactory) -> 
     }
     command = [sys.executable, "-m", "panel", "serve", str(app), "--address", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
-    eventually(lambda: _listens(port), "the start of the server")
+    wait_for(lambda: _listens(port), "the start of the server")
     yield f"http://127.0.0.1:{port}/mine"
     process.terminate()
     process.wait(20)

@@ -18,7 +18,8 @@ from aishark_panel.errors import (
     NotFoundError,
 )
 from aishark_panel.notebook.capture import Capture
-from tests.notebook.conftest import PACKETS, eventually, is_running
+from tests.integration.conftest import wait_for
+from tests.notebook.conftest import PACKETS, is_running
 
 
 def test_the_newest_packets_come_as_a_frame(session: Capture) -> None:
@@ -50,7 +51,7 @@ def test_a_rule_watches_and_is_replaced_when_its_cell_runs_again(capture_file: P
     with ais.capture(synthetic=True, rate=500, name="watched") as session:
         rule = session.alert("udp", name="chatter", by=["dst_port"], over="1s", having="packets >= 10")
         again = session.alert("dns", name="chatter", over="1s", having="packets >= 1", severity="info")
-        eventually(lambda: len(again.alerts) > 0, "an alert")
+        wait_for(lambda: len(again.alerts) > 0, "an alert")
         found = again.alerts
         assert set(found["severity"]) == {"info"}
         assert found["fired"].dt.tz is not None
@@ -115,7 +116,7 @@ def test_files_are_written_whole_or_not_at_all(session: Capture, tmp_path: Path)
 
 def test_running_a_cell_again_replaces_its_capture(capture_file: Path) -> None:
     first = ais.capture(file=capture_file, speed="1", name="again")
-    eventually(lambda: first.packet_count > 0, "packets")
+    wait_for(lambda: first.packet_count > 0, "packets")
     second = ais.capture(file=capture_file, speed="1", name="again")
     assert first.agent.process.poll() is not None
     assert [s.name for s in second.hub.sessions()].count("again") == 1
@@ -130,14 +131,14 @@ def test_running_a_cell_again_replaces_its_capture(capture_file: Path) -> None:
 
 def test_stop_start_and_clear(capture_file: Path) -> None:
     with ais.capture(synthetic=True, rate=1_000, name="controls") as session:
-        eventually(lambda: session.packet_count > 0, "packets")
+        wait_for(lambda: session.packet_count > 0, "packets")
         session.stop()
         assert session.stats()["state"] == "stopped"
         session.clear()
         session.start()
         assert session.stats()["cleared"] > 0
         before = session.packet_count
-        eventually(lambda: session.packet_count > before, "packets after start")
+        wait_for(lambda: session.packet_count > before, "packets after start")
         assert "packets/s" in session._repr_html_()
         assert "controls" in repr(session)
 
@@ -202,4 +203,4 @@ def test_children_end_with_a_process_that_is_killed() -> None:
     process.kill()
     process.wait()
     process.stdout.close()
-    eventually(lambda: not any(is_running(pid) for pid in children), "the end of hub and agent")
+    wait_for(lambda: not any(is_running(pid) for pid in children), "the end of hub and agent")

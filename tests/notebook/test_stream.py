@@ -13,7 +13,8 @@ import aishark_panel as ais
 from aishark_panel.client import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, ExpressionError, NotAuthorizedError, NotFoundError
 from aishark_panel.notebook.capture import Capture, ChildAgent
-from tests.notebook.conftest import PACKETS, eventually
+from tests.integration.conftest import wait_for
+from tests.notebook.conftest import PACKETS
 
 
 def numbers(batches: list[pa.RecordBatch]) -> list[int]:
@@ -88,7 +89,7 @@ def test_a_loop_that_is_left_stops_and_another_goes_on_behind_it(session: Captur
 def test_a_stream_that_was_connected_before_its_loop_goes_on_after_it(session: Capture) -> None:
     with session.follow(start="oldest") as stream:
         next(iter(stream))
-        eventually(lambda: stream.packet_count == PACKETS, "all packets")
+        wait_for(lambda: stream.packet_count == PACKETS, "all packets")
 
 
 def test_a_stream_is_disconnected_and_connected_at_once(session: Capture) -> None:
@@ -102,7 +103,7 @@ def test_a_stream_is_disconnected_and_connected_at_once(session: Capture) -> Non
 def test_follow_calls_back_without_a_loop(session: Capture) -> None:
     heard: list[pa.RecordBatch] = []
     stream = session.follow(start="oldest", on_batch=heard.append)
-    eventually(lambda: stream.packet_count == PACKETS and len(numbers(heard)) == PACKETS, "all packets")
+    wait_for(lambda: stream.packet_count == PACKETS and len(numbers(heard)) == PACKETS, "all packets")
     stream.disconnect()
     assert numbers(heard) == list(range(1, PACKETS + 1))
 
@@ -133,7 +134,7 @@ def test_a_callback_hears_batches_in_a_thread_of_its_own(session: Capture) -> No
 
 def test_the_buffer_is_bounded_and_what_it_drops_is_counted(session: Capture) -> None:
     stream = session.follow(start="oldest", max_batches=1).connect()
-    eventually(lambda: stream.packet_count == PACKETS, "all packets")
+    wait_for(lambda: stream.packet_count == PACKETS, "all packets")
     (last,) = list(stream)
     assert stream.dropped == PACKETS - last.num_rows > 0
     stream.clear()
@@ -179,19 +180,19 @@ def test_it_goes_on_after_the_hub_was_restarted(hub: EmbeddedHub) -> None:
     agent = ChildAgent(hub, "lasting", ["--synthetic", "--rate", "500"])
     try:
         with ais.connect(hub.url, hub.token) as ours:
-            eventually(lambda: any(s.name == "lasting" and s.packet_count for s in ours.sessions()), "packets")
+            wait_for(lambda: any(s.name == "lasting" and s.packet_count for s in ours.sessions()), "packets")
             watched = ours.session("lasting")
             with ais.PacketStream(hub.url, hub.token, "lasting", columns=["src_ip"]) as stream:
-                eventually(lambda: stream.packet_count > 0, "packets before")
+                wait_for(lambda: stream.packet_count > 0, "packets before")
                 hub.close()
-                eventually(lambda: not stream.connected, "the loss")
+                wait_for(lambda: not stream.connected, "the loss")
                 assert stream.reason.startswith(("The connection to the hub", "No hub answers"))
                 again = start_hub("--port", hub.url.rpartition(":")[2], "--ring-mib", "48", token=hub.token)
                 try:
                     stream.clear()
-                    eventually(lambda: stream.packet_count > 100, "packets after")
+                    wait_for(lambda: stream.packet_count > 100, "packets after")
                     assert stream.connected
-                    eventually(lambda: bool(watched.hub._client.connected), "the connection of the handle")
+                    wait_for(lambda: bool(watched.hub._client.connected), "the connection of the handle")
                     assert watched.packet_count > 100  # a session handle finds its session again, by name
                     agent.close()
                 finally:
