@@ -1,20 +1,14 @@
 """HubClient: the one way every front end (dashboard, notebook, command line) talks to a hub.
 
 It is a list of questions (those about alerts in alert_client.py, about people in people_client.py), which transport.py
-carries. `embedded_hub` starts a hub as a child process on loopback, once per process, for when no hub's address is
-given.
+carries.
 """
 
-import atexit
-import contextlib
 import json
 import os
-import secrets
-import subprocess
 import sys
-import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict, Unpack
 from urllib.parse import quote, urlencode
 
@@ -29,9 +23,8 @@ from aishark_panel.people_client import PeopleClient
 from aishark_panel.transport import CONNECT_TIMEOUT_S
 from aishark_panel.upload import UploadProgress, upload_file
 
-__all__ = ["AgentSettings", "EmbeddedHub", "HubClient", "Missed", "embedded_hub", "start_hub"]
+__all__ = ["AgentSettings", "HubClient", "Missed"]
 
-_START_TIMEOUT_S: Final = 60.0
 _NORMAL_CLOSURE: Final = 1000
 _POLICY_VIOLATION: Final = 1008
 """Close code with which a hub refuses what a WebSocket asks (RFC 6455, section 7.4.1); the reason says why."""
@@ -83,10 +76,6 @@ class HubClient(AlertClient, PeopleClient):
         """Where every packet of a session is, stage by stage (streams.ledger.ledger)."""
         result, _ = await self._ask("ledger", session=session)
         return result
-
-    async def rollup(self, session: str, resolution_ms: int, since: int = 0) -> pa.RecordBatch:
-        """Packets and bytes by bin and protocol, bins >= `since`: bin, protocol, packets, bytes."""
-        return (await self.traffic(session, resolution_ms, since))[0]
 
     async def traffic(
         self,
@@ -208,16 +197,11 @@ class HubClient(AlertClient, PeopleClient):
 
     async def conversations(
         self, session: str, limit: int = 20, where: str = "", sort: str = "bytes", *, having: str = ""
-    ) -> pa.RecordBatch:
-        """The conversations with most bytes (or packets, problems ...) of what `where` selects, most first.
+    ) -> tuple[pa.RecordBatch, dict[str, Any]]:
+        """The conversations with most bytes (or packets, problems ...) of what `where` selects, most first; how many
+        there are in all (total), and whether the hub has looked at all packets (complete).
 
         `having` chooses among them by their own columns: "packets > 100 and not is_private(addr_b)"."""
-        return (await self.talks(session, limit, where, sort, having=having))[0]
-
-    async def talks(
-        self, session: str, limit: int = 20, where: str = "", sort: str = "bytes", *, having: str = ""
-    ) -> tuple[pa.RecordBatch, dict[str, Any]]:
-        """As `conversations`, with how many there are in all (total) and whether the hub has looked at all packets."""
         params = {"limit": limit, "where": where, "sort": sort, "having": having}
         result, body = await self._ask("conversations", session=session, **params)
         return _batch(body), result
@@ -225,7 +209,8 @@ class HubClient(AlertClient, PeopleClient):
     async def endpoints(
         self, session: str, limit: int = 20, where: str = "", sort: str = "bytes", *, having: str = ""
     ) -> tuple[pa.RecordBatch, dict[str, Any]]:
-        """The addresses with most bytes (or packets, bytes_sent ...) of what `where` selects, as `talks`."""
+        """The addresses with most bytes (or packets, bytes_sent ...) of what `where` selects, as
+        `conversations`."""
         params = {"limit": limit, "where": where, "sort": sort, "having": having}
         result, body = await self._ask("endpoints", session=session, **params)
         return _batch(body), result
@@ -433,65 +418,3 @@ def _batch(body: memoryview) -> pa.RecordBatch:
         table = reader.read_all().combine_chunks()
     batches = table.to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
-
-
-@dataclass(slots=True)
-class EmbeddedHub:
-    """A hub that runs as a child of this process and ends with it."""
-
-    url: str
-    token: str = field(repr=False)
-    process: "subprocess.Popen[str]"
-
-    def close(self) -> None:
-        """Stop the hub: closing its standard input tells it that its parent is done."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-_embedded: EmbeddedHub | None = None
-_embedded_lock: Final = threading.Lock()
-
-
-def start_hub(*options: str, token: str | None = None) -> EmbeddedHub:
-    """Start `aishark hub` with these options as a child on loopback and wait until it listens.
-
-    Raises HubError with the hub's own words if it does not start.
-    """
-    token = token or secrets.token_urlsafe(24)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aishark_panel", "hub", "--embedded", *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "AISHARK_TOKEN": token},
-        text=True,
-        start_new_session=True,  # Ctrl-C reaches us alone; we stop the hub last
-    )
-    assert process.stdout is not None
-    watchdog = threading.Timer(_START_TIMEOUT_S, process.kill)
-    watchdog.start()
-    line = process.stdout.readline()
-    watchdog.cancel()
-    try:
-        return EmbeddedHub(json.loads(line)["url"], token, process)
-    except (ValueError, KeyError, TypeError) as error:
-        process.kill()
-        EmbeddedHub("", token, process).close()
-        raise HubError("The hub did not start; it says why above.") from error
-
-
-def embedded_hub() -> EmbeddedHub:
-    """This process's own hub, started on first use; later calls, from any thread or page, return the same one."""
-    global _embedded
-    with _embedded_lock:
-        if _embedded is None or _embedded.process.poll() is not None:
-            _embedded = start_hub("--port", "0")
-            atexit.register(_embedded.close)
-        return _embedded

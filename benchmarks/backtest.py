@@ -17,7 +17,8 @@ from typing import Any
 from pages import ingest_rate
 from results import Result, Table, arguments, finish, progress
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConflictError
 
 _FILLED = 1_000_000

@@ -35,7 +35,8 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 from processes import cpu_s, rss_mib
 from results import Result, Table, arguments, finish, progress
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 
 SHOWN_P50, SHOWN_P95 = "on the screen after, median, ms", "95th percentile, ms"
 AISHARK = [sys.executable, "-m", "aishark_panel"]

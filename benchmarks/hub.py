@@ -41,7 +41,8 @@ from tornado.websocket import websocket_connect
 from traces import write_trace
 
 from aishark_panel.agent.synthetic import make_trace
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import PROTOCOL_VERSION, Ack, Batch, End, Hello, InterfaceInfo, encode_control
 from aishark_panel.wire.protocol import AgentEnd

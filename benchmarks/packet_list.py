@@ -22,7 +22,8 @@ from dashboard import browser_page, running, stats
 from playwright.sync_api import Page
 from results import Result, Table, arguments, finish, progress
 
-from aishark_panel.client import EmbeddedHub, HubClient
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub
 
 RATE = 1_000_000
 """Packets/s while the ring is filled."""

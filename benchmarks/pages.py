@@ -29,7 +29,8 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import websocket_connect
 from traces import write_trace
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 
 BLOCK_S = 10.0
 

@@ -35,7 +35,8 @@ from aishark_panel.agent.encode import BatchLimits, Encoder
 from aishark_panel.agent.replay import ReplaySource
 from aishark_panel.alerts.log import AlertLog
 from aishark_panel.alerts.rule import parse_rules
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.export.writer import open_writer
 from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.query import compile_expression
@@ -195,7 +196,7 @@ async def watch(hub: EmbeddedHub, expected: int, record: str, begin: Callable[[]
             elif first_s and now_s - last_s > 20:
                 break
             if now_s >= next_page_s:
-                await client.rollup(session, 1_000)
+                await client.traffic(session, 1_000)
                 await client.rows(session, max(stats["end"] - 50, 1), 50)
                 answers += 1
                 next_page_s = now_s + 0.25

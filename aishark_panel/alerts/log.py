@@ -9,7 +9,7 @@ there are enough or somebody calls `settle`, which is to happen a few times a se
 
 The log may begin with what an earlier one had (alerts/kept.py). Of an alert that was open then the rules know nothing
 any more: where they come across its key it goes on, and nobody is told again; where they do not for as long as that
-takes them, it is resolved.
+takes them, it is resolved (alerts/earlier.py).
 """
 
 import threading
@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from aishark_panel.alerts.engine import LATENESS_NS, AlertEvent, Engine, RuleStatus
+from aishark_panel.alerts.earlier import Earlier, Place
+from aishark_panel.alerts.engine import AlertEvent, Engine, RuleStatus
 from aishark_panel.alerts.kept import Alert, Facts, KeptAlerts
 from aishark_panel.alerts.rule import Rule, fill_template
 from aishark_panel.alerts.silences import Silences
@@ -43,9 +44,6 @@ _QUIET_NS: Final = 2 * 10**9
 """How long nothing must come before time goes on without packets: longer than a batch may be on its way."""
 _UNSEEN_CHANGES: Final = 2**20
 """More changes than an earlier log can have told of without that they were kept."""
-
-_Place = tuple[str, tuple[Any, ...]]
-"""Rule and key."""
 
 
 @dataclass(slots=True)
@@ -74,18 +72,9 @@ class AlertLog:
         """by number, oldest first; what is in an alert is replaced, never changed"""
         self._resolved: dict[int, None] = {}
         """numbers of those that are resolved, in that order: they make room for new ones"""
-        self._open: dict[_Place, Alert] = {}
+        self._open: dict[Place, Alert] = {}
         """those not resolved"""
-        self._carried: dict[_Place, Alert] = {}
-        """those among them that an earlier log had, and the rules have not come across yet"""
-        self._carried_since_ns = 0
-        """packet time at which the rules began to look for them"""
-        self._met: set[_Place] = set()
-        """those of them whose condition the rules see met, at a time from before they fired"""
-        self._over: dict[_Place, int] = {}
-        """until when (packet time) an earlier log knew of alerts: agents may send packets again that it had seen"""
-        self._withheld: dict[_Place, AlertEvent] = {}
-        """what begins to fire within that time: it is an alert if it goes on beyond"""
+        self._earlier = Earlier()
         self._raised = 0
         self._changes = 0
         self._forgotten = 0
@@ -123,8 +112,11 @@ class AlertLog:
             waiting, self._waiting = self._waiting, None
             before_ns = self._engine.newest_ns
             self._evaluate(lambda: self._engine.take(*waiting))
-            self._tell_withheld(is_anew=self._engine.newest_ns < before_ns)
-            self._give_up_carried(0)
+            newest_ns = self._engine.newest_ns
+            with self._lock:
+                for place, event in self._earlier.gone_on(newest_ns, is_anew=newest_ns < before_ns):
+                    self._begin(place, event)
+            self._give_up_earlier(0)
 
     def tick(self, now_s: float) -> None:
         """Called a few times a second of wall time, while packets come as they are captured: when they pause, packet
@@ -136,7 +128,7 @@ class AlertLog:
         quiet_ns = round((now_s - self._quiet_since_s) * 1e9) - _QUIET_NS
         if quiet_ns > 0:
             self._evaluate(lambda: self._engine.advance(self._engine.newest_ns + quiet_ns))
-            self._give_up_carried(quiet_ns)
+            self._give_up_earlier(quiet_ns)
 
     def finish(self) -> None:
         """No more packets of this capture will come; what is open is resolved."""
@@ -144,10 +136,9 @@ class AlertLog:
         newest_ns = self._engine.newest_ns
         self._evaluate(self._engine.finish)
         with self._lock:
-            self._over.clear()
-            self._withheld.clear()
-            for place in list(self._carried):
-                self._resolve_carried(place, newest_ns)
+            self._earlier.finish()
+            for place in self._earlier.open():
+                self._resolve_earlier(place, newest_ns)
 
     def clear(self) -> None:
         """Forget all alerts; the numbering goes on."""
@@ -165,8 +156,9 @@ class AlertLog:
         names = {rule.name for rule in rules}
         with self._lock:
             self.fired = Counter({place: count for place, count in self.fired.items() if place[0] in names})
-            for place in [place for place in self._carried if place[0] not in names]:
-                self._resolve_carried(place, self._engine.newest_ns)
+            for place in self._earlier.open():
+                if place[0] not in names:
+                    self._resolve_earlier(place, self._engine.newest_ns)
             self._changes += 1
 
     def _evaluate(self, step: Callable[[], list[AlertEvent]]) -> None:
@@ -181,37 +173,17 @@ class AlertLog:
         place = (event.rule.name, tuple(event.key.values()))
         alert = self._open.get(place)
         if alert is None:
-            if event.state == "resolved":
-                self._withheld.pop(place, None)
-            elif event.at_ns <= self._over.get(place, 0):
-                self._withheld[place] = event  # an earlier log has it already, unless it goes on
-            else:
+            if not self._earlier.withholds(place, event) and event.state != "resolved":
                 self._begin(place, event)
+        elif self._earlier.precedes(place, event):
             return
-        if place in self._carried:
-            if event.at_ns < _known_until(alert):  # what an earlier log has of the same key, from before
-                (self._met.discard if event.state == "resolved" else self._met.add)(place)
-                return
-            del self._carried[place]
-            self._met.discard(place)
-        if event.state == "resolved":
+        elif event.state == "resolved":
             self._resolve(place, alert, event.at_ns)
         elif not alert["fired_ns"]:
             alert |= _facts(event)  # type: ignore[typeddict-item]  # of what an alert has, all that the rules say
             self._go_on(alert)
 
-    def _tell_withheld(self, *, is_anew: bool) -> None:
-        """What began to fire within the time that an earlier log knew, and goes on behind it, nobody has been told of.
-        `is_anew`: packet time went back for good, so that log knew nothing of it."""
-        with self._lock:
-            for place, event in list(self._withheld.items()):
-                if is_anew or self._engine.newest_ns > self._over[place]:
-                    del self._withheld[place]
-                    self._begin(place, event)
-            if is_anew:
-                self._over.clear()
-
-    def _begin(self, place: _Place, event: AlertEvent) -> None:
+    def _begin(self, place: Place, event: AlertEvent) -> None:
         self._raised += 1
         alert = describe(event)
         alert["number"] = self._raised
@@ -244,7 +216,7 @@ class AlertLog:
             alert["evidence"] = evidence_state("none", reason)
         self._tell(alert)
 
-    def _resolve(self, place: _Place, alert: Alert, at_ns: int) -> None:
+    def _resolve(self, place: Place, alert: Alert, at_ns: int) -> None:
         del self._open[place]
         alert["state"], alert["resolved_ns"], alert["changed"] = "resolved", at_ns, self._changed()
         if alert["number"] in self._alerts:
@@ -264,28 +236,17 @@ class AlertLog:
         self._changes += 1
         return self._changes
 
-    def _give_up_carried(self, quiet_ns: int) -> None:
-        """Resolve alerts of an earlier log whose keys the rules would have come across by now. `quiet_ns`: how long no
-        packets have come."""
-        if not self._carried:
-            return
+    def _give_up_earlier(self, quiet_ns: int) -> None:
         newest_ns = self._engine.newest_ns
-        self._carried_since_ns = self._carried_since_ns or newest_ns
-        is_anew = newest_ns < self._carried_since_ns  # another capture, or a clock that was set
-        rules = {status.rule.name: status.rule for status in self._engine.status()}
         with self._lock:
-            for place, alert in list(self._carried.items()):
-                rule = rules.get(place[0])
-                # Agents may send packets again from long before the alert: then its time is still to come.
-                since_ns = max(self._carried_since_ns, _known_until(alert)) if newest_ns else 0
-                gone_ns = newest_ns + quiet_ns - since_ns
-                if rule is None or is_anew or (place not in self._met and gone_ns > _patience_ns(rule)):
-                    self._resolve_carried(place, newest_ns and newest_ns + quiet_ns)
+            for place in self._earlier.given_up(self._rules_by_name, newest_ns, quiet_ns):
+                self._resolve_earlier(place, newest_ns and newest_ns + quiet_ns)
 
-    def _resolve_carried(self, place: _Place, at_ns: int) -> None:
-        alert = self._carried.pop(place)
-        self._met.discard(place)
-        self._resolve(place, alert, max(at_ns, _known_until(alert)))
+    def _rules_by_name(self) -> dict[str, Rule]:
+        return {status.rule.name: status.rule for status in self._engine.status()}
+
+    def _resolve_earlier(self, place: Place, at_ns: int) -> None:
+        self._resolve(place, self._open[place], self._earlier.end(place, at_ns))
 
     def since(self, cursor: int, *, archived: bool = False) -> dict[str, Any]:
         """What docs/protocol.md says of `alerts`: those that changed after the cursor, in the order they began.
@@ -408,24 +369,14 @@ class AlertLog:
                 alert["changed"] = self._changes
                 self._alerts[alert["number"]] = alert
                 place = (alert["rule"], tuple(alert["key"].values()))
+                self._earlier.add(place, alert)
                 if alert["state"] == "resolved":
                     self._resolved[alert["number"]] = None
-                    self._over[place] = max(self._over.get(place, 0), alert["resolved_ns"])
                 else:
-                    self._open[place] = self._carried[place] = alert
+                    self._open[place] = alert
                 if alert["evidence"] and alert["evidence"]["state"] == "waiting":
                     self._evidence_wanted.append((alert["number"], 0))
             self._forget_oldest()
-
-
-def _known_until(alert: Alert) -> int:
-    """The newest packet time at which something is known of an alert that is open."""
-    return alert["fired_ns"] or alert["window_start_ns"]
-
-
-def _patience_ns(rule: Rule) -> int:
-    """How long a rule may take to come across a key that meets its condition, and then to give it up."""
-    return rule.over_ns + rule.for_ns + rule.keep_firing_for_ns + 2 * LATENESS_NS
 
 
 def describe(event: AlertEvent) -> Alert:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import IO, Final
 
-from aishark_panel.client import EmbeddedHub, embedded_hub
+from aishark_panel.embedded import EmbeddedHub, embedded_hub
 from aishark_panel.errors import CaptureError, CapturePermissionError, ConfigError, NotFoundError
 from aishark_panel.notebook.session import Hub, Session
 

@@ -217,7 +217,7 @@ class Session:
 
         docs/protocol.md says what the columns mean. At most 1,000.
         """
-        batch = self._ask(lambda client, session: client.conversations(session, limit))
+        batch, _ = self._ask(lambda client, session: client.conversations(session, limit))
         rows: pd.DataFrame = batch.to_pandas()
         return rows
 

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Final
 
-from aishark_panel.client import embedded_hub
+from aishark_panel.embedded import embedded_hub
 from aishark_panel.transport import trusted
 
 __all__ = ["LOGIN_COOKIE", "TOKEN_COOKIE", "hub_tls", "hub_url", "is_start_token", "public_url"]

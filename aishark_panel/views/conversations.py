@@ -51,7 +51,7 @@ class Conversations(Ranking):
 
     async def _ask(self) -> tuple[pa.RecordBatch, dict[str, Any]]:
         feed = self.feed
-        return await feed.client.talks(feed.reach, MAX_CONVERSATIONS, feed.query, self._sort)
+        return await feed.client.conversations(feed.reach, MAX_CONVERSATIONS, feed.query, self._sort)
 
     def _lines(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
         return _rows(batch)

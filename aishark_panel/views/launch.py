@@ -25,7 +25,7 @@ from tornado.netutil import bind_sockets
 from tornado.websocket import WebSocketClosedError
 
 import aishark_panel.views.page  # noqa: F401  # before the first visitor, and before what never goes is set aside
-from aishark_panel.client import start_hub
+from aishark_panel.embedded import start_hub
 from aishark_panel.errors import WHERE_TOKENS_COME_FROM, AisharkError, ConfigError
 from aishark_panel.lifetime import until_told_to_stop
 from aishark_panel.transport import hub_address, server_tls

@@ -261,6 +261,20 @@ def test_packets_that_come_again_after_a_restart_raise_nothing_again() -> None:
     assert [(news["number"], news["state"]) for news in after.take_news()] == [(2, "firing"), (2, "resolved")]
 
 
+def test_packets_that_come_again_a_few_at_a_time_raise_nothing_again() -> None:
+    """The newest packet is behind the end of the alert before the rules have looked at that."""
+    rule = one_rule(by="[src_ip]", over="1s", having="packets >= 2")
+    log = AlertLog([rule])
+    batches = [udp([0.0, 0.05]), *(udp([time], source="10.0.0.2") for time in (1.5, 3.0, 5.0))]
+    for batch in batches:
+        take(log, batch)
+    assert log.alert(1)["state"] == "resolved"
+    after = continued(log, rule)
+    for batch in batches:
+        take(after, batch)
+    assert (after.counts()["raised"], after.take_news()) == (1, [])
+
+
 def test_packets_from_before_an_alert_that_goes_on_do_not_end_it() -> None:
     log = AlertLog([lasting()])
     take(log, udp([0.0, 0.1, 5.0, 30.0, 50.0, 50.1, 55.0]))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.browser.conftest import opener
 from tests.integration.conftest import run_agent, session_of, stats_when, wait_until_ready

@@ -15,7 +15,7 @@ from bokeh.core.types import ID
 from bokeh.util.token import generate_jwt_token, get_token_payload
 from playwright.sync_api import Browser, Page, expect
 
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from tests.browser.conftest import opener
 from tests.integration.conftest import call
 from tests.integration.providers import running_provider

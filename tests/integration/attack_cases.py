@@ -16,7 +16,7 @@ import pytest
 
 from aishark_panel.alerts.backtest import Backtest
 from aishark_panel.alerts.load import BUILTIN, read_rules
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from tests.integration.attacks import ATTACKS, innocent
 from tests.integration.conftest import ask, call, session_of, stats_when, wait_for, wait_until_ready
 from tests.integration.hosts import ip

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.traffic import frames
 

@@ -25,7 +25,7 @@ import pytest
 from scapy.utils import RawPcapReader
 
 from aishark_panel.agent.connection import HEARTBEAT_S
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from tests.integration.conftest import wait_for, wait_until_ready
 from tests.integration.hosts import cable, host, ip
 

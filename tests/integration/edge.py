@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub
+from aishark_panel.embedded import EmbeddedHub
 from tests.integration.conftest import ask, session_of, stats_when, wait_for
 from tests.traffic import udp_frame
 

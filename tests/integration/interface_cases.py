@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from tests.agent.cables import ip, wait_for_carrier
 from tests.integration.conftest import ask, session_of, stats_when, wait_for, wait_until_ready
 from tests.traffic import udp_frame

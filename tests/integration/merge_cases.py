@@ -4,7 +4,7 @@ import contextlib
 import itertools
 from pathlib import Path
 
-from aishark_panel.client import EmbeddedHub
+from aishark_panel.embedded import EmbeddedHub
 from tests.integration.conftest import ask, wait_for
 from tests.integration.edge import Wires, edge_agent, rows, wires  # noqa: F401
 from tests.ledgers import is_drained

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import aishark_panel as ais
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.notebook.session import Hub, Session
 from tests.browser.conftest import browser, complaints, opener
 from tests.browser.test_tabs import TABS, choose_session, filter_box, show

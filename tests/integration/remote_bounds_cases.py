@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub, HubClient
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub
 from aishark_panel.errors import ConfigError, ConflictError
 from tests.integration.conftest import ask
 from tests.integration.edge import Wires, agent_of, arrive, booked, edge_agent, rows, session, wires

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConflictError
 from tests.integration.conftest import ask, session_of, stats_when, wait_until_ready
 from tests.integration.test_agents import agent, register, when

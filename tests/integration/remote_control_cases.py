@@ -3,7 +3,7 @@ of its own."""
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub
+from aishark_panel.embedded import EmbeddedHub
 from aishark_panel.errors import ConflictError, HubError
 from tests.integration.conftest import ask, stats_when
 from tests.integration.edge import Wires, arrive, booked, rows, session, start, wires

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from aishark_panel.agent.status import read_statuses, status_folders, status_text
-from aishark_panel.client import EmbeddedHub
+from aishark_panel.embedded import EmbeddedHub
 from tests.integration.conftest import ask, wait_for
 from tests.integration.edge import Wires, edge_agent, ip, wires
 

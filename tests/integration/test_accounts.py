@@ -13,7 +13,8 @@ import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, ForbiddenError, NotFoundError
 from aishark_panel.streams.places import MAX_SUBSCRIBERS_EACH
 from tests.integration.conftest import ask, call, run_agent, wait_until_ready

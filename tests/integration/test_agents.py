@@ -16,7 +16,8 @@ import pytest
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, ConflictError, HubError, NotAuthorizedError, NotFoundError
 from aishark_panel.streams.routes import ROUTES
 from aishark_panel.wire.messages import CaptureSettings, StartCapture, decode_hub_message

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from aishark_panel.capturefile import open_capture
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, NotFoundError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapwrite import PcapWriter

@@ -12,7 +12,7 @@ import pytest
 
 from aishark_panel.alerts.backtest import Backtest
 from aishark_panel.alerts.load import load_rules
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import HubError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapwrite import PcapWriter

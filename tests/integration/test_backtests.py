@@ -13,7 +13,8 @@ import pytest
 
 from aishark_panel.alerts.backtest import Backtest
 from aishark_panel.alerts.load import BUILTIN, read_rules
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, ConflictError, NotFoundError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapwrite import PcapWriter

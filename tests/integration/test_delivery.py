@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scapy.utils import RawPcapReader
 
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from tests.integration.conftest import ask, call, run_agent, session_of, stats_when
 from tests.traffic import frames
 

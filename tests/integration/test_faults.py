@@ -17,7 +17,8 @@ import pytest
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
-from aishark_panel.client import EmbeddedHub, HubClient
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch, Hello, InterfaceInfo, Welcome
 from aishark_panel.wire.protocol import AgentEnd

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from tests.fuzz.sockets import fuzz
 from tests.integration.conftest import ask, session_of, stats_when, wait_until_ready
 

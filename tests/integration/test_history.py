@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from aishark_panel.capturefile import open_capture
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, HubError, NotFoundError
 from aishark_panel.notebook.session import Hub, Session
 from aishark_panel.wire.pcapwrite import PcapWriter
@@ -123,7 +124,7 @@ def test_a_time_that_is_gone_is_read_back(kept: tuple[EmbeddedHub, str]) -> None
     assert batch["number"].to_pylist() == list(range(5_011, 5_016))
     assert batch["src_port"].to_pylist() == [10_000 + (n - 1) % 250 for n in range(5_011, 5_016)]
     assert (info["end"] - info["first"], info["reading"], info["missing"]) == (4_000, "", "")
-    talks, _ = ask(hub, lambda c: c.talks(past, 1_000, where))
+    talks, _ = ask(hub, lambda c: c.conversations(past, 1_000, where))
     assert (talks.num_rows, sum(talks["packets_ab"].to_pylist())) == (250, 4_000)
     bins, known = ask(hub, lambda c: c.traffic(past, 1_000, 0, where, "agent"))
     assert (sum(bins["packets"].to_pylist()), known["complete"]) == (4_000, True)

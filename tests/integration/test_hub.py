@@ -17,7 +17,8 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClosedError, websocket_connect
 
-from aishark_panel.client import EmbeddedHub, HubClient
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub
 from aishark_panel.errors import ExpressionError, NotAuthorizedError, NotFoundError
 from aishark_panel.streams.routes import ROUTES
 from aishark_panel.wire.frames import Frames
@@ -297,7 +298,7 @@ def test_clearing_a_session_is_counted(hub: EmbeddedHub, capture_file: Path) -> 
 
 def test_rollups_and_conversations_add_up(hub: EmbeddedHub, session: str) -> None:
     async def both(client: HubClient) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-        return await client.rollup(session, 1_000), await client.conversations(session, 1_000)
+        return (await client.traffic(session, 1_000))[0], (await client.conversations(session, 1_000))[0]
 
     rollup, conversations = ask(hub, both)
     expected = frames(10_000)

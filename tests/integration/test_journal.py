@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from aishark_panel.capturefile import open_capture
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from tests.integration.conftest import ask, call, run_agent, session_of, stats_when, wait_for, wait_until_ready
 from tests.ledgers import identities, is_drained
 from tests.traffic import frames
@@ -159,8 +159,8 @@ def test_sessions_come_back_as_they_were(tmp_path: Path, capture_file: Path) -> 
 def views(hub: EmbeddedHub, session: str) -> list[object]:
     """What people see of a session."""
     stats = ask(hub, lambda c: c.stats(session))
-    rollup = ask(hub, lambda c: c.rollup(session, 1_000))
-    conversations = ask(hub, lambda c: c.conversations(session, 500))
+    rollup, _ = ask(hub, lambda c: c.traffic(session, 1_000))
+    conversations, _ = ask(hub, lambda c: c.conversations(session, 500))
     rows, _ = ask(hub, lambda c: c.rows(session, 5_000, 100))
     kept = ("name", "owner", "state", "reason", "packets", "bytes", "first", "end", "first_ts", "last_ts")
     return [{k: stats[k] for k in kept}, *(b.to_pylist() for b in (rollup, conversations, rows))]

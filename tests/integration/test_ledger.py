@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub
+from aishark_panel.embedded import EmbeddedHub
 from tests.integration.conftest import ask, run_agent, session_of, stats_when, wait_for
 from tests.ledgers import is_drained
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 import yaml
 
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from tests.integration.conftest import ask, call
 from tests.integration.providers import running_provider
 

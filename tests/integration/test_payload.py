@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from aishark_panel.capturefile import open_capture
-from aishark_panel.client import EmbeddedHub
+from aishark_panel.embedded import EmbeddedHub
 from aishark_panel.errors import ConflictError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapwrite import PcapWriter
@@ -110,7 +110,7 @@ def test_conversations_filters_and_exports_work_without_frames(hub: EmbeddedHub,
         assert found == plain(table(hub, sessions["full"], ["number"], where))
         assert found
     assert len(table(hub, session, ["number"], "frame contains 'horse'")) == 0
-    tops = [ask(hub, lambda c, s=sessions[p]: c.conversations(s, 1_000)) for p in ("none", "full")]  # type: ignore[misc]
+    tops = [ask(hub, lambda c, s=sessions[p]: c.conversations(s, 1_000))[0] for p in ("none", "full")]  # type: ignore[misc]
     assert tops[0].to_pylist() == tops[1].to_pylist()
     lines = [json.loads(text) for text in exported(hub, session, "json").splitlines()]
     assert len(lines) == len(SAMPLES) + 2 * COUNT

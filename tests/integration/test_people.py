@@ -17,7 +17,8 @@ import pytest
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ForbiddenError, HubError, HubUnreachableError, NotFoundError
 from aishark_panel.streams.client_routes import NEEDS
 from aishark_panel.streams.queries import METHODS

@@ -19,7 +19,7 @@ from urllib.error import HTTPError
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from aishark_panel.client import start_hub
+from aishark_panel.embedded import start_hub
 from aishark_panel.errors import ConfigError
 from aishark_panel.privateca import make_hub_certificate
 from tests.codebase.sources import ROOT

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from aishark_panel.capturefile import open_capture
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, ExpressionError, NotFoundError
 from tests.integration.conftest import ask, call, run_agent, session_of, wait_for, wait_until_ready
 

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from aishark_panel.capturefile import open_capture
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from tests.integration.conftest import ask, call, run_agent, session_of, stats_when, wait_for, wait_until_ready
 from tests.ledgers import identities, is_drained
 

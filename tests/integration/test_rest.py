@@ -22,7 +22,7 @@ import schemathesis
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
 
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.streams.guard import Open
 from aishark_panel.streams.openapi import document, path_template
 from aishark_panel.streams.operation import HTTP_METHODS, methods_of, operation_of
@@ -257,11 +257,11 @@ def test_tables_as_json_are_those_of_the_clients_socket(hub: EmbeddedHub, sessio
     def json_of(path: str) -> Any:
         return json.loads(call(hub, "GET", f"/api/stream/{session}/{path}")[1])
 
-    assert json_of("rollups")["bins"] == ask(hub, lambda c: c.rollup(session, 1_000)).to_pylist()
+    assert json_of("rollups")["bins"] == ask(hub, lambda c: c.traffic(session, 1_000))[0].to_pylist()
     assert json_of("rollups?resolution_ms=100&since=17000000095")["bins"][0]["bin"] == 17_000_000_095
     found = json_of("conversations?limit=7")
     assert found["total"] == 250
-    assert found["conversations"] == ask(hub, lambda c: c.conversations(session, 7)).to_pylist()
+    assert found["conversations"] == ask(hub, lambda c: c.conversations(session, 7))[0].to_pylist()
     arrow = get(hub, f"/api/stream/{session}/conversations?limit=7", "application/vnd.apache.arrow.stream")[2]
     assert pa.ipc.open_stream(io.BytesIO(arrow)).read_all().to_pylist() == found["conversations"]
 
@@ -271,7 +271,7 @@ def test_what_was_said_in_a_conversation_comes_with_its_counts(hub: EmbeddedHub,
     conversation = packet["conversation_id"]
     path = f"/api/stream/{session}/conversations/{conversation}"
     of_it = json.loads(call(hub, "GET", path)[1])
-    listed = ask(hub, lambda c: c.conversations(session, 1_000)).to_pylist()
+    listed = ask(hub, lambda c: c.conversations(session, 1_000))[0].to_pylist()
     assert [of_it["counts"]] == [each for each in listed if each["conversation_id"] == conversation]
     assert sum(of_it["kept"]["bytes_ab"]) == of_it["counts"]["bytes_ab"]
     said = json.loads(call(hub, "GET", f"{path}/payloads?limit=1")[1])

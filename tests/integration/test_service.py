@@ -17,7 +17,7 @@ from aishark_panel.agent.manager import ServiceManager
 from aishark_panel.agent.reporter import Reporter
 from aishark_panel.agent.runner import Agent, AgentConfig
 from aishark_panel.agent.synthetic import SyntheticSource
-from aishark_panel.client import EmbeddedHub
+from aishark_panel.embedded import EmbeddedHub
 from aishark_panel.errors import ConflictError
 from aishark_panel.wire.frames import Frames
 from tests.agent.own_network import AS_ROOT, Outcome, case_names, run_cases

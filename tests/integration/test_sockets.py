@@ -12,7 +12,8 @@ import pytest
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from aishark_panel.client import EmbeddedHub, HubClient, Missed, start_hub
+from aishark_panel.client import HubClient, Missed
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import HubError
 from aishark_panel.streams.places import MAX_SUBSCRIBERS_EACH
 from aishark_panel.wire.messages import Request, decode_reply, encode_control

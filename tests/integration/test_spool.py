@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub
+from aishark_panel.embedded import EmbeddedHub
 from tests.agent.own_network import AS_ROOT
 from tests.integration.conftest import ask, session_of, stats_when, wait_for
 from tests.integration.test_faults import connect

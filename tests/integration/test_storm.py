@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.integration.conftest import ask, call, run_agent, session_of, stats_when, wait_for, wait_until_ready

@@ -15,7 +15,8 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, HubUnreachableError
 from aishark_panel.views.access import hub_tls
 from aishark_panel.views.routes import ROUTES

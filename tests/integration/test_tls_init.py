@@ -17,7 +17,8 @@ from typing import NamedTuple
 import pytest
 
 from aishark_panel import privateca
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, HubUnreachableError
 from aishark_panel.privateca import HubCertificate, make_hub_certificate
 from tests.integration.conftest import wait_for

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, HubError, NotAuthorizedError, NotFoundError
 from aishark_panel.wire.pcapwrite import PcapWriter
 from tests.integration.conftest import ask, call, wait_for, wait_until_ready

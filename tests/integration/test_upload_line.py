@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub, HubClient, start_hub
+from aishark_panel.client import HubClient
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError
 from aishark_panel.streams import uploads
 from aishark_panel.streams.people import OWNER

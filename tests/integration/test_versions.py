@@ -15,7 +15,7 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler, websocket_connect
 
-from aishark_panel.client import EmbeddedHub
+from aishark_panel.embedded import EmbeddedHub
 from aishark_panel.errors import HubError
 from aishark_panel.wire.messages import PROTOCOL_VERSION, Welcome, encode_control
 from tests.integration.conftest import ask, call

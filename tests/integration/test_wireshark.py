@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aishark_panel.client import EmbeddedHub
+from aishark_panel.embedded import EmbeddedHub
 from tests.integration.conftest import call, run_agent, session_of, stats_when
 from tests.traffic import START_NS
 

@@ -18,7 +18,7 @@ CELLS = (
     "import aishark_panel as ais\nsession = ais.capture(synthetic=True, rate=2_000)",
     "live = session.live()\nlive",
     "print('rows', len(session.df()))",
-    "from aishark_panel.client import embedded_hub\n"
+    "from aishark_panel.embedded import embedded_hub\n"
     "print(session.agent.process.pid, embedded_hub().process.pid, [s.name for s in session.hub.sessions()])",
     "import os\nprint('busy')\nwhile not os.path.exists('enough'): sum(range(2_000_000))\nprint('done')",
     "first = live\nprint('kept')",

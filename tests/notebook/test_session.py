@@ -191,9 +191,9 @@ def test_connect_says_what_is_wrong(session: Capture) -> None:
 
 def test_children_end_with_a_process_that_is_killed() -> None:
     program = (
-        "import time, aishark_panel as ais, aishark_panel.client as client\n"
+        "import time, aishark_panel as ais, aishark_panel.embedded as embedded\n"
         "session = ais.capture(synthetic=True)\n"
-        "print(session.agent.process.pid, client.embedded_hub().process.pid, flush=True)\n"
+        "print(session.agent.process.pid, embedded.embedded_hub().process.pid, flush=True)\n"
         "time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import aishark_panel as ais
-from aishark_panel.client import EmbeddedHub, start_hub
+from aishark_panel.embedded import EmbeddedHub, start_hub
 from aishark_panel.errors import ConfigError, ExpressionError, NotAuthorizedError, NotFoundError
 from aishark_panel.notebook.capture import Capture, ChildAgent
 from tests.integration.conftest import wait_for

@@ -134,16 +134,13 @@ class MemoryHub(MemoryAlerts, MemoryBacktests, MemoryPlaces):
     async def stats(self, session: str) -> dict[str, Any]:
         return dict(self._ask("stats")[0])
 
-    async def rollup(self, session: str, resolution_ms: int, since: int = 0) -> pa.RecordBatch:
-        return (await self._batch("rollup", resolution_ms=resolution_ms, since=since))[0]
-
     async def traffic(
         self, session: str, resolution_ms: int, since: int = 0, where: str = "", by: str = "protocol"
     ) -> tuple[pa.RecordBatch, dict[str, Any]]:
         self.traffic_asked.append((by, where, since))
         return await self._batch("rollup", resolution_ms=resolution_ms, since=since, where=where, by=by)
 
-    async def talks(
+    async def conversations(
         self, session: str, limit: int = 20, where: str = "", sort: str = "bytes"
     ) -> tuple[pa.RecordBatch, dict[str, Any]]:
         return await self._batch("conversations", limit=limit, where=where, sort=sort)
@@ -176,9 +173,6 @@ class MemoryHub(MemoryAlerts, MemoryBacktests, MemoryPlaces):
     async def packet(self, session: str, number: int) -> dict[str, Any]:
         values, body = self._ask("packet", number=number)
         return {**values, "frame": bytes(body)}
-
-    async def conversations(self, session: str, limit: int = 20) -> pa.RecordBatch:
-        return (await self._batch("conversations", limit=limit))[0]
 
     async def values(
         self, session: str, columns: Sequence[str], where: str = "", text: str = "", limit: int = 20
