@@ -92,8 +92,8 @@ def _check_environment() -> None:
         raise ConfigError("AISHARK_TOKEN holds characters that no token has: a line break, say. Copy it again.")
 
 
-def _log_level() -> str:
-    level = os.environ.get("AISHARK_LOG", "WARNING").upper()
+def _log_level(default: str = "WARNING") -> str:
+    level = os.environ.get("AISHARK_LOG", default).upper()
     if level not in logging.getLevelNamesMapping():
         raise ConfigError(f"AISHARK_LOG is {level!r:.40}; it takes DEBUG, INFO, WARNING or ERROR.")
     return level
@@ -280,7 +280,8 @@ def agent(
         raise typer.Exit(_print_statuses(options.agent.status, name or ""))
     made_up, exclude = rate if synthetic else 0, tuple(exclude_port or ())
     choice = SourceChoice(file=file, speed=speed, follow=follow, ssh=ssh, synthetic_rate=made_up, exclude_ports=exclude)
-    logs.configure(_log_level(), log_format, secrets=[options.server.api_key])
+    level = _log_level("WARNING" if with_parent else "INFO")  # who starts one by hand wants to see that it works
+    logs.configure(level, log_format, secrets=[options.server.api_key])
     logs.say(run_agent(options, choice, with_parent=with_parent))
 
 

@@ -20,7 +20,7 @@ from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, w
 
 from aishark_panel.agent.hubclock import HubClock
 from aishark_panel.agent.outbox import Outbox
-from aishark_panel.agent.status import LinkReport
+from aishark_panel.agent.status import NOT_YET, LinkReport
 from aishark_panel.agent.trust import WrongPinError, trusted
 from aishark_panel.errors import AisharkError, HubUnreachableError, NotAuthorizedError, ProtocolError, token_refused
 from aishark_panel.wire.inquiries import ListInterfaces, TryFilter
@@ -111,7 +111,7 @@ class Connection:
         self._tls = trusted(options.ca, options.pin) if hub.startswith("https:") else None
         self._known = known
         """whether the hub was ever reached"""
-        self.reason = "not connected yet"
+        self.reason = NOT_YET
         """why there is no connection, in words; '' while there is one"""
         self._new_batch = asyncio.Event()
         self._released = asyncio.Event()

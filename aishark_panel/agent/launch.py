@@ -244,12 +244,12 @@ def run_agent(options: AgentOptions, choice: SourceChoice, *, with_parent: bool 
         sources = source_maker(options, choice), trial_maker(options, choice)
         ended = asyncio.run(_run(agent_config(options), *sources, reporter, with_parent=with_parent))
     except KeyboardInterrupt:
-        reporter.ended("interrupted")
+        reporter.ended()
         raise
     except BaseException as error:
         reporter.failed(str(error) or type(error).__name__)
         raise
-    reporter.ended(ended)
+    reporter.ended()
     return ended
 
 

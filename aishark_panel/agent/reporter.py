@@ -18,7 +18,7 @@ import msgspec
 
 from aishark_panel import __version__
 from aishark_panel.agent.manager import ServiceManager
-from aishark_panel.agent.status import LinkReport, Report, Status, StatusFile
+from aishark_panel.agent.status import NOT_YET, LinkReport, Report, Status, StatusFile
 
 __all__ = ["HUNG_S", "Reporter", "Reports"]
 
@@ -69,7 +69,9 @@ class Reporter:
             version=__version__,
             started_ns=time.time_ns(),
             written_ns=0,
-            agent=Report(state="waiting", reason="It is starting.", hub=LinkReport(url=hub, connected=False)),
+            agent=Report(
+                state="waiting", reason="It is starting.", hub=LinkReport(url=hub, connected=False, reason=NOT_YET)
+            ),
         )
         self._file: StatusFile | None = None
         self._writable = True
@@ -120,10 +122,9 @@ class Reporter:
             log.log(logging.DEBUG if self._compiling else logging.INFO, "%s", what)
         self._compiling = bool(what)
 
-    def ended(self, reason: str) -> None:
+    def ended(self) -> None:
         """The agent ended as it was to; nothing is left of its status."""
         self._manager.stopping()
-        log.info("ended: %s", reason)
         if self._file:
             with contextlib.suppress(OSError):
                 self._file.remove()
@@ -141,13 +142,16 @@ class Reporter:
             self.status, agent=report, captured_per_s=captured, delivered_per_s=delivered
         )
         self._write()
-        hub = "connected" if report.hub.connected else f"hub: {report.hub.reason}"
-        state = ": ".join(filter(None, (report.state, report.reason)))
+        link = report.hub
+        hub = f"connected to {link.url}" if link.connected else f"not connected to {link.url}: {link.reason}"
+        on = ", ".join(each.name for each in report.interfaces) if report.state == "capturing" else ""
+        state = ": ".join(filter(None, (f"{report.state} on {on}" if on else report.state, report.reason)))
         self._manager.status(f"{state}; {hub}")
         if (before.state, before.reason) != (report.state, report.reason):
-            log.info("%s", state, extra={"state": report.state, "reason": report.reason, "run": report.run})
-        if (before.hub.connected, before.hub.reason) != (report.hub.connected, report.hub.reason):
-            log.info("%s", hub, extra={"hub": report.hub.url, "session": report.hub.session})
+            level = logging.INFO if link.connected or report.state != "waiting" else logging.DEBUG  # what for, see hub
+            log.log(level, "%s", state, extra={"state": report.state, "reason": report.reason, "run": report.run})
+        if (before.hub.connected, before.hub.reason) != (link.connected, link.reason):
+            log.info("%s", hub, extra={"hub": link.url, "session": link.session})
 
     def _rates(self, report: Report, now_s: float) -> tuple[float, float]:
         """Packets captured and delivered per second lately."""

@@ -17,6 +17,7 @@ import msgspec
 from aishark_panel.wire.messages import InterfaceInfo
 
 __all__ = [
+    "NOT_YET",
     "STALE_S",
     "LinkReport",
     "Refusal",
@@ -31,6 +32,8 @@ __all__ = [
     "status_text",
 ]
 
+NOT_YET: Final = "no answer yet"
+"""why there is no connection before the first try has ended"""
 STALE_S: Final = 10.0
 """Age from which a status no longer says how the agent is."""
 _MAX_BYTES: Final = 1 << 20

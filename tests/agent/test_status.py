@@ -182,7 +182,7 @@ def test_an_agent_that_failed_leaves_its_reason_and_one_that_ended_leaves_nothin
     reporter.failed("disk on fire")
     (status,) = read_statuses([tmp_path])
     assert (status.agent.state, status.agent.reason, status.agent.hub.connected) == ("ended", "disk on fire", False)
-    reporter.ended("stopped: SIGTERM")
+    reporter.ended()
     assert read_statuses([tmp_path]) == []
 
 
