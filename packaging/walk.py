@@ -233,8 +233,8 @@ def go(walk: Walk) -> None:
         with walk.step("first alert of the built-in rules, in made-up traffic", made_up):
             heard = terminals.enter_context(walk.running(made_up))
             until(lambda: any(alert["state"] == "firing" for alert in walk.asked(alerts)["alerts"]), heard)
-        with walk.step("install JupyterLab", "pip install '.[notebook]'"):
-            walk.run("pip install '.[notebook]'")
+        with walk.step("install JupyterLab", "pip install -e '.[notebook]'"):
+            walk.run("pip install -e '.[notebook]'")
         notebook = "jupyter execute notebooks/01_quickstart.ipynb"
         with walk.step("first notebook, from its first to its last cell", notebook):
             walk.run(notebook)
