@@ -48,7 +48,7 @@ kernels: $(VENV)/.test-installed
 	@echo '==> Compiling the kernels'
 	$(BIN)/python -c 'from aishark_panel.dissect import warm_up; from aishark_panel.streams.rehearsal import rehearse; warm_up(); rehearse()'
 
-bench: kernels  ## measure, beside others, and write docs/performance.md (25 minutes; ARGS=--quick for a look)
+bench: kernels  ## measure, beside others, and write docs/performance.md (half an hour; ARGS=--quick for a look)
 	@echo '==> Measuring'
 	$(BIN)/python benchmarks/run.py $(ARGS)
 

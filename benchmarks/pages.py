@@ -126,7 +126,7 @@ async def measure(hub: EmbeddedHub, pages: int, server: "subprocess.Popen[str]",
         progress(f"{pages} pages")
         opened = [Page() for _ in range(pages)]
         tasks = [asyncio.create_task(page.run(url, hub.token)) for page in opened]
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(300):
             await asyncio.gather(*(page.live.wait() for page in opened))
         counts = [(page.bytes, page.updates) for page in opened]
         started_s = time.perf_counter()

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
+from hub import until_ready
 from processes import cpu_s, rss_mib
 from results import Result, Table, arguments, finish, progress
 from traces import write_trace
@@ -175,23 +176,32 @@ class Watched(NamedTuple):
     seconds: float
     """from the first to the last moment of growth"""
     packets: int
+    grown: int
+    """packets that came between these moments"""
+    agent_s: float
+    """CPU between them: what a process needs to start is not in it"""
+    hub_s: float
     answers: int
     recorded: int
 
 
-async def watch(hub: EmbeddedHub, expected: int, record: str, begin: Callable[[], None]) -> Watched:
-    """Begin, and wait for the packets as a page would; then for the recording to have them."""
+async def watch(hub: EmbeddedHub, expected: int, record: str, begin: Callable[[], int]) -> Watched:
+    """Begin (`begin` starts an agent, its process), wait for the packets as a page would; then for the recording to
+    have them."""
     async with HubClient(hub.url, hub.token) as client:
+        await until_ready(client)
         session = (await client.sessions())[0]["id"]
         recording = await client.record_start(session, record) if record else {}
-        begin()
-        first_s = last_s = 0.0
-        seen, answers, next_page_s = 0, 0, 0.0
+        agent = begin()
+        first_s = last_s = agent_s = hub_s = 0.0
+        first, seen, answers, next_page_s = 0, 0, 0, 0.0
         while seen < expected:
             stats = await client.stats(session)
             now_s = time.perf_counter()
             if stats["packets"] > seen:
-                first_s = first_s or now_s
+                if not first:
+                    first, first_s = stats["packets"], now_s
+                    agent_s, hub_s = cpu_s(agent), cpu_s(hub.process.pid)
                 seen, last_s = stats["packets"], now_s
             elif first_s and now_s - last_s > 20:
                 break
@@ -201,8 +211,9 @@ async def watch(hub: EmbeddedHub, expected: int, record: str, begin: Callable[[]
                 answers += 1
                 next_page_s = now_s + 0.25
             await asyncio.sleep(0.004)
+        agent_s, hub_s = cpu_s(agent) - agent_s, cpu_s(hub.process.pid) - hub_s
         ended = await client.record_stop(session, recording["id"]) if recording else {"written": 0}
-        return Watched(last_s - first_s, seen, answers, ended["written"])
+        return Watched(last_s - first_s, seen, seen - first, agent_s, hub_s, answers, ended["written"])
 
 
 def processes(path: Path, packets: int, snaplen: int, codec: CodecName, extra: Extra, folder: str) -> list[float]:
@@ -217,7 +228,7 @@ def processes(path: Path, packets: int, snaplen: int, codec: CodecName, extra: E
         )
         agents = []
 
-        def start_agent() -> None:
+        def start_agent() -> int:
             agents.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "aishark_panel", "agent", "-r", str(path), "--speed", "max"]
@@ -226,21 +237,19 @@ def processes(path: Path, packets: int, snaplen: int, codec: CodecName, extra: E
                     stderr=subprocess.DEVNULL,
                 )
             )
+            return agents[0].pid
 
         try:
-            time.sleep(2.0)  # its kernels load in the background
-            hub_before_s = cpu_s(hub.process.pid)
             seen = asyncio.run(watch(hub, packets, extra.record, start_agent))
-            agent_s, hub_s = cpu_s(agents[0].pid), cpu_s(hub.process.pid) - hub_before_s
             memory_mib = rss_mib(hub.process.pid)
             agents[0].wait(30)
         finally:
             hub.close()
     return [
-        seen.packets / max(seen.seconds, 1e-9),
+        seen.grown / max(seen.seconds, 1e-9),
         packets - seen.packets,
-        1e6 * agent_s / seen.packets,
-        1e6 * hub_s / seen.packets,
+        1e6 * seen.agent_s / max(seen.grown, 1),
+        1e6 * seen.hub_s / max(seen.grown, 1),
         memory_mib,
         seen.answers,
         seen.packets - seen.recorded if extra.record else 0,

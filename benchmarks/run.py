@@ -1,6 +1,6 @@
 """Runs the benchmarks one after the other and writes their tables into docs/performance.md, between the marks there.
 
-    make bench                              # all of them, some 25 minutes on two cores
+    make bench                              # all of them, half an hour on two cores
     make bench ARGS="dissect export"        # some; the others' tables stay as they are
     make bench ARGS=--quick                 # small sizes, printed: does everything run? Its figures mean nothing
 
@@ -49,25 +49,25 @@ class Section(NamedTuple):
 
 
 SECTIONS = {
-    "dissect": Section("dissect", "--rounds 3", "--packets 20000 --rounds 1 --sample 2000", 165),
+    "dissect": Section("dissect", "--rounds 3", "--packets 20000 --rounds 1 --sample 2000", 160),
     "capture": Section(
         "capture",
         "--seconds 1 --rates 3000 10000 100000 1000000",
         "--sizes 64 --seconds 0.3 --rounds 1 --rates 1000 100000 --only ours tcpdump",
-        250,
+        400,
     ),
-    "wire": Section("wire", "", "--packets 20000 --rounds 1", 60),
+    "wire": Section("wire", "", "--packets 20000 --rounds 1", 40),
     "pipeline": Section(
-        "pipeline", "--record pcapng --rounds 3", "--packets 50000 --rounds 1 --rules 0 --record --no-journal", 310
+        "pipeline", "--record pcapng --rounds 3", "--packets 50000 --rounds 1 --rules 0 --record --no-journal", 320
     ),
-    "hub": Section("hub", "--seconds 60", "--seconds 4 --agents 6 --sessions 2 --subscribers 4", 85),
-    "full_speed": Section("hub", "--full-speed --seconds 45", "--full-speed --seconds 3", 60),
-    "dashboard": Section("dashboard", "--seconds 30", "--rates 1000 --seconds 3", 160),
-    "alerts": Section("alerts", "--packets 300000", "--packets 50000 --rules 1 20 --rounds 1", 45),
-    "export": Section("export", "--packets 2000000", "--packets 50000 --rounds 1", 150),
-    "archive": Section("archive", "--packets 5000000 --hours 2", "--packets 100000 --rounds 1 --workers 1", 90),
+    "hub": Section("hub", "--seconds 60", "--seconds 4 --agents 6 --sessions 2 --subscribers 4", 80),
+    "full_speed": Section("hub", "--full-speed --seconds 45", "--full-speed --seconds 3", 55),
+    "dashboard": Section("dashboard", "--seconds 30", "--rates 1000 --seconds 3", 180),
+    "alerts": Section("alerts", "--packets 300000", "--packets 50000 --rules 1 20 --rounds 1", 35),
+    "export": Section("export", "--packets 2000000", "--packets 50000 --rounds 1", 180),
+    "archive": Section("archive", "--packets 5000000 --hours 2", "--packets 100000 --rounds 1 --workers 1", 110),
     "notebook": Section("notebook", "--seconds 20", "--seconds 3", 35),
-    "pages": Section("pages", "--pages 50", "--pages 2 --rate 5000", 90),
+    "pages": Section("pages", "--pages 50", "--pages 2 --rate 5000", 140),
 }
 
 
