@@ -37,11 +37,12 @@ import pyarrow.parquet as pq
 import aishark_panel as ais
 from aishark_panel.capturefile import open_capture
 from aishark_panel.client import HubClient
+from aishark_panel.dissect.conversations import MAX_CONVERSATIONS
 from aishark_panel.errors import AisharkError
 from benchmarks.processes import cpu_s
 from benchmarks.soak_faults import Faults
 from benchmarks.soak_report import EXCUSED, Event, Report, dropped_in, publish, waiting_in, write_report
-from benchmarks.soak_world import AISHARK, Disk, Member, Network, Visitor, Wire, memory_mib, pids_of
+from benchmarks.soak_world import AISHARK, Disk, Member, Network, Visitor, Wire, chromium_pids, memory_mib, write_talks
 from benchmarks.traces import write_trace
 from tests.ledgers import identities, is_drained
 
@@ -51,6 +52,9 @@ INSIDE = "AISHARK_BENCHMARK_INSIDE"
 SESSIONS = ("soak", "files")
 RATES = {"live": 400, "made-up": 1_500, "thinned": 1_500, "file": 500}
 """packets/s of each agent"""
+FILLING_PPS = 20_000
+ENDING = ("file", "filler")
+"""Agents that end by themselves."""
 RULES = """
 rules:
   - {name: noisy_hosts, where: ip, by: [src_ip], over: 5s, having: packets >= 5, severity: info}
@@ -148,6 +152,8 @@ class Soak:
         self.agent("file", "-r", str(file), "--speed", "1", session="files").start()
         await self.until(self.find_sessions, "both sessions")
         await self.until(lambda: self.well(), "all agents' captures")
+        self.agent("filler", "-r", str(self.folder / "talks.pcap"), "--speed", "1")
+        await self.fill()
         for form, rotate in (("pcapng", {"rotate_bytes": 8 * 2**20}), ("parquet", {"rotate_s": 15.0})):
             await self.ask(lambda c, f=form, r=rotate: c.record_start(self.ids["soak"], f, max_files=4, **r))
         self.wire.send(RATES["live"])
@@ -157,6 +163,16 @@ class Soak:
         address = await self.until(lambda: self.address_of(dashboard), "the dashboard")
         self.visitor = Visitor(address, self.options.chromium, pause_s=3.0)
         self.visitor.start()
+
+    async def fill(self) -> None:
+        """Fill the hub's table of conversations until it forgets some, for which made-up traffic takes an hour."""
+        await asyncio.to_thread(write_talks, self.folder / "talks.pcap", MAX_CONVERSATIONS, FILLING_PPS)
+        self.members["filler"].start()
+        await self.until(self.is_full, "a full table of conversations")
+
+    async def is_full(self) -> bool:
+        found = await self.books()
+        return found is not None and found[0]["soak"]["conversations_forgotten"] > 0
 
     async def address_of(self, dashboard: Member) -> str:
         found = re.search(r"http://\S+/login\S+", dashboard.log.read_text())
@@ -177,7 +193,7 @@ class Soak:
         deadline_s = time.monotonic() + patience_s
         while not (answer := await check()):
             for name, member in self.members.items():
-                if not self.well_begun and member.look():
+                if not self.well_begun and name not in ENDING and member.look():
                     raise SystemExit(f"{name} did not start:\n{member.log.read_text()}")
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"{what} did not come within {patience_s:.0f} s")
@@ -212,9 +228,9 @@ class Soak:
             for name, member in self.members.items():
                 if (status := member.look()) is None:
                     continue
-                if name == "file" and status == 0:
-                    self.loops += 1
-                    if not self.ending:
+                if name in ENDING and status == 0:
+                    self.loops += name == "file"
+                    if name == "file" and not self.ending:
                         member.start()
                 elif not self.ending:
                     member.deaths = member.deaths or ["ended, with status 0"]
@@ -229,9 +245,10 @@ class Soak:
         with (self.options.out / "soak.jsonl").open("w") as file:
             while True:
                 line: dict[str, Any] = {"at_s": round(self.now_s, 1)}
-                roles = {name: [m.pid] for name, m in self.members.items()} | {"browser": pids_of("chromium")}
+                roles = {name: [m.pid] for name, m in self.members.items()} | chromium_pids()
                 roles["soak"] = [os.getpid()]
                 line["pids"] = {role: pids[0] for role, pids in roles.items() if pids and pids[0]}
+                line["pids"] |= {"pages": line["pids"]["browser"]} if "browser" in line["pids"] else {}
                 sums = {role: [memory_mib(pid) for pid in pids] for role, pids in roles.items()}
                 line["rss_mib"] = {role: round(sum(m[0] for m in all_), 1) for role, all_ in sums.items()}
                 line["private_mib"] = {role: round(sum(m[1] for m in all_), 1) for role, all_ in sums.items()}
@@ -251,6 +268,7 @@ class Soak:
                         "dropped": dropped_in(books),
                         "journal": stats["soak"]["journal"]["state"],
                         "alerts": sum(s["alerts"]["raised"] for s in stats.values()),
+                        "forgotten": stats["soak"]["conversations_forgotten"],
                     }
                 self.report.samples.append(line)
                 file.write(json.dumps(line) + "\n")
@@ -308,6 +326,8 @@ class Soak:
             with contextlib.suppress(TimeoutError):
                 await self.until(self.well, "recovery")
                 event.recovered_s = self.now_s
+                if name == "hub killed":
+                    await self.fill()
             await asyncio.sleep(2.0)  # for a sample
             event.lost = self.lost_so_far() - before
             took = f"{event.recovered_s - event.ended_s:.1f} s" if event.recovered_s else "NOT RECOVERED"

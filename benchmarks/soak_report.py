@@ -2,7 +2,8 @@
 
 **Memory has no bound** if a process's private memory grows by more than 10 % of its median and more than 16 MiB an hour
 (Theil-Sen slope), in both halves of what is judged: caches that fill grow less and less, a leak does not. Judged is the
-longest life of each process but for its first third, if that leaves five minutes; shorter lives are not judged.
+longest life of each process but for its first third, if that leaves five minutes; shorter lives are not judged. A life
+of the hub counts from when its table of conversations has been full.
 """
 
 import html
@@ -134,10 +135,15 @@ def _slope(at_s: npt.NDArray[np.float64], mib: npt.NDArray[np.float64]) -> float
 
 
 def longest_lives(samples: list[dict[str, Any]]) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Times and private memory of each role's longest life."""
+    """Times and private memory of each role's longest life; of a hub's only what came after its table was full."""
     lives: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    full: set[int] = set()
     for sample in samples:
+        if sample.get("forgotten"):
+            full.add(sample["pids"].get("hub", 0))
         for role, pid in sample["pids"].items():
+            if role == "hub" and pid not in full:
+                continue
             if (mib := sample["private_mib"][role]) > 0:
                 lives.setdefault(role, {}).setdefault(pid, []).append((sample["at_s"], mib))
     found = {}

@@ -14,10 +14,15 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import numpy as np
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import Page, sync_playwright
 
-__all__ = ["AISHARK", "Disk", "Member", "Network", "Visitor", "Wire", "memory_mib", "pids_of"]
+from aishark_panel.wire.frames import Frames
+from aishark_panel.wire.pcapwrite import PcapWriter
+from tests.traffic import udp_frame
+
+__all__ = ["AISHARK", "Disk", "Member", "Network", "Visitor", "Wire", "chromium_pids", "memory_mib", "write_talks"]
 
 AISHARK = [sys.executable, "-m", "aishark_panel"]
 ETHERTYPE = 0x88B5
@@ -34,15 +39,30 @@ def memory_mib(pid: int) -> tuple[float, float]:
     return kib.get("VmRSS", 0) / 1024, kib.get("RssAnon", 0) / 1024
 
 
-def pids_of(command: str) -> list[int]:
-    """Processes whose program has that in its path; all that are seen are the soak's own."""
-    found = []
+def chromium_pids() -> dict[str, list[int]]:
+    """Chromium's processes: "pages" those that run pages, "browser" all others. First the one that started the others:
+    as pids come round again, the lowest need not be the oldest. All that are seen are the soak's own."""
+    found: dict[str, list[int]] = {"browser": [], "pages": []}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if command in (entry / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace"):
-                    found.append(int(entry.name))
+                command = (entry / "cmdline").read_bytes()
+                if b"chromium" not in command.split(b"\0")[0]:
+                    continue
+                place = 0 if b"--type=" not in command else len(found["browser"])
+                if b"--type=renderer" in command:
+                    found["pages"].append(int(entry.name))
+                else:
+                    found["browser"].insert(place, int(entry.name))
     return found
+
+
+def write_talks(path: Path, count: int, pps: int) -> None:
+    """A capture of so many conversations of one packet, of now: few hosts have them, so that rules stay calm."""
+    frames = [udp_frame("10.9.0.1", f"10.9.0.{2 + n // 50_000}", 10_000 + n % 50_000, 9) for n in range(count)]
+    times = time.time_ns() + np.arange(count) * (1_000_000_000 // pps)
+    writer = PcapWriter(link_type=1)
+    path.write_bytes(writer.header() + writer.frames(Frames.from_list(frames, times.tolist())))
 
 
 class Member:

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.soak_report import Event, Report, growth_of, write_report
+from benchmarks.soak_report import Event, Report, growth_of, longest_lives, write_report
 
 MINUTES = 30.0
 
 
-def life(mib: "np.typing.NDArray[np.float64]") -> list[dict[str, object]]:
-    """Samples of a hub with that memory, over half an hour."""
+def life(mib: "np.typing.NDArray[np.float64]", full_after: int = 0) -> list[dict[str, object]]:
+    """Samples of a hub with that memory, over half an hour; so many come before its table is full."""
     at_s = np.linspace(0, 60 * MINUTES, len(mib))
     return [
         {
@@ -25,8 +25,9 @@ def life(mib: "np.typing.NDArray[np.float64]") -> list[dict[str, object]]:
             "waiting": 3,
             "dropped": {"sampled_out": int(at)},
             "alerts": 1,
+            "forgotten": 131_072 * (n >= full_after),
         }
-        for at, m in zip(at_s, mib, strict=True)
+        for n, (at, m) in enumerate(zip(at_s, mib, strict=True))
     ]
 
 
@@ -52,6 +53,19 @@ def test_memory_that_has_no_bound_is_told_from_caches(mib: "np.typing.NDArray[np
 def test_a_short_life_is_not_judged() -> None:
     growth = growth_of(np.linspace(0, 300, 100), np.linspace(0, 1_000, 100))
     assert (growth.per_hour_mib, growth.bounded) == (None, True)
+
+
+FILLING = np.minimum(200 + 2.0 * STEPS, 500) + NOISE
+"""MiB of a hub whose table is full at half time"""
+
+
+def test_a_hub_is_judged_from_when_its_table_was_full() -> None:
+    grew, flat = (longest_lives(life(FILLING, full_after))["hub"] for full_after in (0, 150))
+    assert flat[0][0] == pytest.approx(60 * MINUTES * 150 / 299)
+    assert (growth_of(*grew).bounded, growth_of(*flat).bounded) == (True, True)
+    assert growth_of(*flat).per_hour_mib == pytest.approx(0, abs=16)
+    still_filling = report(samples=life(200 + 2.0 * STEPS, full_after=300))
+    assert "hub" not in longest_lives(still_filling.samples)
 
 
 def report(**changes: object) -> Report:
