@@ -288,7 +288,8 @@ class Network:
 
 
 class Visitor:
-    """Somebody in a real browser: filters, changes tabs, exports, and reloads the page, again and again."""
+    """Somebody in a real browser: filters, changes tabs, and reloads the page, again and again. Garbage is collected
+    each time, so that memory says what the page holds, and not when Chromium last found it time to collect."""
 
     FILTERS = ("tcp", "dns", "udp", "tls or http", "ip.addr == 10.0.0.0/8", "")
     TABS = ("Conversations", "Alerts", "Agents", "Packets")
@@ -297,7 +298,7 @@ class Visitor:
         self._address, self._chromium, self._pause_s = address, chromium, pause_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._visit, name="visitor")
-        self.did = dict.fromkeys(("loads", "filters", "tabs", "could_not"), 0)
+        self.did = dict.fromkeys(("loads", "filters", "tabs", "collections", "could_not"), 0)
         self.complaints: list[str] = []
         """errors in the page's console"""
         self.crashes = 0
@@ -325,6 +326,7 @@ class Visitor:
             turn = 0
             while not self._stop.wait(0):
                 page.wait_for_timeout(1_000 * self._pause_s)
+                self._do(page.request_gc, "collections")
                 turn += 1
                 if turn % 12 == 0:
                     self._do(lambda: self._load(page, page.url), "loads")
