@@ -5,16 +5,15 @@ are evicted (or cleared) before their turn count as failed; so offered packets a
 the packets were is unknown once they are evicted, so with `where` all of them count as offered.
 
 Files are rotated by size, time and packets; those of Parquet stand in the partitions of an archive
-(export/partitions.py), and end with the hour. At every moment all are whole but the newest, a part
-(streams/partfile.py). A disk that takes no more makes a recording wait: what the file being written holds is kept if
-its format allows, and is written again otherwise, as long as the ring has it.
+(export/partitions.py), and end with the hour. At every moment all are whole but the newest, which is being written
+(streams/recordingfile.py). A disk that takes no more makes a recording wait: what that file holds is kept if its format
+allows, and is written again otherwise, as long as the ring has it.
 
 Where the hub has a journal, a manifest (streams/manifest.py) lets the next hub go on with it.
 """
 
 import contextlib
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,9 +22,7 @@ import numpy as np
 
 from aishark_panel.export.partitions import Partitions, name_part
 from aishark_panel.export.tables import Rows
-from aishark_panel.export.writer import Writer, open_writer
 from aishark_panel.query import compile_expression
-from aishark_panel.streams.about import about, comment
 from aishark_panel.streams.diskroom import DiskRoom, remove_empty
 from aishark_panel.streams.manifest import (
     LISTED_FILES,
@@ -36,7 +33,8 @@ from aishark_panel.streams.manifest import (
     RecordingOptions,
     RecordingState,
 )
-from aishark_panel.streams.partfile import PART, PartFile, recover_part
+from aishark_panel.streams.partfile import PART, recover_part
+from aishark_panel.streams.recordingfile import RecordingFile
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.packets import Packets
 
@@ -57,25 +55,6 @@ has is written again, so there files may be long, which is what makes an archive
 _SAVE_S: Final = 2.0
 """How often what a pcapng part holds is made safe."""
 _RETRY_S: Final = 2.0
-
-
-@dataclass(slots=True)
-class _OpenFile:
-    """The file being written."""
-
-    part: PartFile
-    writer: Writer
-    opened_s: float
-    before: Counts
-    """the recording's counts when it was opened"""
-    name: str
-    """its path within the folder of recordings"""
-    ended: bool = False
-    """whether it is complete, and has yet to get its name"""
-
-    @property
-    def note(self) -> FileNote:
-        return FileNote(self.name, self.writer.packets, self.part.size_bytes)
 
 
 class Recording:
@@ -126,7 +105,7 @@ class Recording:
         """files that ended whole"""
         self._ended_counts = self.counts
         """behind the last of them"""
-        self._file: _OpenFile | None = None
+        self._file: RecordingFile | None = None
         self._finished: dict[str, FileNote] = {}
         """by name, oldest first; other threads take some out"""
         self._retry_s = 0.0
@@ -198,7 +177,7 @@ class Recording:
                 self._skip_to(self.session.ring.first)
                 if now_s < self._retry_s:
                     return
-            if self._file is not None and (self._file.ended or now_s - self._file.opened_s >= self._rotate_s):
+            if self._file is not None and (self._file.is_whole or now_s - self._file.opened_s >= self._rotate_s):
                 self._end_file()
             if self.state == "waiting":
                 self._room.ask(_ASKED_BYTES)
@@ -286,7 +265,7 @@ class Recording:
             "offered": counts.written + counts.failed,
             "written": counts.written,
             "failed": counts.failed,
-            "bytes": sum(each.bytes for each in files) + (file.part.size_bytes if file else 0),
+            "bytes": sum(each.bytes for each in files) + (file.size_bytes if file else 0),
         }
 
     def _manifest(self, part: PartNote | None) -> Manifest:
@@ -331,14 +310,14 @@ class Recording:
             self._room.ask(_ASKED_BYTES)
             partition, together = self._partition(packets, rows[done:])
             file = self._file or self._open_file(partition, now_s)
-            room = min(self._rotate_bytes - file.part.size_bytes, _PIECE_BYTES[self.options.format])
+            room = min(self._rotate_bytes - file.size_bytes, _PIECE_BYTES[self.options.format])
             before = int(ends[done - 1]) if done else 0
             fitting = int(np.searchsorted(ends, before + room, side="right")) - done
-            count = min(max(1, fitting), together, self._rotate_packets - file.writer.packets)
-            self._write_rows(file, packets, rows[done : done + count])
+            count = min(max(1, fitting), together, self._rotate_packets - file.packets)
+            file.write(packets, rows[done : done + count])
             done += count
             self._go_to(packets.first_number + (int(rows[done]) if done < len(rows) else stop), count)
-            if file.part.size_bytes >= self._rotate_bytes or file.writer.packets >= self._rotate_packets:
+            if file.size_bytes >= self._rotate_bytes or file.packets >= self._rotate_packets:
                 self._end_file()
         self._go_to(packets.first_number + stop, 0)
 
@@ -348,43 +327,28 @@ class Recording:
             return "", len(rows)
         partition, together = self._partitions.next(packets.columns.ts[rows])
         if self._file and self._file.name.rpartition("/")[0] != partition:
-            self._partitions.ended(self._file.writer.packets)
+            self._partitions.ended(self._file.packets)
             self._end_file()
         return partition, together
 
-    def _write_rows(self, file: _OpenFile, packets: Packets, rows: Rows) -> None:
-        """Raises OSError; the file then ended with its last whole block, where its format allows that."""
-        whole_bytes = file.part.size_bytes
-        try:
-            file.writer.write(packets, rows)
-        except OSError:
-            self._cut_and_end(file, whole_bytes)
-            raise
-
-    def _open_file(self, partition: str, now_s: float) -> _OpenFile:
-        suffix, folder = f".{self.options.format}", self._folder / partition
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = None
-        while part is None:
+    def _open_file(self, partition: str, now_s: float) -> RecordingFile:
+        (self._folder / partition).mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = None
+        while file is None:
             self._opened += 1
+            name = Path(partition, f"{self._stem}-{self._opened:04d}.{self.options.format}").as_posix()
             with contextlib.suppress(FileExistsError):
-                part = PartFile(folder / f"{self._stem}-{self._opened:04d}{suffix}")
-        try:
-            session = self.session
-            writer = open_writer(
-                part,
-                suffix,
-                session.interfaces,
-                capture_interfaces=session.described_interfaces,
-                about=lambda: about(session, self.options.where, self.failed),
-                comment=comment(session, self.options.where),
-            )
-        except BaseException:
-            part.discard()
-            raise
-        name = part.path.relative_to(self._folder).as_posix()
-        self._file = _OpenFile(part, writer, now_s, self.counts, name)
-        return self._file
+                file = RecordingFile(
+                    self._folder,
+                    name,
+                    self.session,
+                    self.options.where,
+                    opened_s=now_s,
+                    before=self.counts,
+                    failed=lambda: self.failed,
+                )
+        self._file = file
+        return file
 
     def _end_file(self, *, last: bool = False) -> None:
         """Complete the file and give it its name. Raises OSError: it is lost, or what is left is to be tried again.
@@ -393,30 +357,18 @@ class Recording:
         file = self._file
         if file is None:
             return
-        if not file.ended:
-            whole_bytes = file.part.size_bytes
-            try:
-                file.writer.close()
-                file.ended = True
-            except OSError:
-                self._cut_and_end(file, whole_bytes)
-                if self._file is None:
-                    raise
-        if file.note.name not in self._finished:
-            try:
-                file.part.sync()
-            except OSError:
-                self._lose_file()
-                raise
+        file.complete()
+        if file.name not in self._finished:
+            file.sync()
             self._note_end(file, needed=not last)
-        file.part.name()
+        file.give_name()
         self._file = None
         self._remove_oldest()
 
-    def _note_end(self, file: _OpenFile, *, needed: bool) -> None:
+    def _note_end(self, file: RecordingFile, *, needed: bool) -> None:
         """Write down that the file ended: from now on its packets are never written again. Raises OSError."""
         before = self._ended_counts
-        self._finished[file.note.name], self._ended_counts = file.note, self.counts
+        self._finished[file.name], self._ended_counts = file.note, self.counts
         self._ended += 1
         try:
             self.save()
@@ -425,7 +377,7 @@ class Recording:
                 self._forget_end(file, before)
                 raise
 
-    def _forget_end(self, file: _OpenFile, before: Counts) -> None:
+    def _forget_end(self, file: RecordingFile, before: Counts) -> None:
         if self._finished.pop(file.name, None):
             self._ended -= 1
             self._ended_counts = before
@@ -439,37 +391,21 @@ class Recording:
             self._ended_counts = self.counts
             self.save()
         elif self.options.format == "pcapng":
-            try:
-                file.part.sync()
-            except OSError:
-                self._lose_file()
-                raise
+            file.sync()
             self.save(PartNote(file.note, self.counts))
         self._saved_s, self._saved_counts = now_s, self.counts
-
-    def _cut_and_end(self, file: _OpenFile, whole_bytes: int) -> None:
-        """The disk takes no more: a pcapng file is whole up to its last block; of others nothing can be used."""
-        if self.options.format != "pcapng" or not file.writer.packets:
-            self._lose_file()
-            return
-        try:
-            file.part.cut(whole_bytes)
-        except OSError:
-            self._lose_file()
-        else:
-            file.writer.discard()
-            file.ended = True
 
     def _lose_file(self) -> None:
         """Go back to where the file began: what it held is written again, if it is still there."""
         file, self._file = self._file, None
         if file is not None:
-            file.writer.discard()
-            file.part.discard()
+            file.discard()
             self._forget_end(file, file.before)
             self.counts = file.before
 
     def _wait(self, error: OSError, now_s: float) -> None:
+        if self._file is not None and self._file.is_lost:
+            self._lose_file()
         self._retry_s = now_s + _RETRY_S
         self.state = "waiting"
         self._explain(error, "The recording waits")
