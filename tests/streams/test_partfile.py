@@ -36,15 +36,16 @@ def test_nothing_is_left_of_a_discarded_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kept", [1, 27, 28, 100, len(pcapng()) - 1, len(pcapng())])
-def test_an_abandoned_pcapng_is_cut_after_its_last_whole_block(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("kept", [1, 27, 28, 100, -1, None])
+def test_an_abandoned_pcapng_is_cut_after_its_last_whole_block(tmp_path: Path, kept: int | None) -> None:
     whole = pcapng()
-    (tmp_path / "a.pcapng.part").write_bytes(whole[:kept])
+    left = whole[:kept]
+    (tmp_path / "a.pcapng.part").write_bytes(left)
     recover_parts(tmp_path)
     writer = PcapngWriter([CaptureInterface(link_type=1)])
     ends = [0, len(PcapngWriter().header()), len(writer.header())]
     ends += [len(writer.header() + writer.frames(frames(n))) for n in (1, 2, 3)]
-    end = max(e for e in ends if e <= kept)
+    end = max(e for e in ends if e <= len(left))
     if end:
         assert (tmp_path / "a.pcapng").read_bytes() == whole[:end]
     assert [p.name for p in tmp_path.iterdir()] == (["a.pcapng"] if end else [])
