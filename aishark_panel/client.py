@@ -68,7 +68,7 @@ class HubClient(AlertClient, PeopleClient):
         return await self._http("POST", "/api/stream/start", {"name": name})
 
     async def stats(self, session: str) -> dict[str, Any]:
-        """Counts, rates, state and agents of a session (streams.session.Session.stats)."""
+        """Counts, rates, state and agents of a session (streams/stats.py)."""
         result, _ = await self._ask("stats", session=session)
         return result
 

@@ -29,7 +29,7 @@ def main() -> None:
     reuse_freed_memory()
     session = Session("", "", ring_bytes=48 * 2**20)
     interfaces = (InterfaceInfo(name="eth0", link_type=1),)
-    run = session.attach(
+    run = session.runs.attach(
         Hello(
             protocol=PROTOCOL_VERSION,
             agent="a",

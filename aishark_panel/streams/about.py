@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.stats import left_out, lost
 from aishark_panel.wire.schema import SCHEMA_VERSION
 
 __all__ = ["about", "comment", "line"]
@@ -18,19 +19,18 @@ _MAX_AGENTS: Final = 100
 
 def line(session: Session) -> dict[str, Any]:
     """A session in the list of sessions, but for what one may do with it."""
-    runs = list(session.runs.values())
     return {
         "id": session.id,
         "name": session.name,
         "owner": session.owner,
         "state": session.state,
-        "source": session.source,
+        "source": session.runs.source,
         "packets": session.packets,
         "kept": session.ring.end - session.ring.first,
         "kept_bytes": session.ring.size_bytes,
         "first_ts": session.first_ts,
         "last_ts": session.last_ts,
-        "agents": sorted({run.hello.agent for run in runs if run.connected and not run.ended}),
+        "agents": sorted({run.hello.agent for run in session.runs if run.is_active}),
     }
 
 
@@ -39,9 +39,9 @@ def about(session: Session, where: str = "", missed: int = 0) -> dict[str, str]:
 
     Texts by key, as Parquet wants them; what has parts is JSON.
     """
-    runs = list(session.runs.values())[-_MAX_AGENTS:]
+    runs = list(session.runs)[-_MAX_AGENTS:]
     factors = sorted({run.sampling for run in runs} - {1})
-    loss = {"lost": session.lost, "left_out": session.left_out, "evicted": session.ring.evicted, "missed": missed}
+    loss = {"lost": lost(session), "left_out": left_out(session), "evicted": session.ring.evicted, "missed": missed}
     return {
         "aishark.schema_version": str(SCHEMA_VERSION),
         "aishark.session": session.name,
@@ -56,7 +56,7 @@ def about(session: Session, where: str = "", missed: int = 0) -> dict[str, str]:
 def comment(session: Session, where: str = "") -> str:
     """What a pcapng file with packets that `where` selected says of itself, in lines for people."""
     notes = [f"session: {session.name}", *([f"display filter: {where}"] if where else [])]
-    for run in list(session.runs.values())[-_MAX_AGENTS:]:
+    for run in list(session.runs)[-_MAX_AGENTS:]:
         facts = [f"1 {run.sampling_by} in {run.sampling} sent"] if run.sampling > 1 else []
         facts += [f"payload: {run.payload}"] if run.payload != "full" else []
         facts += [f"at most {run.max_packets_per_second} packets/s"] if run.max_packets_per_second else []

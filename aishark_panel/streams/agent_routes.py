@@ -182,7 +182,7 @@ class AgentSocket(GuardedSocket):
                 run.reason = "" if asked and event.capturing else event.reason
                 run.follow(event)
                 if event.interfaces is not None:
-                    self._link.session.set_interfaces(run, event.interfaces)
+                    self._link.session.runs.set_interfaces(run, event.interfaces)
             case HostInterfaces() | FilterTrial():
                 self.hub.agents.told(self._link, event)
             case End():

@@ -88,9 +88,23 @@ class AgentRun:
     """the one by which its newest batch was merged"""
 
     @property
+    def is_active(self) -> bool:
+        """Whether something may still come of it, now that it is connected."""
+        return self.connected and not self.ended
+
+    @property
     def is_feeding(self) -> bool:
         """Whether live packets may come from it at any time."""
-        return self.connected and self.capturing and not self.ended and self.hello.source != "replay"
+        return self.is_active and self.capturing and self.hello.source != "replay"
+
+    @property
+    def lost(self) -> int:
+        """Packets that kernels, full outboxes, or an agent that died have cost."""
+        return sum(
+            count
+            for name, count in self.counters.items()
+            if name in ("kernel_dropped", "lost_in_agent_crash") or name.startswith("dropped_")
+        )
 
     def follow(self, told: Hello | State) -> None:
         """Note what the agent says it leaves out."""

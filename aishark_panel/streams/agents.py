@@ -125,7 +125,7 @@ class Agents:
                 before.socket.dismiss(_REVOKED, "another agent connected with the same key")
         order = self._store.order(agent_id)
         session = self.session_for(hello, registered, owner)
-        run = session.attach(hello)
+        run = session.runs.attach(hello)
         link = Link(
             id=agent_id,
             owner=owner,
@@ -154,7 +154,7 @@ class Agents:
 
     def welcomed(self, link: Link) -> None:
         """The welcome was sent; a run that does not know its settings is told them now."""
-        if link.untold and link.wanted and link.session.wanted:
+        if link.untold and link.wanted and link.session.condition.wanted:
             link.tell(capture=True)
             self._save_order(link)
 
@@ -163,8 +163,8 @@ class Agents:
 
         Made-up traffic waits for a hub that is not ready; real packets would be missed, and wait at the agent.
         """
-        waits = link.hello.source == "synthetic" and link.session.preparing
-        return link.wanted and link.session.wanted and not link.untold and not waits
+        waits = link.hello.source == "synthetic" and link.session.condition.preparing
+        return link.wanted and link.session.condition.wanted and not link.untold and not waits
 
     def hub_is_ready(self) -> None:
         """Let the agents that waited for it begin."""
@@ -204,7 +204,7 @@ class Agents:
 
     def set_capture(self, session: Session, wanted: bool) -> None:
         """Start or stop a session: its agents are told, new ones find out in their welcome."""
-        session.wanted = wanted
+        session.condition.wanted = wanted
         self._store.save_wanted(session.id, wanted=wanted)
         for link in self._links.values():
             if link.session is session and link.connected and (link.wanted or not wanted):
@@ -234,7 +234,7 @@ class Agents:
             raise ConflictError(f"Agent {link.hello.agent}: {state.reason or 'it does not capture'}")
         link.wanted, link.settings = True, settings.over(link.settings)
         self._save_order(link)
-        if not link.session.wanted:
+        if not link.session.condition.wanted:
             self.set_capture(link.session, True)
         return self._line(link)
 
@@ -391,7 +391,7 @@ class Agents:
         """Give the agent another session: a connection feeds one, so it has to connect again. Nothing is sent twice."""
         if link.id in self._arrivals:
             raise ConflictError(f"Agent {link.hello.agent} is busy with another request; try again.")
-        if link.session.journal and (problem := link.session.journal().problem):
+        if problem := link.session.condition.journal().problem:
             raise ConflictError(
                 f"Agent {link.hello.agent} stays in session {link.session.name}, which has packets of it that are not "
                 f"safe yet. {problem}"

@@ -129,7 +129,7 @@ class Alerting:
                 try:
                     await self._look(kept)
                 except Exception:  # one session's fault is not the others'
-                    kept.session.note_trouble("Its alert rules failed.")
+                    kept.session.condition.note_trouble("Its alert rules failed.")
             await asyncio.sleep(_PERIOD_S)
 
     async def _look(self, kept: _Kept) -> None:
@@ -167,7 +167,7 @@ class Alerting:
                         await loop.run_in_executor(self._evidence_pool, evidence.make, alert)
                         await asyncio.sleep(_EVIDENCE_REST * (time.monotonic() - began_s))
                 except Exception:
-                    kept.session.note_trouble("The packets of its alerts could not be saved.")
+                    kept.session.condition.note_trouble("The packets of its alerts could not be saved.")
             await asyncio.sleep(_EVIDENCE_PERIOD_S)
 
     async def replace_rules(self, sessions: Iterable[Session], rules: tuple[Rule, ...]) -> None:

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from aishark_panel.streams.condition import SessionState
 from aishark_panel.streams.operation import Answer
 from aishark_panel.streams.recording import RecordingState
 from aishark_panel.streams.segments import Gap
-from aishark_panel.streams.session import SessionState
 from aishark_panel.wire.messages import PayloadPolicy
 
 __all__ = [

@@ -61,7 +61,7 @@ class Evidence:
     def due(self, now_ns: int) -> Alert | None:
         """The alert whose evidence can be made now (Unix time): packets after it have come, or will not."""
         session = self._session
-        wanted = None if session.recovering else session.alerts.next_evidence()
+        wanted = None if session.condition.recovering else session.alerts.next_evidence()
         if wanted is None:
             return None
         alert, since_ns = wanted
@@ -239,7 +239,7 @@ class _Found:
             sink,
             ".pcapng",
             session.interfaces,
-            capture_interfaces=session.described_interfaces,
+            capture_interfaces=session.runs.described_interfaces,
             comment="\n".join(notes),
         )
         for at in range(0, len(self.numbers), _CHUNK_ROWS):

@@ -68,7 +68,7 @@ class _Export:
             self._sink,
             f".{export_format}",
             session.interfaces,
-            capture_interfaces=session.described_interfaces,
+            capture_interfaces=session.runs.described_interfaces,
             about=lambda: about(session, where, progress.missed),
             comment=comment(session, where),
         )

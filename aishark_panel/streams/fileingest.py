@@ -48,14 +48,14 @@ async def ingest_file(
         source="replay",
         interfaces=_infos(file),
     )
-    run = session.attach(hello)
+    run = session.runs.attach(hello)
     declared = len(file.interfaces)
     sequence = 0
     try:
         while frames is not None or not file.ended:
             if frames is not None:
                 if len(file.interfaces) > declared:
-                    session.set_interfaces(run, _infos(file))
+                    session.runs.set_interfaces(run, _infos(file))
                     declared = len(file.interfaces)
                 sequence += 1
                 counters = {"captured": file.packets}

@@ -55,17 +55,18 @@ def disk_reasons(places: list[Path]) -> list[Reason]:
 
 
 def _session_reasons(session: Session) -> Iterator[Reason]:
-    if session.recovering or session.preparing:
-        yield _reason("session", session.name, session.recovering or session.preparing)
-    if session.trouble:
-        yield _reason("session", session.name, f"{session.trouble} The hub's log says why.")
-    journal = session.journal() if session.journal else None
-    if journal and (journal.problem or journal.behind):
+    condition = session.condition
+    if condition.recovering or condition.preparing:
+        yield _reason("session", session.name, condition.recovering or condition.preparing)
+    if condition.trouble:
+        yield _reason("session", session.name, f"{condition.trouble} The hub's log says why.")
+    journal = condition.journal()
+    if journal.problem or journal.behind:
         yield _reason("journal", session.name, journal.problem or "The disk is slower than the agents; they wait.")
-    for run in list(session.runs.values()):
+    for run in session.runs:
         if run.left_ns:
             yield _reason("agent", run.hello.agent, f"It is not connected. {run.reason}".strip())
-        elif run.connected and not run.ended and session.wanted and run.reason:
+        elif run.is_active and condition.wanted and run.reason:
             yield _reason("agent", run.hello.agent, run.reason)
 
 

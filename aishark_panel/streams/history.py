@@ -159,7 +159,7 @@ class History:
     def _arrived(self) -> Span | None:
         """When packets of the time may have come in; None: at any time, as they bear times of a file or a clock."""
         live, (start_ns, end_ns) = self.live, self.span
-        runs = list(live.runs.values())
+        runs = list(live.runs)
         if any(run.hello.source == "replay" or abs(run.offset_ns) > _CLOCK_NS for run in runs):
             return None
         late = any(gap.start_ns < end_ns and gap.end_ns > start_ns for gap in list(live.gaps))
@@ -218,7 +218,7 @@ class History:
                         continue
                     batch = packets.to_arrow(live.interfaces, _READ, np.arange(start, stop))
                     interfaces: list[Interface] = []
-                    copy = from_arrow(batch, interfaces, live.link_type)
+                    copy = from_arrow(batch, interfaces, live.runs.interfaces.link_type)
                     copy.first_number, copy.numbers = packets.first_number + start, None
                     self.session.adopt(copy, interfaces)
                 if not views:
@@ -290,7 +290,7 @@ def _has(live: Session, start_ns: int) -> bool:
         return True
     with live.ring.read(live.ring.first, live.ring.first + 1) as views:
         oldest_ns = int(views[0].packets.columns.ts[views[0].start]) if views else start_ns + 1
-    return live.source not in ("replay", "mixed") and oldest_ns <= start_ns
+    return live.runs.source not in ("replay", "mixed") and oldest_ns <= start_ns
 
 
 def _reaches_back(folder: Path, arrived: Span | None) -> bool:

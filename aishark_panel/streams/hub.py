@@ -190,7 +190,7 @@ class Hub:
         def say(what: str) -> None:
             self._preparing = what
             for live in self._live.values():
-                live.session.preparing = what
+                live.session.condition.preparing = what
 
         def progress(what: str) -> None:
             loop.call_soon_threadsafe(say, f"Getting ready: {what or 'loading the dissector'}.")
@@ -217,7 +217,7 @@ class Hub:
             journal.mark_up()
         for kept in sessions:
             session = self._new_session(kept.id, kept.name, kept.owner)
-            session.wanted = kept.wanted
+            session.condition.wanted = kept.wanted
             folder = journal.folder / kept.id
             recovery = Recovery(session, folder, died_ns=journal.died_ns, now_ns=self._started_ns)
             ingest = Ingest(session, self.ingest_pool, journal, self._recovered(session, recovery))
@@ -287,8 +287,8 @@ class Hub:
     async def _tick(self) -> None:
         while True:
             for live in self._live.values():
-                live.session.mark_rate(time.monotonic())
-                live.session.losses.look(list(live.session.runs.values()), time.time_ns())
+                live.session.rates.mark(time.monotonic(), live.session.packets, live.session.bytes)
+                live.session.losses.look(live.session.runs, time.time_ns())
             await asyncio.sleep(_RATE_PERIOD_S)
 
     async def _keep_state(self) -> None:
@@ -315,7 +315,7 @@ class Hub:
     def _new_session(self, session_id: str, name: str, owner: str) -> Session:
         rules = self.rulebook.watching(owner)
         session = Session(session_id, name, owner=owner, ring_bytes=self._ring_bytes, rules=rules)
-        session.preparing = self._preparing
+        session.condition.preparing = self._preparing
         self.alerting.add(session)
         return session
 
@@ -410,7 +410,7 @@ class Hub:
                 self._claims.append((link.session, run, delivered))
             else:
                 book_lost(link.session, run, delivered - run.arrived)
-        if gap := link.session.end_of_gap(run, time.time_ns(), since_ns=self._started_ns):
+        if gap := link.session.runs.end_of_gap(run, time.time_ns(), since_ns=self._started_ns):
             self._note(ingest.note_gap(gap))
         return link, ingest
 
@@ -445,16 +445,16 @@ class Hub:
     async def delete(self, session_id: str, person: Person) -> None:
         """Stop a session and forget it with all its packets; its recordings end, their files stay."""
         live = self._find(session_id, person)
-        live.session.wanted, live.session.deleted = False, True
+        live.session.condition.wanted, live.session.deleted = False, True
         del self._live[session_id]
         self.histories.forget(live.session)
         self.agents.release(live.session)
-        self._gone.add(session_id, list(live.session.runs.values()))
+        self._gone.add(session_id, live.session.runs)
         await self.recorder.forget(live.session)
         await self.alerting.forget(live.session)
         await live.ingest.close()
         self._read_back(live.session)
-        for run in list(live.session.runs.values()):
+        for run in live.session.runs:
             run.arrived -= run.withdraw_refused()
         self._gone.settle(session_id)
         if live.ingest.journal:

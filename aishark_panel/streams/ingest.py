@@ -195,7 +195,7 @@ class Ingest:
                 if batches or self.session.merge.rows:
                     self._answer(batches, await loop.run_in_executor(self._executor, self._take, batches))
             except Exception:  # the session's next batches must find their writer
-                self.session.note_trouble("Agents were not told what became of their batches.")
+                self.session.condition.note_trouble("Agents were not told what became of their batches.")
             if self.session.merge.rows and self._timer is None:  # they go on though nothing else comes
                 self._timer = loop.call_later(_RELEASE_S, self._look_again)
 
@@ -211,7 +211,7 @@ class Ingest:
                 await self._loop.run_in_executor(self._executor, step)
         except Exception:
             log.exception("session %s could not be read back from its journal", self.session.name)
-        self.session.recovering = ""
+        self.session.condition.recovering = ""
         if self.journal:
             self.journal.go_on()
 
@@ -241,7 +241,7 @@ class Ingest:
             if self.journal:
                 self.journal.mark()
         except Exception:
-            self.session.note_trouble("The journal was not told how far the packets are safe.")
+            self.session.condition.note_trouble("The journal was not told how far the packets are safe.")
         return outcome
 
     def _release(self) -> None:

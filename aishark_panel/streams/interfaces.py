@@ -67,6 +67,10 @@ class Interfaces:
         self._codes[interface] = code
         return code
 
+    def link_type(self, agent: str, name: str) -> int:
+        """The link type of an agent's interface; Ethernet where it is not known."""
+        return next((i.link_type for i in self.known if (i.agent, i.name) == (agent, name)), 1)
+
     def adopt(self, interfaces: Iterable[Interface]) -> npt.NDArray[np.uint16]:
         """Codes of interfaces of which no more is known, as of a file."""
         with self._lock:

@@ -24,7 +24,7 @@ def ledger(session: Session) -> dict[str, Any]:
     """Stages of each agent's run, and of the session's ring; docs/protocol.md names every part. Counts are packets."""
     ring, lost = session.ring, session.lost_in_hub_crash
     return {
-        "agents": [_run_ledger(run) for run in list(session.runs.values())],
+        "agents": [_run_ledger(run) for run in session.runs],
         "ring": _stage(
             "ring",
             "ingested",
@@ -110,7 +110,7 @@ def _recording_ledger(recording: Recorded, end: int) -> dict[str, Any]:
 
 def _open_gaps(session: Session) -> list[dict[str, Any]]:
     """Agents that are away now."""
-    away = [run for run in list(session.runs.values()) if run.left_ns]
+    away = [run for run in session.runs if run.left_ns]
     return [{"what": "connection", "agent": run.hello.agent, "start_ns": run.left_ns, "end_ns": 0} for run in away]
 
 

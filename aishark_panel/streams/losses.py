@@ -6,21 +6,12 @@ from typing import Any, Final
 
 from aishark_panel.streams.agentrun import AgentRun
 
-__all__ = ["Losses", "lost_by"]
+__all__ = ["Losses"]
 
 MAX_LOSSES: Final = 500
 """The newest are remembered."""
 _JOIN_NS: Final = 2_000_000_000
 """Losses of one agent that are no further apart are one."""
-
-
-def lost_by(run: AgentRun) -> int:
-    """Packets of a run that kernels, full outboxes, or an agent that died have cost."""
-    return sum(
-        count
-        for name, count in run.counters.items()
-        if name in ("kernel_dropped", "lost_in_agent_crash") or name.startswith("dropped_")
-    )
 
 
 class Losses:
@@ -33,7 +24,7 @@ class Losses:
 
     def look(self, runs: Iterable[AgentRun], now_ns: int) -> None:
         """Note what the counters have grown by since the last time; `now_ns`: Unix time."""
-        seen = {run.hello.run: (run, lost_by(run)) for run in runs}
+        seen = {run.hello.run: (run, run.lost) for run in runs}
         for key, (run, lost) in seen.items():
             if (packets := lost - self._seen.get(key, lost)) > 0:
                 self._add(run.hello.agent, packets, now_ns)

@@ -16,6 +16,7 @@ from aishark_panel.streams.ledger import IN_PROGRESS, ledger
 from aishark_panel.streams.operation import HTTP_METHODS
 from aishark_panel.streams.people import Person
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.stats import stats
 from aishark_panel.wire.prometheus import Metric, Sample, exposition
 
 __all__ = ["METRICS", "Answered", "metrics_text"]
@@ -127,12 +128,12 @@ def _of_hub(hub: Hub, person: Person, sessions: int) -> Iterator[Sample]:
 
 
 def _of_session(session: Session) -> Iterator[Sample]:
-    labels, stats = _labels(session), session.stats()
+    labels, told = _labels(session), stats(session)
     for name in ("packets", "bytes", "lost"):
-        yield Sample(f"aishark_hub_session_{name}_total", stats[name], labels)
+        yield Sample(f"aishark_hub_session_{name}_total", told[name], labels)
     for name in ("packets_per_s", "bits_per_s", "ring_bytes", "ring_limit_bytes", "conversations"):
-        yield Sample(f"aishark_hub_session_{name}", stats[name], labels)
-    journal = stats["journal"]
+        yield Sample(f"aishark_hub_session_{name}", told[name], labels)
+    journal = told["journal"]
     yield Sample("aishark_hub_journal_state", 1, (*labels, journal["state"]))
     for name in ("disk_bytes", "waiting_bytes"):
         yield Sample(f"aishark_hub_journal_{name}", journal[name], labels)

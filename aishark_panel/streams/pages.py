@@ -55,7 +55,7 @@ def page(
         suffix,
         session.interfaces,
         columns,
-        capture_interfaces=session.described_interfaces,
+        capture_interfaces=session.runs.described_interfaces,
         numbers_of=session.conversations.tcp_numbers,
     )
     end = min(end, session.ring.end)

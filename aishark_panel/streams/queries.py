@@ -24,6 +24,7 @@ from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.matches import rows_of
 from aishark_panel.streams.seeking import seek
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.stats import stats
 from aishark_panel.streams.values import common_values
 from aishark_panel.wire.packets import ARROW_NAMES, LAYERS, Packets
 
@@ -42,7 +43,7 @@ QueryMethod = Callable[[Session, dict[str, Any]], Answer]
 
 
 def _stats(session: Session, params: dict[str, Any]) -> Answer:
-    return session.stats(), b""
+    return stats(session), b""
 
 
 def _ledger(session: Session, params: dict[str, Any]) -> Answer:

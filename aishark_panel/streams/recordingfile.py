@@ -53,7 +53,7 @@ class RecordingFile:
                 self._part,
                 path.suffix,
                 session.interfaces,
-                capture_interfaces=session.described_interfaces,
+                capture_interfaces=session.runs.described_interfaces,
                 about=lambda: about(session, where, failed()),
                 comment=comment(session, where),
             )

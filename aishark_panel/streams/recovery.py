@@ -83,7 +83,7 @@ class Recovery:
         self.done_bytes = 0
         """bytes of the journal that are read"""
         if self._paths:
-            session.recovering = "Reading packets back from the journal."
+            session.condition.recovering = "Reading packets back from the journal."
             self._read_marks()
 
     def _segments(self, folder: Path) -> list[Path]:
@@ -110,11 +110,11 @@ class Recovery:
         """Take the runs from the newest segment that has batches: the head of one without may be torn."""
         runs = self._session.runs
         for path in reversed(self._paths):
-            told = set(runs)  # by newer segments
+            told = {run.hello.run for run in runs}  # by newer segments
             records = self._records(path)
             for record in records:
                 if record.kind == Kind.RUN and (note := decode_note(record, RunNote)):
-                    run = runs.setdefault(note.hello.run, AgentRun(note.hello))
+                    run = runs.add(AgentRun(note.hello))
                     run.go_on_after(note.sequence)
                     if note.hello.run not in told:
                         run.hello, run.interfaces = note.hello, note.interfaces
@@ -123,7 +123,7 @@ class Recovery:
                     known.go_on_after(record.sequence)
             if any(record.kind == Kind.BATCH for record in records):
                 break
-        for run in runs.values():
+        for run in runs:
             if not run.ended:
                 self.gap = Gap(what="hub", start_ns=self._died_ns, end_ns=self._now_ns)
             run.connected = False
@@ -143,7 +143,7 @@ class Recovery:
         while not ended:
             yield step
             share = min(1.0, self.done_bytes / max(self.total_bytes, 1))
-            session.recovering = f"Reading packets back from the journal: {share:.0%}."
+            session.condition.recovering = f"Reading packets back from the journal: {share:.0%}."
         for known in self._runs.values():
             run = known.run
             if run.refused and run.refused.sequence <= known.sequence:
@@ -152,7 +152,7 @@ class Recovery:
             run.arrived += run.recovered
             if not run.connected:
                 run.iface_codes, run.link_types, run.counters = known.codes, known.link_types, known.counters
-        session.recovering = ""
+        session.condition.recovering = ""
 
     def _pieces(self) -> Iterator[bool]:
         """Read all back, a pause after each piece."""
@@ -206,9 +206,9 @@ class Recovery:
 
     def _take_run(self, note: RunNote) -> None:
         session = self._session
-        run = session.runs.setdefault(note.hello.run, AgentRun(note.hello, connected=False, reason=_RESTARTED))
+        run = session.runs.add(AgentRun(note.hello, connected=False, reason=_RESTARTED))
         try:
-            codes, link_types = session.register_interfaces(note.hello, note.interfaces)
+            codes, link_types = session.runs.interfaces.register(note.hello, note.interfaces)
         except ProtocolError as error:
             log.error("a run of session %s is left out: %s", session.id, error)
             return

@@ -28,7 +28,7 @@ def rehearse() -> None:
     frame = bytes(12) + b"\x08\x00\x45" + bytes(60)
     message = Frames.from_list([frame], [0]).to_message()
     for name in ("0", "1"):
-        session.attach(
+        session.runs.attach(
             Hello(
                 protocol=PROTOCOL_VERSION,
                 agent=name,
@@ -39,7 +39,7 @@ def rehearse() -> None:
                 interfaces=(InterfaceInfo(name="none", link_type=1),),
             )
         )
-    for run in session.runs.values():
+    for run in session.runs:
         session.ingest(run, Frames.from_message(message), 1, {}, now_ns=0)
     session.release(now_ns=10**10)
     session.clear()

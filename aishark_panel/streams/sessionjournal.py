@@ -44,7 +44,7 @@ class SessionJournal:
         """what the open segment says of each run"""
         self._holding = False
         """whether batches wait to be merged, as the journal has it"""
-        session.journal = self.state
+        session.condition.journal = self.state
 
     def state(self) -> JournalState:
         """How it fares now."""
@@ -70,7 +70,7 @@ class SessionJournal:
 
     def mark(self) -> None:
         """The journal was given all that the ring has. Once that is safe, so are the packets and their numbers."""
-        if not any(run.unjournalled for run in list(self._session.runs.values())):
+        if not any(run.unjournalled for run in self._session.runs):
             self._journal.mark(self._log, self._session.ring.end - 1)
 
     def batch(self, run: AgentRun, batch: Batch, now_ns: int) -> bool:
@@ -131,7 +131,7 @@ class SessionJournal:
         if not (self._segment_bytes or session.packets):
             return
         head = self._head_if_none()
-        runs = list(session.runs.values())
+        runs = list(session.runs)
         head += [self._run_entry(run) for run in runs if run.hello.run not in self._told]
         for run in runs:
             run.cleared, run.unjournalled = run.taken, 0
@@ -155,7 +155,7 @@ class SessionJournal:
     def _segment_head(self, in_hand: str = "") -> list[Entry]:
         """Begin a segment: what came before it, and the runs there are."""
         session = self._session
-        runs = list(session.runs.values())
+        runs = list(session.runs)
         totals = Totals(
             packets=session.packets - sum(run.unjournalled for run in runs),
             bytes=self._bytes,
@@ -167,7 +167,7 @@ class SessionJournal:
         )
         self._segment_bytes = 0
         self._told.clear()
-        self._counters = {key: told for key, told in self._counters.items() if key in session.runs}
+        self._counters = {key: told for key, told in self._counters.items() if session.runs.get(key)}
         head = Entry(Kind.TOTALS, encode_note(totals), time.time_ns(), begins_segment=True)
         return [head, *(self._run_entry(run) for run in runs)]
 

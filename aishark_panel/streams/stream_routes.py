@@ -22,6 +22,7 @@ from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.operation import Query, operation
 from aishark_panel.streams.people import Person
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.stats import stats
 from aishark_panel.streams.tickets import Ticket
 
 __all__ = ["ROUTES"]
@@ -84,7 +85,7 @@ class StreamStart(Guarded):
             session = self.hub.session(session_id, self.person)
             self.hub.agents.set_capture(session, True)
             self.audit("session.start", session_id, name=session.name)
-        self.finish(session.stats())
+        self.finish(stats(session))
 
 
 class Stream(Guarded):
@@ -102,7 +103,7 @@ class StreamStats(Guarded):
 
     @operation("The statistics of a session.", answer=StatsAnswer)
     def get(self, session_id: str) -> None:
-        self.finish(self.hub.session(session_id, self.person).stats())
+        self.finish(stats(self.hub.session(session_id, self.person)))
 
 
 class StreamLedger(Guarded):

@@ -153,9 +153,9 @@ class Summaries:
             return sum(summary.counter.nbytes for summary in self._kept.values())
 
     def once(self, session: "Session", key: tuple[Any, ...], work: Callable[[], Table]) -> Table:
-        """What `work` answers; who asks with the same key at the same moment (`Session.moment`) gets the same, once
+        """What `work` answers; who asks with the same key at the same moment gets the same, once
         all packets were looked at."""
-        moment = session.moment
+        moment = _moment(session)
         known = self._answers.get(key)
         if known is not None and known[0] == moment:
             return known[1]
@@ -174,3 +174,10 @@ class Summaries:
         with self._lock:
             self._kept.clear()
             self._answers.clear()
+
+
+def _moment(session: "Session") -> tuple[float, int]:
+    """Something that changes a few times a second while packets come: what was found out at the same moment need not be
+    found out again for somebody else."""
+    end, marked_s = session.ring.end, session.rates.marked_s
+    return (0.0, end) if marked_s is None else (marked_s, session.ring.cleared)

@@ -22,7 +22,7 @@ HOUR_S = 3_600.0
 def record(folder: Path, name: str, traffic: list[Frames], **options: object) -> Session:
     """A recording of a session that saw this; the session."""
     session = Session(f"{len(name):012x}", name, ring_bytes=MIN_LIMIT_BYTES)
-    run = session.attach(hello())
+    run = session.runs.attach(hello())
     chosen = RecordingOptions.parse({"format": "parquet", "rotate_packets": 1_000, **options})
     recording = Recording("r", session, chosen, folder, now_ns=1_700_000_000_000_000_000)
     for sequence, frames in enumerate(traffic, 1):

@@ -12,6 +12,7 @@ from aishark_panel.streams.recording import Recording, RecordingOptions
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.routes import ROUTES
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.stats import stats
 from aishark_panel.streams.uploads import Upload, UploadRequest
 from aishark_panel.wire.messages import AgentMessage, HubMessage
 from tests.codebase.sources import ROOT
@@ -57,8 +58,8 @@ def test_every_message_and_its_fields_are_documented(message: type) -> None:
 
 
 def test_every_statistic_is_documented() -> None:
-    stats = Session("a", "b", ring_bytes=MIN_LIMIT_BYTES).stats()
-    assert not [name for name in stats if name not in TEXT]
+    told = stats(Session("a", "b", ring_bytes=MIN_LIMIT_BYTES))
+    assert not [name for name in told if name not in TEXT]
 
 
 @pytest.mark.parametrize("request_body", [RecordingOptions, UploadRequest], ids=lambda r: r.__name__)

@@ -11,7 +11,7 @@ from benchmarks.soak_report import Event, Report, growth_of, longest_lives, writ
 MINUTES = 30.0
 
 
-def life(mib: "np.typing.NDArray[np.float64]", full_after: int = 0) -> list[dict[str, object]]:
+def life(mib: "np.typing.NDArray[np.floating[Any]]", full_after: int = 0) -> list[dict[str, object]]:
     """Samples of a hub with that memory, over half an hour; so many come before its table is full."""
     at_s = np.linspace(0, 60 * MINUTES, len(mib))
     return [

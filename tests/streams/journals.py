@@ -56,7 +56,7 @@ class Kept:
             self._moved.notify_all()
 
     def run(self, greeting: Hello = HELLO) -> AgentRun:
-        return self.session.runs.get(greeting.run) or self.session.attach(greeting)
+        return self.session.runs.get(greeting.run) or self.session.runs.attach(greeting)
 
     def take(self, batch: Batch, greeting: Hello = HELLO, now_ns: int | None = None) -> bool:
         """An agent's batch, which comes in at a time; whether it was given to the journal."""

@@ -199,15 +199,15 @@ def test_a_run_that_connects_again_replaces_its_connection_and_goes_on_where_it_
 def test_made_up_traffic_waits_for_a_hub_that_is_not_ready_and_real_packets_do_not(desk: Desk) -> None:
     async def run() -> None:
         link, said = desk.attach(source="synthetic")
-        link.session.preparing, link.run.capturing = "Getting ready.", False
+        link.session.condition.preparing, link.run.capturing = "Getting ready.", False
         assert not desk.agents.starts_at_once(link)
-        link.session.preparing = ""
+        link.session.condition.preparing = ""
         desk.agents.hub_is_ready()
         assert [type(message) for message in said.messages] == [StartCapture]
 
     asyncio.run(run())
     link, _ = desk.attach(source="live", run="cd" * 16)
-    link.session.preparing = "Getting ready."
+    link.session.condition.preparing = "Getting ready."
     assert desk.agents.starts_at_once(link)
 
 

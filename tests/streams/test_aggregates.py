@@ -60,7 +60,7 @@ class Lab:
     def __init__(self) -> None:
         self.session = Session("5e55", "lab", ring_bytes=256 * 2**20)
         self._runs = [
-            self.session.attach(hello("eth0", "eth1", agent=name, run=name[0] * 32)) for name in ("edge", "core")
+            self.session.runs.attach(hello("eth0", "eth1", agent=name, run=name[0] * 32)) for name in ("edge", "core")
         ]
         self._sequence = itertools.count(1)
         own = own_frames()
@@ -368,7 +368,7 @@ def test_a_partial_table_is_not_the_answer_for_others(monkeypatch: pytest.Monkey
     lab = Lab()
     for piece in lab.pieces:
         lab.take(piece)
-    lab.session.mark_rate(1.0)
+    lab.session.rates.mark(1.0, 0, 0)
     totals = []
     while not (found := lab.ask("endpoints", where="tcp"))[0]["complete"]:
         totals.append(found[0]["total"])
@@ -376,7 +376,7 @@ def test_a_partial_table_is_not_the_answer_for_others(monkeypatch: pytest.Monkey
     assert found[0]["total"] > totals[0]
     lab.take(Frames.from_list(own_frames(), [START_NS] * len(own_frames())))
     assert lab.ask("endpoints", where="tcp")[0] == found[0]  # the same moment
-    lab.session.mark_rate(1.25)
+    lab.session.rates.mark(1.25, 0, 0)
     assert lab.ask("endpoints", where="tcp")[0]["scanned_to"] > found[0]["scanned_to"]
 
 

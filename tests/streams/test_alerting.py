@@ -41,7 +41,7 @@ def watched(session_id: str = "0a") -> Session:
 
 def fire(session: Session, host: str) -> None:
     """An alert, and the end of it."""
-    run = session.attach(hello())
+    run = session.runs.attach(hello())
     at_ns = max(START_NS, session.last_ts) + 10**9
     content = [udp_frame(host, "10.0.0.2", 1, 2, b"") for _ in range(2)]
     session.ingest(run, Frames.from_list(content, [at_ns, at_ns + 20 * 10**9]), run.taken + 1, {})
@@ -89,7 +89,7 @@ def test_a_sessions_fault_is_not_the_others(monkeypatch: pytest.MonkeyPatch, tmp
             fire(good, "10.0.0.1")
             await until(lambda: told == [1, 1])
             await until(lambda: (good.alerts.alert(1)["evidence"] or {}).get("state") == "saved")
-            await until(lambda: broken.trouble)
+            await until(lambda: broken.condition.trouble)
 
     asyncio.run(run())
 

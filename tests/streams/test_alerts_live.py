@@ -57,7 +57,7 @@ def live(path: Path) -> list[tuple[Any, ...]] | None:
         source="replay",
         interfaces=tuple(InterfaceInfo(name=each.name, link_type=each.link_type) for each in interfaces),
     )
-    run = session.attach(hello)
+    run = session.runs.attach(hello)
     number = 0
     with open_capture(path) as file:
         for frames in file:

@@ -41,7 +41,7 @@ def test_nothing_waits_for_the_disk_on_the_event_loop(tmp_path: Path, monkeypatc
             journal=Journal(tmp_path / "journal"),
         )
         session = hub.create_session("1", "")
-        session.ingest(session.attach(hello()), frames(10), 1, {})
+        session.ingest(session.runs.attach(hello()), frames(10), 1, {})
         for owner, name in ((os, "fsync"), (os, "fdatasync"), (Path, "unlink"), (Path, "rename")):
             watch(owner, name)
         watch(recording, "compile_expression")

@@ -29,7 +29,7 @@ class Watched:
     def __init__(self, folder: Path | None, rule: Rule | None = None) -> None:
         self.session = Session("0a", "watched", ring_bytes=MIN_LIMIT_BYTES, rules=[rule or burst()])
         self.evidence = Evidence(self.session, folder)
-        self.run = self.session.attach(hello())
+        self.run = self.session.runs.attach(hello())
 
     def take(self, *packets: tuple[float, str], size: int = 10) -> None:
         """Packets at seconds, from these hosts; the rules see them."""

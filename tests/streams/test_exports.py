@@ -34,7 +34,7 @@ COUNT = 300
 def session() -> Session:
     """Packets of two agents, one of them with two interfaces of different link types, taken in turns."""
     session = Session("5e55", "night watch", ring_bytes=MIN_LIMIT_BYTES)
-    edge = session.attach(
+    edge = session.runs.attach(
         msgspec.structs.replace(
             hello(),
             agent="edge",
@@ -43,7 +43,7 @@ def session() -> Session:
             sampling=10,
         )
     )
-    core = session.attach(
+    core = session.runs.attach(
         msgspec.structs.replace(
             hello(),
             agent="core",
@@ -192,7 +192,7 @@ def test_parquet_says_where_its_packets_come_from(session: Session, tmp_path: Pa
 
 def test_progress_counts_up_to_the_total_while_packets_come_in(session: Session, tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
-    run = session.runs["c" * 32]
+    _, run = session.runs
     batch = frames(20_000)
     session.ingest(run, batch, 3, {})
     progress = ExportProgress(session=session.id, person="", format="csv", where="")
@@ -217,7 +217,7 @@ def test_progress_counts_up_to_the_total_while_packets_come_in(session: Session,
 
 
 def test_packets_that_are_evicted_while_it_is_written_are_counted(session: Session, tmp_path: Path) -> None:
-    run = session.runs["c" * 32]
+    _, run = session.runs
     session.ingest(run, frames(20_000), 3, {})
     cleared = iter([session.clear])
     progress = export(session, tmp_path / "out.pcapng", between=lambda: next(cleared, lambda: None)())

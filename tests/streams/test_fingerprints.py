@@ -26,7 +26,7 @@ def test_every_packet_of_a_conversation_tells_its_hello() -> None:
         tcp_frame(*HOSTS, 4_001, 443, b"another conversation"),
         udp_frame(*HOSTS, 4_000, 443),
     ]
-    session.ingest(session.attach(hello()), Frames.from_list(content, [1, 2, 3, 4, 5]), 1, {})
+    session.ingest(session.runs.attach(hello()), Frames.from_list(content, [1, 2, 3, 4, 5]), 1, {})
     expected = parse_client_hello(HELLO, "t")
     assert expected is not None
     answers = [packet(session, number) for number in range(1, 6)]

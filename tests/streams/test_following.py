@@ -34,7 +34,7 @@ def session_of(batches: Iterable[Frames], link_types: Sequence[int]) -> Session:
     session = Session("5e55", "lab", ring_bytes=64 * 2**20)
     interfaces = tuple(InterfaceInfo(name=f"i{k}", link_type=link_type) for k, link_type in enumerate(link_types))
     hello = Hello(protocol=1, agent="a", run="0" * 32, version="0", host="h", source="replay", interfaces=interfaces)
-    run = session.attach(hello)
+    run = session.runs.attach(hello)
     for sequence, batch in enumerate(batches, 1):
         session.ingest(run, batch, sequence, {})
     return session
@@ -219,7 +219,7 @@ def test_a_cursor_tells_later_what_was_said_since() -> None:
     conversation = conversation_of(session, 1)
     result, _ = payloads(session, conversation)
     assert not result["more"]
-    run = next(iter(session.runs.values()))
+    run = next(iter(session.runs))
     later = Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=4000, dport=80, seq=5, flags="A") / Raw(b"then")
     session.ingest(run, Frames.from_list([bytes(later)], [START_NS]), 2, {})
     assert payloads(session, conversation, result["cursor"])[1] == b"then"

@@ -23,7 +23,7 @@ DAY: Span = (START_NS, START_NS + 86_400 * SECOND_NS)
 
 def session_of(source: SourceKind = "live", packets: int = 0) -> tuple[Session, AgentRun]:
     session = Session("abc", "test", ring_bytes=MIN_LIMIT_BYTES)
-    run = session.attach(hello(source=source))
+    run = session.runs.attach(hello(source=source))
     for i in range(packets // 10_000):
         session.ingest(run, frames(10_000, first=10_000 * i), i + 1, {})
     return session, run
@@ -106,7 +106,7 @@ def test_a_time_that_is_too_long_keeps_its_newest_packets(tmp_path: Path, monkey
     monkeypatch.setattr("aishark_panel.streams.history.RING_BYTES", MIN_LIMIT_BYTES)
     session, _ = session_of(packets=10_000)
     session.ring.limit_bytes = 2**30
-    run = session.runs["ab" * 16]
+    (run,) = session.runs
     for i in range(1, 40):
         session.ingest(run, frames(10_000, first=10_000 * i), i + 1, {})
     history = History(session, DAY, Kept(None, ()))

@@ -92,8 +92,8 @@ def test_what_a_hub_without_a_journal_lost_is_counted_once_all_is_read_back(tmp_
         async with journalled_hub(tmp_path) as hub:
             greeting = msgspec.structs.replace(hello(), first_sequence=10, counters={"delivered": 900})
             link, _ = hub.attach(greeting, Deaf(), None, OWNER.name)
-            assert link.session.recovering
-            await until(lambda: not link.session.recovering)
+            assert link.session.condition.recovering
+            await until(lambda: not link.session.condition.recovering)
             await until(lambda: link.run.lost_in_hub_crash)
             assert (link.run.lost_in_hub_crash, link.session.lost_in_hub_crash) == (600, 600)
             assert link.session.packets == 300
@@ -109,7 +109,7 @@ def test_a_session_that_is_deleted_while_it_is_read_back_does_not_hold_up_the_re
         async with journalled_hub(tmp_path) as hub:
             (line,) = hub.sessions(OWNER)
             ingest = hub.upload_target("", line["id"], OWNER)
-            assert ingest.session.recovering
+            assert ingest.session.condition.recovering
             await hub.delete(line["id"], OWNER)
             assert hub.journal
             assert hub.journal._is_up
@@ -139,12 +139,12 @@ def test_a_session_whose_hub_died_while_it_was_deleted_is_not_elsewhere(tmp_path
         async with journalled_hub(tmp_path) as hub:
             await feed(hub, 1, 2)
             (line,) = hub.sessions(OWNER)
-            hub._gone.add(line["id"], hub.session(line["id"], OWNER).runs.values())
+            hub._gone.add(line["id"], hub.session(line["id"], OWNER).runs)
             hub._gone.save()
         async with journalled_hub(tmp_path) as hub:
             greeting = msgspec.structs.replace(hello(), first_sequence=3, counters={"delivered": 200})
             link, _ = hub.attach(greeting, Deaf(), None, OWNER.name)
-            await until(lambda: not link.session.recovering)
+            await until(lambda: not link.session.condition.recovering)
             assert (link.run.arrived, link.run.taken_elsewhere, link.run.lost_in_hub_crash) == (200, 0, 0)
 
     asyncio.run(run())

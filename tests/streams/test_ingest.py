@@ -25,6 +25,7 @@ from aishark_panel.streams.merge import Piece
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.sessionjournal import SessionJournal
+from aishark_panel.streams.stats import stats
 from aishark_panel.wire.messages import Batch
 from tests.ledgers import identities, is_drained
 from tests.traffic import frames, hello
@@ -101,7 +102,7 @@ def with_ingest(
         with ThreadPoolExecutor(1) as pool:
             ingest = Ingest(session, pool, journal, recovery() if recovery else None)
             try:
-                await test(Desk(session, journal, ingest, Agent(session.attach(hello()))))  # type: ignore[misc]
+                await test(Desk(session, journal, ingest, Agent(session.runs.attach(hello()))))  # type: ignore[misc]
             finally:
                 await ingest.close()
                 journal.close()
@@ -114,7 +115,7 @@ def test_without_a_journal_nobody_is_remembered_who_left() -> None:
         session = Session("0123456789ab", "a", ring_bytes=MIN_LIMIT_BYTES)
         with ThreadPoolExecutor(1) as pool:
             ingest = Ingest(session, pool)
-            agent = Agent(session.attach(hello()))
+            agent = Agent(session.runs.attach(hello()))
             assert agent.run is not None
             ingest.put(agent, agent.run, batch(1))
             marks = agent.marks
@@ -157,7 +158,7 @@ def test_while_the_disk_is_behind_nothing_is_acknowledged(tmp_path: Path, monkey
         await desk.all_taken(10)
         desk.put(11)
         await desk.all_taken(11)
-        assert desk.session.stats()["journal"]["state"] == "behind"
+        assert stats(desk.session)["journal"]["state"] == "behind"
         told = len(desk.agent.marks)
         desk.put(12)
         await desk.all_taken(12)
@@ -177,7 +178,7 @@ def test_what_a_full_disk_did_not_take_is_asked_for_again(tmp_path: Path, monkey
         resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
         try:
             desk.put(1)
-            await desk.agent.until(lambda: desk.session.stats()["journal"]["state"] == "failing")
+            await desk.agent.until(lambda: stats(desk.session)["journal"]["state"] == "failing")
             for sequence in range(2, 12):
                 desk.put(sequence)
             await desk.agent.until(lambda: desk.agent.marks[-1][0] == 11)
@@ -256,7 +257,7 @@ def test_runs_may_come_while_the_journal_marks_what_it_has(tmp_path: Path) -> No
     class Passing(AgentRun):
         @property
         def unjournalled(self) -> int:
-            session.runs["another"] = session.runs[key]
+            session.runs.add(AgentRun(hello(run="cd" * 16)))
             return 0
 
         @unjournalled.setter
@@ -264,13 +265,12 @@ def test_runs_may_come_while_the_journal_marks_what_it_has(tmp_path: Path) -> No
 
     journal = Journal(tmp_path)
     session = Session("0123456789ab", "a", ring_bytes=MIN_LIMIT_BYTES)
-    key = hello().run
-    session.runs[key] = Passing(hello())
+    session.runs.add(Passing(hello()))
     try:
         SessionJournal(session, journal, lambda _: None).mark()
     finally:
         journal.close()
-    assert "another" in session.runs
+    assert session.runs.get("cd" * 16)
 
 
 def test_a_recovery_that_breaks_does_not_stop_the_session(tmp_path: Path) -> None:
@@ -278,10 +278,10 @@ def test_a_recovery_that_breaks_does_not_stop_the_session(tmp_path: Path) -> Non
         yield lambda: 1 / 0
 
     async def test(desk: Desk) -> None:
-        desk.session.recovering = "Reading back."
+        desk.session.condition.recovering = "Reading back."
         desk.put(1)
         await desk.agent.until(lambda: desk.run.durable == 1)
-        assert desk.session.recovering == ""
+        assert desk.session.condition.recovering == ""
 
     with_ingest(tmp_path, test, recovery)
 
@@ -408,6 +408,7 @@ def test_a_defect_behind_the_batches_does_not_end_the_writer(
         assert book["ring"]["parts"]["failed"] == (200 if step == "release" else 0)
         (reason,) = [r for r in _session_reasons(desk.session) if r["part"] == "session"]
         assert reason["message"].endswith("The hub's log says why.")
-        assert [record.name for record in caplog.records if record.exc_info].count("aishark_panel.streams.session") == 1
+        told = [record.name for record in caplog.records if record.exc_info]
+        assert told.count("aishark_panel.streams.condition") == 1
 
     with_ingest(tmp_path, test)

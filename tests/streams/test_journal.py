@@ -18,6 +18,7 @@ from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.segments import Gap, Kind, read_segment
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.stats import stats
 from aishark_panel.wire.messages import Batch
 from tests.arrow import read_stream
 from tests.ledgers import identities
@@ -30,9 +31,9 @@ def answers(session: Session) -> list[object]:
     rows = {"first": 1, "count": 50, "columns": ["number", "ts", "src_ip", "protocol", "agent", "iface"]}
     bodies = [METHODS["rows"](session, rows)[1], METHODS["rollup"](session, {"resolution_ms": 1_000})[1]]
     bodies.append(METHODS["conversations"](session, {})[1])
-    stats = session.stats()
+    told = stats(session)
     return [read_stream(body).to_pylist() for body in bodies] + [
-        {key: stats[key] for key in ("packets", "bytes", "first", "end", "first_ts", "last_ts", "evicted", "cleared")}
+        {key: told[key] for key in ("packets", "bytes", "first", "end", "first_ts", "last_ts", "evicted", "cleared")}
     ]
 
 
@@ -50,12 +51,12 @@ def test_a_session_comes_back_as_it_was(tmp_path: Path) -> None:
         assert after.contents() == before.contents()
         assert answers(after.session) == answers(before.session)
         assert identities(ledger(after.session)) == []
-        first, other = after.session.runs[HELLO.run], after.session.runs[OTHER.run]
+        first, other = after.run(), after.run(OTHER)
         assert (first.taken, first.received, first.durable, first.journalled, first.packets) == (5, 5, 5, 5, 500)
         assert (first.counters, first.connected, first.ended) == ({"captured": 500}, False, False)
         assert (other.packets, other.rejected, other.ended, other.reason) == (35, {"invalid": 3}, True, "all sent")
         assert after.recovery.gap is not None
-        assert after.session.stats()["state"] == "waiting"
+        assert stats(after.session)["state"] == "waiting"
         # ... and goes on, over another restart
         after.take(batch(6))
     with kept(tmp_path) as last:
@@ -67,7 +68,7 @@ def test_a_session_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_interfaces_of_before_keep_their_names(tmp_path: Path) -> None:
     with kept(tmp_path) as before:
         before.take(batch(1))
-        before.session.set_interfaces(before.run(), hello("eth0", "eth7").interfaces)
+        before.session.runs.set_interfaces(before.run(), hello("eth0", "eth7").interfaces)
         moved = frames(10)
         moved.iface.fill(1)
         before.take(Batch.unpack(Batch.pack(2, moved, "none", {})))
@@ -106,12 +107,12 @@ def test_the_oldest_segments_go_and_the_numbers_stay(tmp_path: Path, small_segme
             before.wait_durable(sequence)
     assert sum(path.stat().st_size for path in paths(tmp_path)) <= 120_000
     with kept(tmp_path, limit_bytes=100_000) as after:
-        stats = after.session.stats()
-        assert (stats["packets"], stats["end"]) == (4_000, 4_001)
-        assert stats["bytes"] == before.session.bytes
-        first = stats["first"]
+        told = stats(after.session)
+        assert (told["packets"], told["end"]) == (4_000, 4_001)
+        assert told["bytes"] == before.session.bytes
+        first = told["first"]
         assert 1 < first < 3_500
-        assert stats["evicted"] == first - 1
+        assert told["evicted"] == first - 1
         assert after.contents() == before.contents()[first - 1 :]
         assert (after.run().packets, after.run().durable) == (4_000, 40)
         assert identities(ledger(after.session)) == []
@@ -140,7 +141,7 @@ def test_a_disk_that_takes_nothing_stops_durable_and_is_tried_again(
             for sequence in range(2, 8):
                 assert hub.take(batch(sequence))
             hub.wait(lambda: hub.writer.is_failing)
-            assert hub.session.stats()["journal"]["state"] == "failing"
+            assert stats(hub.session)["journal"]["state"] == "failing"
             assert "may not write a file of the journal this long" in hub.session.reason
             assert hub.run().taken == 7
             assert hub.durable[HELLO.run] < 7

@@ -7,6 +7,7 @@ from aishark_panel.streams.ledger import IN_PROGRESS, ledger
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.segments import Gap
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.stats import stats
 from tests.ledgers import ON_ITS_WAY, identities, is_drained
 from tests.traffic import frames, hello
 
@@ -30,7 +31,7 @@ def stages(session: Session) -> dict[str, dict[str, Any]]:
 
 def take(session: Session, packets: int, counters: dict[str, int], sequence: int = 1, size: int = 20) -> AgentRun:
     """A batch arrives and is ingested."""
-    run = session.attach(hello())
+    run = session.runs.attach(hello())
     run.arrived += packets
     session.ingest(run, frames(packets, size=size), sequence, counters)
     return run
@@ -42,8 +43,8 @@ def test_each_stage_adds_up_once_all_has_arrived() -> None:
     assert identities(ledger(session)) == []
     assert is_drained(ledger(session))
     assert stages(session)["agent"]["parts"]["taken"] == 40
-    assert session.stats()["left_out"] == 57
-    assert session.stats()["lost"] == 8
+    assert stats(session)["left_out"] == 57
+    assert stats(session)["lost"] == 8
 
 
 def test_what_nobody_counted_shows_as_a_difference() -> None:
@@ -83,7 +84,7 @@ def test_what_waits_was_refused_or_went_with_an_earlier_hub_is_a_part() -> None:
     assert book["ring"]["parts"]["lost_in_hub_crash"] == 5
     assert identities(ledger(session)) == []
     assert not is_drained(ledger(session))
-    assert session.stats()["lost"] == 13
+    assert stats(session)["lost"] == 13
 
 
 def test_evicted_and_cleared_packets_stay_in_the_book() -> None:
@@ -108,21 +109,21 @@ def test_an_agent_that_tells_nothing_has_the_hubs_stage_only() -> None:
 
 def test_gaps_have_their_start_and_their_end() -> None:
     session = Session("a", "b", ring_bytes=MIN_LIMIT_BYTES)
-    run = session.attach(hello())
-    assert session.end_of_gap(run, 5, since_ns=0) is None
+    run = session.runs.attach(hello())
+    assert session.runs.end_of_gap(run, 5, since_ns=0) is None
     run.connected, run.left_ns = False, 10
     assert ledger(session)["gaps"] == [{"what": "connection", "agent": "edge", "start_ns": 10, "end_ns": 0}]
-    assert session.end_of_gap(session.attach(hello()), 30, since_ns=0) == Gap(
+    assert session.runs.end_of_gap(session.runs.attach(hello()), 30, since_ns=0) == Gap(
         what="connection", agent="edge", start_ns=10, end_ns=30
     )
     run.connected, run.left_ns = False, 40
-    another = session.attach(hello(run="cd" * 16))
-    gap = session.end_of_gap(another, 50, since_ns=0)
+    another = session.runs.attach(hello(run="cd" * 16))
+    gap = session.runs.end_of_gap(another, 50, since_ns=0)
     assert gap == Gap(what="agent", agent="edge", start_ns=40, end_ns=50)
     session.gaps.append(gap)
     assert ledger(session)["gaps"] == [{"what": "agent", "agent": "edge", "start_ns": 40, "end_ns": 50}]
     another.left_ns = 60  # before this hub was started: that is in the hub's own gap
-    assert session.end_of_gap(another, 80, since_ns=70) is None
+    assert session.runs.end_of_gap(another, 80, since_ns=70) is None
 
 
 def test_parts_on_their_way_are_those_of_the_ledger() -> None:

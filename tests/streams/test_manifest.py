@@ -59,7 +59,7 @@ def test_names_lead_nowhere_else(tmp_path: Path) -> None:
 def test_a_part_counts_up_to_what_the_manifest_names_or_not_at_all(tmp_path: Path, cut: int) -> None:
     """A part that is shorter than the manifest says, as after a power failure, is written again from its beginning."""
     session = Session("s", "live", ring_bytes=MIN_LIMIT_BYTES)
-    run = session.attach(hello())
+    run = session.runs.attach(hello())
     recording = Recording("r", session, RecordingOptions(), tmp_path, now_ns=1_700_000_000_123_456_789, journal="j")
     for i in range(2):
         session.ingest(run, frames(100, first=100 * i), i + 1, {})

@@ -14,6 +14,7 @@ from aishark_panel.streams.ledger import ledger
 from aishark_panel.streams.merge import MAX_WAITING_BYTES, WINDOW_NS, Merge, Piece
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.stats import stats
 from aishark_panel.wire.columnbatch import ColumnBatch
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch, Hello
@@ -142,7 +143,7 @@ def test_what_is_merged_comes_in_pieces_of_bounded_size() -> None:
 def new_session(*agents: Hello) -> Session:
     session = Session("a", "b", ring_bytes=MIN_LIMIT_BYTES)
     for agent in agents:
-        session.attach(agent)
+        session.runs.attach(agent)
     return session
 
 
@@ -158,7 +159,7 @@ def ident_of_frame(frame: bytes) -> int:
 
 def test_packets_of_two_agents_are_in_the_order_of_the_hubs_clock() -> None:
     session = new_session(*AGENTS[:2])
-    runs = list(session.runs.values())
+    runs = list(session.runs)
     runs[1].offset_ns = -5_000 * MS  # its clock is 5 s ahead
     now = START_NS + 100 * MS
     times = [START_NS + each * MS for each in range(10)]
@@ -173,15 +174,15 @@ def test_packets_of_two_agents_are_in_the_order_of_the_hubs_clock() -> None:
     assert order(session) == list(range(10))
     with session.ring.read() as views:
         assert views[0].packets.columns.ts[1] == times[1] + 5_000 * MS  # its own time stays
-    assert session.stats()["late"] == 0
+    assert stats(session)["late"] == 0
 
 
 def test_who_is_alone_does_not_wait_and_who_leaves_keeps_nobody_waiting() -> None:
     session = new_session(AGENTS[0])
-    (first,) = session.runs.values()
+    (first,) = session.runs
     session.ingest(first, made([START_NS], [0]), 1, {}, START_NS)
     assert order(session) == [0]
-    second = session.attach(AGENTS[1])
+    second = session.runs.attach(AGENTS[1])
     session.ingest(first, made([START_NS + MS], [1]), 2, {}, START_NS + MS)
     assert session.release(START_NS + MS) is None
     assert order(session) == [0]
@@ -194,26 +195,26 @@ def test_who_is_alone_does_not_wait_and_who_leaves_keeps_nobody_waiting() -> Non
 
 def test_what_comes_too_late_goes_at_once_and_is_counted() -> None:
     session = new_session(*AGENTS[:2])
-    first, second = session.runs.values()
+    first, second = session.runs
     now = START_NS + 1_000 * MS
     session.ingest(first, made([START_NS + 900 * MS], [9]), 1, {}, now)
     session.release(now + WINDOW_NS)
     session.ingest(second, made([START_NS, START_NS + 2_000 * MS], [0, 20]), 1, {}, now + WINDOW_NS)
     session.release(now + WINDOW_NS)
     assert order(session) == [9, 0]
-    assert (session.stats()["late"], ledger(session)["late"]) == (1, 1)
+    assert (stats(session)["late"], ledger(session)["late"]) == (1, 1)
 
 
 def test_files_wait_for_nobody() -> None:
     replay = hello(agent="file", run="ff" * 16, source="replay")
     session = new_session(*AGENTS[:2], replay)
-    session.ingest(session.runs[replay.run], made([1], [1]), 1, {}, START_NS)
+    session.ingest(list(session.runs)[-1], made([1], [1]), 1, {}, START_NS)
     assert order(session) == [1]
 
 
 def test_what_waits_is_bounded() -> None:
     session = new_session(*AGENTS[:2])
-    first, _ = session.runs.values()
+    first, _ = session.runs
     big = Frames.from_list([bytes(60_000)] * 200, [START_NS] * 200)
     for sequence in range(1, 12):
         session.ingest(first, big, sequence, {}, START_NS)
@@ -224,7 +225,7 @@ def test_what_waits_is_bounded() -> None:
 
 def test_nothing_waits_for_a_clock_that_was_set_back() -> None:
     session = new_session(*AGENTS[:2])
-    runs = list(session.runs.values())
+    runs = list(session.runs)
     for ident, run in enumerate(runs):
         session.ingest(run, made([START_NS + ident * MS], [ident]), 1, {}, START_NS + ident * MS)
     session.release(START_NS + MS)
@@ -238,7 +239,7 @@ def test_nothing_waits_for_a_clock_that_was_set_back() -> None:
 
 def test_a_clear_takes_what_waits_too() -> None:
     session = new_session(*AGENTS[:2])
-    first, _ = session.runs.values()
+    first, _ = session.runs
     session.ingest(first, made([START_NS], [0]), 1, {}, START_NS)
     session.clear()
     session.release(START_NS + 10**10)
@@ -248,7 +249,7 @@ def test_a_clear_takes_what_waits_too() -> None:
 
 def test_packets_that_cannot_be_merged_are_counted_and_the_session_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     session = new_session(*AGENTS[:2])
-    first, _ = session.runs.values()
+    first, _ = session.runs
 
     def fail(*_: Any) -> None:
         raise ZeroDivisionError
@@ -265,7 +266,7 @@ def test_packets_that_cannot_be_merged_are_counted_and_the_session_goes_on(monke
 
 def test_packets_that_cannot_be_dissected_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     session = new_session(*AGENTS[:2])
-    for number, run in enumerate(session.runs.values()):
+    for number, run in enumerate(session.runs):
         session.ingest(run, made([START_NS], [number]), 1, {}, START_NS)
 
     def fail(*_: Any) -> None:
@@ -284,7 +285,7 @@ def test_a_restart_changes_no_number(tmp_path_factory: pytest.TempPathFactory, c
     folder = tmp_path_factory.mktemp("journal")
     now, sequences, ident = START_NS, [0, 0, 0], 0
     with kept(folder) as before:
-        runs = [before.session.attach(agent) for agent in AGENTS]
+        runs = [before.session.runs.attach(agent) for agent in AGENTS]
         for _ in range(chance.randrange(40)):
             now += chance.randrange(150) * MS
             who = chance.randrange(3)
@@ -329,7 +330,7 @@ def test_packets_keep_their_numbers_though_segments_went_with_some_they_took_tur
     chance, now = random.Random(seed), START_NS
     with kept(tmp_path) as before:
         for agent in AGENTS[:2]:
-            before.session.attach(agent)
+            before.session.runs.attach(agent)
         for number in range(120):
             now += chance.randrange(20) * MS
             who = number % 2

@@ -15,6 +15,7 @@ from aishark_panel.streams.operation import methods_of, operation_of
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.routes import ROUTES
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.stats import stats
 from aishark_panel.streams.stream_routes import ExportQuery
 from tests.traffic import hello
 
@@ -71,13 +72,13 @@ def test_every_export_format_may_be_asked_for() -> None:
 
 def test_statistics_are_as_described() -> None:
     session = Session("a", "b", ring_bytes=MIN_LIMIT_BYTES)
-    session.attach(hello())
-    told = msgspec.convert(session.stats(), StatsAnswer)
-    assert msgspec.to_builtins(told) == session.stats()
+    session.runs.attach(hello())
+    told = msgspec.convert(stats(session), StatsAnswer)
+    assert msgspec.to_builtins(told) == stats(session)
     book = ledger(session)
     assert msgspec.to_builtins(msgspec.convert(book, LedgerAnswer)) == book
     with pytest.raises(msgspec.ValidationError, match="unknown field"):
-        msgspec.convert({**session.stats(), "one_more": 1}, StatsAnswer)
+        msgspec.convert({**stats(session), "one_more": 1}, StatsAnswer)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({}, RecordingAnswer)
 

@@ -24,7 +24,7 @@ def session() -> Session:
 
 @pytest.fixture
 def run(session: Session) -> AgentRun:
-    return session.attach(hello())
+    return session.runs.attach(hello())
 
 
 def make(session: Session, folder: Path, **options: object) -> Recording:
@@ -74,8 +74,8 @@ def test_packets_that_are_cleared_before_their_turn_count_as_failed(
 
 
 def test_a_pcapng_file_ends_with_what_its_interfaces_dropped(session: Session, tmp_path: Path) -> None:
-    alone, both = session.attach(hello(run="aa" * 16)), session.attach(hello("eth1", "eth2", run="bb" * 16))
-    replayed = session.attach(hello("file", run="cc" * 16))
+    alone, both = session.runs.attach(hello(run="aa" * 16)), session.runs.attach(hello("eth1", "eth2", run="bb" * 16))
+    replayed = session.runs.attach(hello("file", run="cc" * 16))
     recording = make(session, tmp_path)
     session.ingest(alone, frames(10), 1, {"matched": 15, "kernel_dropped": 5})
     session.ingest(both, frames(10), 1, {"matched": 20, "kernel_dropped": 1})  # the sums of both interfaces

@@ -17,7 +17,7 @@ from tests.traffic import frames, hello
 @pytest.fixture
 def session() -> Session:
     session = Session("abc", "test", ring_bytes=MIN_LIMIT_BYTES)
-    session.ingest(session.attach(hello()), frames(20), 1, {})
+    session.ingest(session.runs.attach(hello()), frames(20), 1, {})
     return session
 
 

@@ -18,7 +18,7 @@ HOSTS = 250
 def session() -> Session:
     """Packets 1 to PACKETS."""
     made = Session("5e55", "lab", ring_bytes=48 * 2**20)
-    made.ingest(made.attach(hello()), frames(PACKETS), 1, {})
+    made.ingest(made.runs.attach(hello()), frames(PACKETS), 1, {})
     return made
 
 
@@ -66,7 +66,7 @@ def test_it_looks_only_as_far_as_the_answer_is(session: Session, monkeypatch: py
 
 def test_rows_keep_their_place_when_older_ones_were_evicted() -> None:
     session = Session("5e55", "lab", ring_bytes=48 * 2**20)
-    run = session.attach(hello())
+    run = session.runs.attach(hello())
     session.ingest(run, frames(1_000), 1, {})
     assert seek(session, 1, "src_port == 10003", "", back=False) == Found(4, 0, False)
     batch = 2

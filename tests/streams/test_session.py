@@ -1,6 +1,5 @@
 """Session: what goes in is what can be asked for."""
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -9,8 +8,8 @@ from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.queries import METHODS
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
+from aishark_panel.streams.stats import stats
 from aishark_panel.wire.frames import Frames
-from aishark_panel.wire.messages import Hello, InterfaceInfo
 from tests.arrow import read_stream
 from tests.segments import ACK, SYN, Segment, frames_of
 from tests.traffic import frames, hello, tcp_frame, udp_frame
@@ -25,23 +24,16 @@ def session() -> Session:
 
 @pytest.fixture
 def run(session: Session) -> AgentRun:
-    return session.attach(hello())
+    return session.runs.attach(hello())
 
 
 def test_ingest_counts_packets_bytes_and_conversations(session: Session, run: AgentRun) -> None:
     session.ingest(run, frames(500), 1, {"captured": 500})
-    stats = session.stats()
-    assert (stats["packets"], stats["end"], stats["conversations"]) == (500, 501, 250)
-    assert stats["bytes"] == sum(len(frames(500).frame(i)) for i in range(500))
-    assert stats["agents"][0]["counters"] == {"captured": 500}
-    assert stats["state"] == "capturing"
-
-
-def test_interfaces_say_where_their_link_type_is_not_dissected(session: Session) -> None:
-    interfaces = tuple(InterfaceInfo(name=f"if{link_type}", link_type=link_type) for link_type in (1, 127))
-    session.attach(msgspec.structs.replace(hello(), interfaces=interfaces))
-    (agent,) = session.stats()["agents"]
-    assert [interface["note"] for interface in agent["interfaces"]] == ["", "link type 127 not dissected"]
+    told = stats(session)
+    assert (told["packets"], told["end"], told["conversations"]) == (500, 501, 250)
+    assert told["bytes"] == sum(len(frames(500).frame(i)) for i in range(500))
+    assert told["agents"][0]["counters"] == {"captured": 500}
+    assert told["state"] == "capturing"
 
 
 def test_both_directions_are_one_conversation(session: Session, run: AgentRun) -> None:
@@ -176,50 +168,11 @@ def test_a_batch_of_an_undeclared_interface_is_refused(session: Session, run: Ag
         session.ingest(run, bad, 1, {})
 
 
-def test_a_run_survives_its_reconnection(session: Session, run: AgentRun) -> None:
-    session.ingest(run, frames(10), 1, {})
-    run.connected = False
-    again = session.attach(hello("eth0", "eth1"))
-    assert (again.taken, again.packets, again.iface_codes.tolist()) == (1, 10, [0, 1])
-    assert len(session.interfaces) == 2
-
-
-def test_a_run_that_may_come_back_is_remembered_longer_than_those_that_ended(session: Session, run: AgentRun) -> None:
-    run.connected, run.left_ns = False, 1
-    for number in range(150):
-        other = session.attach(hello(run=f"{number:032x}"))
-        other.connected, other.ended = False, True
-    assert session.attach(hello("eth0", "eth1")) is run
-
-
 def test_clear_forgets_everything_but_the_numbering(session: Session, run: AgentRun) -> None:
     session.ingest(run, frames(10), 1, {})
     session.clear()
-    stats = session.stats()
-    assert (stats["cleared"], stats["first"], stats["end"], stats["conversations"]) == (10, 11, 11, 0)
-
-
-def test_the_reason_says_why_nothing_moves(session: Session) -> None:
-    assert session.reason == "Waiting for an agent to connect."
-    run = session.attach(hello())
-    assert session.reason == ""
-    session.wanted = False
-    assert session.state == "stopped"
-    session.wanted = True
-    session.wanted, run.capturing, run.reason = True, False, "stopped by the user"
-    assert (session.state, session.reason) == ("waiting", "stopped by the user")
-    run.connected, run.reason = False, "Its connection was lost."
-    assert session.reason == "Agent edge is not connected. Its connection was lost."
-    run.ended, run.reason = True, "web.pcap: all packets sent"
-    assert (session.state, session.reason) == ("ended", "web.pcap: all packets sent")
-
-
-def test_rates_are_those_of_the_last_two_seconds(session: Session, run: AgentRun) -> None:
-    for second in range(5):
-        session.mark_rate(float(second))
-        session.ingest(run, frames(100, first=100 * second), second + 1, {})
-    session.mark_rate(5.0)
-    assert session.rates[0] == pytest.approx(100.0)
+    told = stats(session)
+    assert (told["cleared"], told["first"], told["end"], told["conversations"]) == (10, 11, 11, 0)
 
 
 def test_rows_that_their_own_batch_pushes_out_are_counted_when_they_were(session: Session, run: AgentRun) -> None:
@@ -237,64 +190,9 @@ def test_rows_that_their_own_batch_pushes_out_are_counted_when_they_were(session
     }
 
 
-def _with_filters(run: int, *filters: str) -> Hello:
-    interfaces = tuple(InterfaceInfo(name="eth0", link_type=1, filter=text) for text in filters)
-    return msgspec.structs.replace(hello(agent=f"agent {run}", run=f"{run:032x}"), interfaces=interfaces)
-
-
-def test_agents_cannot_fill_the_memory_with_what_they_say_of_interfaces(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("aishark_panel.streams.interfaces.MAX_CHARACTERS", 20_000)
-    for number in range(2):
-        session.attach(_with_filters(number, "x" * 8_000))
-    with pytest.raises(ProtocolError, match="20,000 characters"):
-        session.attach(_with_filters(2, "x" * 8_000))
-    assert session.attach(_with_filters(1, "x" * 8_000)).iface_codes.tolist() == [1]
-
-
-@pytest.mark.parametrize(("most", "left"), [(100, 3), (7, 1)])
-def test_runs_that_left_make_room_for_newer_ones_and_are_counted(
-    session: Session, monkeypatch: pytest.MonkeyPatch, most: int, left: int
-) -> None:
-    monkeypatch.setattr("aishark_panel.streams.session.MAX_GONE_RUNS", 3)
-    monkeypatch.setattr("aishark_panel.streams.session.MAX_GONE_CHARACTERS", most)
-    for number in range(6):
-        session.attach(msgspec.structs.replace(hello("if", run=f"{number:032x}"), agent="abc")).connected = False
-    session.attach(hello("if", run=f"{9:032x}"))
-    assert [int(key, 16) for key in session.runs] == [*range(6 - left, 6), 9]
-    assert session.stats()["forgotten_agents"] == 6 - left
-
-
-def test_runs_may_come_while_others_ask_how_the_session_is(session: Session) -> None:
-    """A session is read back on the ingest worker meanwhile."""
-
-    class Passing(AgentRun):
-        @property
-        def connected(self) -> bool:
-            session.runs[f"another {len(session.runs)}"] = AgentRun(hello())
-            return False
-
-        @connected.setter
-        def connected(self, _: bool) -> None: ...
-
-        @property
-        def left_ns(self) -> int:
-            return int(self.connected)
-
-        @left_ns.setter
-        def left_ns(self, _: int) -> None: ...
-
-    session.runs[hello().run] = Passing(hello())
-    session.runs["other"] = AgentRun(hello())
-    assert session.state in ("capturing", "waiting")
-    assert session.end_of_gap(AgentRun(hello()), 1, since_ns=0) is None
-    session.attach(hello(run="cd" * 16))
-
-
 def test_packets_are_counted_by_interface(session: Session) -> None:
-    alone = session.attach(hello(run="1" * 32))
-    several = session.attach(hello("eth0", "eth1", "wg0", run="2" * 32))
+    alone = session.runs.attach(hello(run="1" * 32))
+    several = session.runs.attach(hello("eth0", "eth1", "wg0", run="2" * 32))
     batch = frames(90)
     sizes = batch.orig_len
     session.ingest(alone, batch, 1, {})

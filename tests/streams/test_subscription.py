@@ -28,7 +28,7 @@ class Source:
 
     def __init__(self) -> None:
         self.session = Session("id", "name", ring_bytes=MIN_LIMIT_BYTES)
-        self._run: AgentRun = self.session.attach(hello())
+        self._run: AgentRun = self.session.runs.attach(hello())
         self._sequence = 0
 
     def add(self, count: int, size: int = 20) -> None:

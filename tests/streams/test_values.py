@@ -18,7 +18,7 @@ PORTS = [443, 443, 443, 80, 80, 8443, 53]
 @pytest.fixture
 def session() -> Session:
     made = Session("abc", "test", ring_bytes=MIN_LIMIT_BYTES)
-    run = made.attach(hello())
+    run = made.runs.attach(hello())
     packets = [tcp_frame("10.0.0.1", f"10.0.1.{k}", 50_000, port) for k, port in enumerate(PORTS[:-1])]
     packets.append(udp_frame("10.0.0.1", "10.0.9.9", 50_000, PORTS[-1], b""))
     made.ingest(run, Frames.from_list(packets, list(range(1, len(packets) + 1))), 1, {})
@@ -43,7 +43,7 @@ def test_two_columns_and_a_condition_are_counted_together(session: Session) -> N
 
 
 def test_an_answer_looks_at_the_newest_packets_only(session: Session) -> None:
-    (run,) = session.runs.values()
+    (run,) = session.runs
     frame = tcp_frame("10.0.0.2", "10.0.0.3", 1, 7_777)
     session.ingest(run, Frames.from_list([frame] * LOOK_ROWS, list(range(100, 100 + LOOK_ROWS))), 2, {})
     assert common_values(session, ["dst_port"], "", "", 20) == ([("7777", LOOK_ROWS)], LOOK_ROWS)

@@ -78,7 +78,7 @@ class MemoryHub(MemoryAlerts, MemoryBacktests, MemoryPlaces):
         """by, where and since of each question for traffic"""
         self.tickets: list[tuple[str, str, bool]] = []
         self._sequence = 0
-        self.run = self.session.attach(
+        self.run = self.session.runs.attach(
             Hello(
                 protocol=1,
                 agent="edge",
@@ -247,10 +247,10 @@ class MemoryHub(MemoryAlerts, MemoryBacktests, MemoryPlaces):
         return found
 
     async def start(self, session: str) -> None:
-        self.session.wanted = True
+        self.session.condition.wanted = True
 
     async def stop(self, session: str) -> None:
-        self.session.wanted = False
+        self.session.condition.wanted = False
 
     async def clear(self, session: str) -> None:
         self.session.clear()

@@ -41,9 +41,9 @@ def test_buttons_start_stop_pause_and_clear(hub: MemoryHub, feed: Feed) -> None:
     wait(header.refresh())
     press = header.root._handle_msg
     wait(press({"capture": "stop"}))
-    assert not hub.session.wanted
+    assert not hub.session.condition.wanted
     wait(press({"capture": "start"}))
-    assert hub.session.wanted
+    assert hub.session.condition.wanted
     wait(press({"pause": True}))
     assert header.root.drawn["paused"]
     wait(press({"pause": False}))

@@ -41,7 +41,7 @@ def test_a_time_range_narrows_the_list_and_goes_with_the_filter(hub: MemoryHub, 
 
 def test_a_time_range_is_exact_to_the_nanosecond(hub: MemoryHub, feed: Feed) -> None:
     hub.add(["tcp"])
-    first = hub.session.stats()["first_ts"]
+    first = hub.session.first_ts
     wait(feed.choose_range((first, first + 1)))
     assert feed.extent.count == 1
     wait(feed.choose_range((first + 1, first + 2)))

@@ -34,7 +34,7 @@ def test_a_session_stops_starts_is_cleared_and_deleted(hub: MemoryHub, sessions:
     assert press(sessions, stop="5e55")["sessions"][0]["answer"]["text"] == "Stopped. What came so far is kept."
     assert sessions.root.drawn["sessions"][0]["state"] == "stopped"
     press(sessions, start="5e55")
-    assert hub.session.wanted
+    assert hub.session.condition.wanted
     assert press(sessions, clear="5e55")["sessions"][0]["kept"] == 0
     press(sessions, delete="5e55")
     assert hub.deleted == ["5e55"]
