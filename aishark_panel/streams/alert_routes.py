@@ -62,7 +62,7 @@ class StreamAlerts(Guarded):
 
     @operation("Alerts that changed, and how the rules fare.", query=AlertsQuery, answer=AlertsAnswer)
     def get(self, session_id: str, *, query: AlertsQuery) -> None:
-        session = self.hub.session(session_id, self.person)
+        session = self.hub.sessions.find(session_id, self.person)
         self.finish(session.alerts.since(query.since, archived=query.archived))
 
 
@@ -71,11 +71,11 @@ class AlertByNumber(Guarded):
 
     @operation("An alert.", answer=AlertAnswer)
     def get(self, session_id: str, number: str) -> None:
-        self.finish(dict(self.hub.session(session_id, self.person).alerts.alert(int(number))))
+        self.finish(dict(self.hub.sessions.find(session_id, self.person).alerts.alert(int(number))))
 
     @operation("Acknowledge an alert or archive it, or take that back.", body=AlertChange, answer=AlertAnswer)
     async def patch(self, session_id: str, number: str, *, body: AlertChange) -> None:
-        session = self.hub.session(session_id, self.person)
+        session = self.hub.sessions.find(session_id, self.person)
         marks = {"acknowledged": body.acknowledged, "archived": body.archived}
         alert = await self.hub.alerting.mark(session, int(number), self.person.who, **marks)
         self.audit("alert.mark", session_id, number=alert["number"], rule=alert["rule"], **marks)
@@ -89,7 +89,7 @@ class AlertEvidence(Guarded):
 
     @operation("The packets around the moment at which an alert fired, as a file.", media=(FORMATS["pcapng"],))
     async def get(self, session_id: str, number: str) -> None:
-        session = self.hub.session(session_id, self.person)
+        session = self.hub.sessions.find(session_id, self.person)
         await send_evidence(self, session, int(number))
 
 
@@ -125,12 +125,12 @@ class Silences(Guarded):
 
     @operation("The silences of a session that are not over.", answer=SilencesAnswer)
     def get(self, session_id: str) -> None:
-        silences = self.hub.session(session_id, self.person).alerts.silences.good(time.time_ns())
+        silences = self.hub.sessions.find(session_id, self.person).alerts.silences.good(time.time_ns())
         self.finish({"silences": [msgspec.to_builtins(silence) for silence in silences]})
 
     @operation("Tell nobody of certain alerts for a while.", body=SilenceRequest, answer=Silence, status=201)
     async def post(self, session_id: str, *, body: SilenceRequest) -> None:
-        session = self.hub.session(session_id, self.person)
+        session = self.hub.sessions.find(session_id, self.person)
         key: dict[str, Any] | None = dict(body.key) if body.key is not None else None
         silence = await self.hub.alerting.silence(session, body.rule, key, body.for_s, body.reason, self.person.who)
         self.audit("silence.add", session_id, **msgspec.to_builtins(silence))
@@ -143,7 +143,7 @@ class SilenceById(Guarded):
 
     @operation("End a silence.", status=204)
     async def delete(self, session_id: str, silence_id: str) -> None:
-        await self.hub.alerting.end_silence(self.hub.session(session_id, self.person), silence_id)
+        await self.hub.alerting.end_silence(self.hub.sessions.find(session_id, self.person), silence_id)
         self.audit("silence.delete", session_id, silence=silence_id)
         self.set_status(204)
 

@@ -87,7 +87,7 @@ class Backtests(Guarded):
         errors=(404, 409),
     )
     async def post(self, *, body: BacktestRequest) -> None:
-        session = self.hub.session(body.session, self.person)
+        session = self.hub.sessions.find(body.session, self.person)
         rules = await self._rules(body)
         job = self.hub.backtests.start(self._source(session, body.over), rules, self.person.name)
         self.audit("backtest.start", session.id, over=body.over)
@@ -120,7 +120,7 @@ class BacktestById(Guarded):
     @operation("How far a backtest is, and what it found.", answer=BacktestAnswer)
     async def get(self, backtest_id: str) -> None:
         job = self.hub.backtests.get(backtest_id, self.person.name)
-        self.hub.session(job.session.id, self.person)
+        self.hub.sessions.find(job.session.id, self.person)
         # The job holds its lock while it looks at a piece.
         self.finish(await asyncio.get_running_loop().run_in_executor(self.hub.query_pool, job.answer))
 

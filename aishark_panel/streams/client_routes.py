@@ -60,7 +60,7 @@ class ClientSocket(GuardedSocket):
     @operation("Requests of a dashboard, notebook or tool, answered in order.", status=101)
     def open(self) -> None:
         if self.take_place():
-            self.hub.welcome(self.person)
+            self.hub.sessions.welcome(self.person)
 
     def on_close(self) -> None:
         self.leave_place()
@@ -99,11 +99,11 @@ class ClientSocket(GuardedSocket):
         session_id = str(params.get("session", ""))
         match request.method:
             case "sessions":
-                return {"sessions": self.hub.sessions(self.person)}, b""
+                return {"sessions": self.hub.sessions.list(self.person)}, b""
             case "me":
                 return told(self.person), b""
             case "start" | "stop":
-                self.hub.agents.set_capture(self.hub.session(session_id, self.person), request.method == "start")
+                self.hub.agents.set_capture(self.hub.sessions.find(session_id, self.person), request.method == "start")
                 return {}, b""
             case "clear":
                 await self.hub.clear(session_id, self.person)
@@ -112,14 +112,14 @@ class ClientSocket(GuardedSocket):
                 await self.hub.delete(session_id, self.person)
                 return {}, b""
             case "recordings":
-                session = self.hub.session(session_id, self.person)
+                session = self.hub.sessions.find(session_id, self.person)
                 return {"recordings": self.hub.recorder.recordings(session, self.person)}, b""
             case "record_start":
                 options = RecordingOptions.parse(params.get("options", {}))
-                return await self.hub.recorder.start(self.hub.session(session_id, self.person), options), b""
+                return await self.hub.recorder.start(self.hub.sessions.find(session_id, self.person), options), b""
             case "record_stop":
                 recording_id = str(params.get("recording", ""))
-                return await self.hub.recorder.stop(self.hub.session(session_id, self.person), recording_id), b""
+                return await self.hub.recorder.stop(self.hub.sessions.find(session_id, self.person), recording_id), b""
             case "export_ticket":
                 export_format, where = str(params.get("format", "pcapng")), str(params.get("where", ""))
                 follow = bool(params.get("follow"))
@@ -128,17 +128,17 @@ class ClientSocket(GuardedSocket):
                 ticket = self.hub.issue_ticket(session_id, self.person, export_format, where, follow=follow)
                 return {"ticket": ticket}, b""
             case "recording_ticket":
-                session, name = self.hub.session(session_id, self.person), str(params.get("file", ""))
+                session, name = self.hub.sessions.find(session_id, self.person), str(params.get("file", ""))
                 file = self.hub.recorder.file(session, str(params.get("recording", "")), name)
                 return {"ticket": self.hub.issue_ticket(session.id, self.person, file.suffix[1:], file=file)}, b""
             case "evidence_ticket":
-                session, number = self.hub.session(session_id, self.person), params.get("number")
+                session, number = self.hub.sessions.find(session_id, self.person), params.get("number")
                 if not isinstance(number, int):
                     raise ConfigError(f"number must be that of an alert, got {number!r:.50}")
                 await self.hub.alerting.evidence(session, number)
                 return {"ticket": self.hub.issue_ticket(session.id, self.person, "pcapng", alert=number)}, b""
             case "export_status" | "export_cancel":
-                session = self.hub.session(session_id, self.person)
+                session = self.hub.sessions.find(session_id, self.person)
                 progress = self.hub.exports.get(str(params.get("ticket", "")), session.id, self.person)
                 if request.method == "export_cancel":
                     progress.end("cancelled", "It was cancelled.")

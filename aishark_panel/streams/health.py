@@ -20,7 +20,7 @@ Reason = dict[str, str]
 
 def health(hub: Hub, person: Person, disks: list[Reason]) -> dict[str, Any]:
     """What `GET /api/health` answers to who has a token; `disks` are the reasons of `disk_reasons`."""
-    sessions = [hub.session(line["id"], person) for line in hub.sessions(person)]
+    sessions = [hub.sessions.find(line["id"], person) for line in hub.sessions.list(person)]
     if not person.may("admin"):  # where the hub keeps its files is not everybody's
         disks = [{**reason, "name": ""} for reason in disks]
     reasons = [*disks, *(reason for session in sessions for reason in _session_reasons(session))]

@@ -110,7 +110,7 @@ class Answered:
 
 def metrics_text(hub: Hub, person: Person, answered: Answered) -> str:
     """What a person sees, in Prometheus' text exposition format 0.0.4."""
-    sessions = [hub.session(line["id"], person) for line in hub.sessions(person)]
+    sessions = [hub.sessions.find(line["id"], person) for line in hub.sessions.list(person)]
     of_sessions = (sample for each in sessions for of in (_of_session, _of_alerts, _of_ledger) for sample in of(each))
     notifier = hub.alerting.notifier if person.may("admin") else None
     hubs_own = _of_hub(hub, person, len(sessions))

@@ -17,7 +17,7 @@ class Recordings(Guarded):
 
     @operation("The recordings of a session.", answer=RecordingsAnswer)
     def get(self, session_id: str) -> None:
-        session = self.hub.session(session_id, self.person)
+        session = self.hub.sessions.find(session_id, self.person)
         self.finish({"recordings": self.hub.recorder.recordings(session, self.person)})
 
     @operation(
@@ -28,7 +28,7 @@ class Recordings(Guarded):
         errors=(409,),
     )
     async def post(self, session_id: str, *, body: RecordingOptions) -> None:
-        status = await self.hub.recorder.start(self.hub.session(session_id, self.person), body)
+        status = await self.hub.recorder.start(self.hub.sessions.find(session_id, self.person), body)
         self.audit("recording.start", session_id, **msgspec.to_builtins(body))
         self.set_status(201)
         self.finish(status)
@@ -39,7 +39,7 @@ class RecordingById(Guarded):
 
     @operation("Stop a recording; answers how it ended.", answer=RecordingAnswer)
     async def delete(self, session_id: str, recording_id: str) -> None:
-        status = await self.hub.recorder.stop(self.hub.session(session_id, self.person), recording_id)
+        status = await self.hub.recorder.stop(self.hub.sessions.find(session_id, self.person), recording_id)
         self.audit("recording.stop", session_id, recording=recording_id)
         self.finish(status)
 

@@ -1,15 +1,19 @@
 """A rehearsal of the hot path, so that the first real packet does not wait for its kernels."""
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Final
 
+from aishark_panel import compiling
 from aishark_panel.alerts.rule import parse_rules
+from aishark_panel.dissect import warm_up
 from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import PROTOCOL_VERSION, Hello, InterfaceInfo
 
-__all__ = ["rehearse"]
-
+__all__ = ["get_ready", "rehearse"]
 
 _REHEARSED_RULE: Final = """
 rules:
@@ -43,3 +47,23 @@ def rehearse() -> None:
         session.ingest(run, Frames.from_message(message), 1, {}, now_ns=0)
     session.release(now_ns=10**10)
     session.clear()
+
+
+async def get_ready(executor: Executor, say: Callable[[str], None]) -> None:
+    """Load or compile every kernel of the hot path on the ingest thread: packets that come meanwhile wait.
+
+    `say` is told on the event loop what must be done, in words, and "" at the end.
+    """
+    loop = asyncio.get_running_loop()
+
+    def progress(what: str) -> None:
+        loop.call_soon_threadsafe(say, f"Getting ready: {what or 'loading the dissector'}.")
+
+    def work() -> None:
+        progress("")
+        with compiling.told(progress):
+            warm_up()
+            rehearse()
+
+    await loop.run_in_executor(executor, work)
+    say("")

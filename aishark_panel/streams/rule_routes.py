@@ -82,14 +82,14 @@ class RuleByName(Guarded):
         content = await asyncio.get_running_loop().run_in_executor(pool, checked, name, body.content)
         line = self.hub.rulebook.save(self.person.name, name, content)
         self.audit("rule.save", name)
-        await self.hub.rules_changed(self.person.name)
+        await self.hub.sessions.rules_changed(self.person.name)
         self.finish(line)
 
     @operation("Forget a rule of one's own; one of the hub that it replaced watches again.", status=204)
     async def delete(self, name: str) -> None:
         self.hub.rulebook.delete(self.person.name, name)
         self.audit("rule.delete", name)
-        await self.hub.rules_changed(self.person.name)
+        await self.hub.sessions.rules_changed(self.person.name)
         self.set_status(204)
 
 

@@ -53,12 +53,12 @@ class Shares(Guarded):
 
     @operation("With whom a session is shared.", answer=SharesAnswer)
     def get(self, session_id: str) -> None:
-        session = self.hub.session(session_id, self.person)
+        session = self.hub.sessions.find(session_id, self.person)
         self.finish({"shares": [msgspec.to_builtins(share) for share in self.hub.sharing.shares(session.id)]})
 
     @operation("Share a session with a person, or change that.", body=ShareRequest, answer=Share, status=201)
     def post(self, session_id: str, *, body: ShareRequest) -> None:
-        session = self.hub.session(session_id, self.person)
+        session = self.hub.sessions.find(session_id, self.person)
         if "export" in body.capabilities:
             self.require("export")  # nobody gives what they do not have
         share = self.hub.sharing.share(session.id, body.person, body.capabilities, time.time())
@@ -72,7 +72,7 @@ class ShareByName(Guarded):
 
     @operation("Share a session with that person no longer: what they have open on it ends.", status=204)
     def delete(self, session_id: str, name: str) -> None:
-        self.hub.sharing.unshare(self.hub.session(session_id, self.person).id, name)
+        self.hub.sharing.unshare(self.hub.sessions.find(session_id, self.person).id, name)
         self.audit("session.unshare", session_id, person=name)
         self.set_status(204)
 
@@ -84,12 +84,12 @@ class Links(Guarded):
 
     @operation("The links to a session that are good.", answer=LinksAnswer)
     def get(self, session_id: str) -> None:
-        session = self.hub.session(session_id, self.person)
+        session = self.hub.sessions.find(session_id, self.person)
         self.finish({"links": [msgspec.to_builtins(x) for x in self.hub.sharing.links(session.id, time.time())]})
 
     @operation("Make a link: whoever has it may view this session.", body=LinkRequest, answer=LinkAnswer, status=201)
     def post(self, session_id: str, *, body: LinkRequest) -> None:
-        session = self.hub.session(session_id, self.person)
+        session = self.hub.sessions.find(session_id, self.person)
         link, secret = self.hub.sharing.make_link(session.id, self.person.name, body.life_s, time.time())
         self.audit("session.link", session_id, link=link.id)
         self.set_status(201)
@@ -101,7 +101,7 @@ class LinkById(Guarded):
 
     @operation("Take a link back: what is open with it ends.", status=204)
     def delete(self, session_id: str, link_id: str) -> None:
-        self.hub.sharing.take_back(self.hub.session(session_id, self.person).id, link_id)
+        self.hub.sharing.take_back(self.hub.sessions.find(session_id, self.person).id, link_id)
         self.audit("session.unlink", session_id, link=link_id)
         self.set_status(204)
 

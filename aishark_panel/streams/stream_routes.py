@@ -60,7 +60,7 @@ class Streams(Guarded):
 
     @operation("The sessions.", answer=SessionsAnswer)
     def get(self) -> None:
-        self.finish({"sessions": self.hub.sessions(self.person)})
+        self.finish({"sessions": self.hub.sessions.list(self.person)})
 
 
 class StreamStart(Guarded):
@@ -78,11 +78,11 @@ class StreamStart(Guarded):
         session_id = body.id
         if session_id is None:
             name = body.name or time.strftime("session %Y-%m-%d %H:%M:%S")
-            session = self.hub.create_session(name, self.person.name)
+            session = self.hub.sessions.create(name, self.person.name)
             self.audit("session.create", session.id, name=session.name)
             self.set_status(201)
         else:
-            session = self.hub.session(session_id, self.person)
+            session = self.hub.sessions.find(session_id, self.person)
             self.hub.agents.set_capture(session, True)
             self.audit("session.start", session_id, name=session.name)
         self.finish(stats(session))
@@ -103,7 +103,7 @@ class StreamStats(Guarded):
 
     @operation("The statistics of a session.", answer=StatsAnswer)
     def get(self, session_id: str) -> None:
-        self.finish(stats(self.hub.session(session_id, self.person)))
+        self.finish(stats(self.hub.sessions.find(session_id, self.person)))
 
 
 class StreamLedger(Guarded):
@@ -111,7 +111,7 @@ class StreamLedger(Guarded):
 
     @operation("Where every packet of a session is.", answer=LedgerAnswer)
     def get(self, session_id: str) -> None:
-        self.finish(ledger(self.hub.session(session_id, self.person)))
+        self.finish(ledger(self.hub.sessions.find(session_id, self.person)))
 
 
 class StreamExport(Guarded):
@@ -192,7 +192,7 @@ class StreamPcapng(StreamExport):
 
     @operation("What the hub has of a session and what comes, for Wireshark.", query=LiveQuery, media=(_PCAPNG,))
     async def get(self, session_id: str, *, query: LiveQuery) -> None:
-        session = self.hub.session(session_id, self.person)
+        session = self.hub.sessions.find(session_id, self.person)
         progress = ExportProgress(session=session.id, person="", format="pcapng", where=query.where)
         await self.stream(session, "pcapng", query.where, follow=True, progress=progress)
 

@@ -50,7 +50,7 @@ class SubscriberSocket(GuardedSocket):
         if not self.take_place():
             return
         try:
-            self.looks_at = session = self.hub.session(session_id, self.person)
+            self.looks_at = session = self.hub.sessions.find(session_id, self.person)
             if session.feeds.seats >= MAX_SUBSCRIBERS:
                 raise TooManyRequestsError(f"a session has at most {MAX_SUBSCRIBERS} subscribers; try again later")
             wanted = Wanted.parse(query.where, query.columns, query.format)

@@ -35,9 +35,9 @@ class UploadStart(Guarded):
     @operation("Announce a capture file.", body=UploadRequest, answer=UploadAnswer, status=201, errors=(404, 409))
     async def post(self, *, body: UploadRequest) -> None:
         if body.session is not None:
-            self.hub.session(body.session, self.person)  # so that an error comes before the bytes
+            self.hub.sessions.find(body.session, self.person)  # so that an error comes before the bytes
         upload = await self.hub.uploads.create(
-            body, self.person.name, lambda: self.hub.upload_target(body.name, body.session, self.person)
+            body, self.person.name, lambda: self.hub.sessions.upload_target(body.name, body.session, self.person)
         )
         self.audit("upload.start", upload.id, name=body.name, size=body.size, session=body.session)
         self.set_status(201)

@@ -40,7 +40,7 @@ def test_nothing_waits_for_the_disk_on_the_event_loop(tmp_path: Path, monkeypatc
             recordings=tmp_path / "recordings",
             journal=Journal(tmp_path / "journal"),
         )
-        session = hub.create_session("1", "")
+        session = hub.sessions.create("1", "")
         session.ingest(session.runs.attach(hello()), frames(10), 1, {})
         for owner, name in ((os, "fsync"), (os, "fdatasync"), (Path, "unlink"), (Path, "rename")):
             watch(owner, name)
@@ -48,7 +48,7 @@ def test_nothing_waits_for_the_disk_on_the_event_loop(tmp_path: Path, monkeypatc
         status = await hub.recorder.start(session, RecordingOptions(where="udp"))
         await hub.recorder.stop(session, status["id"])
         request = UploadRequest(name="a.pcap", size=1_000)
-        upload = await hub.uploads.create(request, "", lambda: hub.upload_target("a", None, OWNER))
+        upload = await hub.uploads.create(request, "", lambda: hub.sessions.upload_target("a", None, OWNER))
         await hub.uploads.delete(upload)
         await hub.delete(session.id, OWNER)
         on_loop = {name for name, where in seen.items() if any(where)}

@@ -51,7 +51,7 @@ def test_subscribers_are_counted_before_anything_is_waited_for(tmp_path: Path, m
 
     async def story() -> None:
         async with served(tmp_path) as (hub, url):
-            session = hub.create_session("1", "")
+            session = hub.sessions.create("1", "")
             busy = [hub.query_pool.submit(go_on.wait, 20) for _ in range(2)]  # expressions wait to be compiled
             sockets = [await dial(f"{url}/api/stream/{session.id}/ws", "token") for _ in range(3)]
             await until_closed(sockets[2])
@@ -72,7 +72,7 @@ def test_subscribers_are_counted_before_anything_is_waited_for(tmp_path: Path, m
 def test_a_socket_that_goes_on_talking_is_refused_once(tmp_path: Path) -> None:
     async def story() -> None:
         async with served(tmp_path) as (hub, url):
-            session = hub.create_session("1", "")
+            session = hub.sessions.create("1", "")
             socket = await dial(f"{url}/api/stream/{session.id}/ws", "token")
             for _ in range(3):
                 await socket.write_message("a word too many")

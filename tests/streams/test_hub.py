@@ -28,8 +28,8 @@ from tests.traffic import frames, hello
 def test_a_session_that_is_made_while_the_hub_ends_does_not_keep_it_from_ending(tmp_path: Path) -> None:
     async def run() -> None:
         hub = Hub("token", ring_bytes=MIN_LIMIT_BYTES, recordings=tmp_path / "recordings")
-        hub.create_session("first", "")
-        asyncio.get_running_loop().call_soon(hub.create_session, "late", "")
+        hub.sessions.create("first", "")
+        asyncio.get_running_loop().call_soon(hub.sessions.create, "late", "")
         await hub.close()
         for pool in (hub.ingest_pool, hub.query_pool, hub.disk_pool):
             with pytest.raises(RuntimeError, match="after shutdown"):
@@ -107,8 +107,8 @@ def test_a_session_that_is_deleted_while_it_is_read_back_does_not_hold_up_the_re
         async with journalled_hub(tmp_path) as hub:
             await feed(hub, 1)
         async with journalled_hub(tmp_path) as hub:
-            (line,) = hub.sessions(OWNER)
-            ingest = hub.upload_target("", line["id"], OWNER)
+            (line,) = hub.sessions.list(OWNER)
+            ingest = hub.sessions.upload_target("", line["id"], OWNER)
             assert ingest.session.condition.recovering
             await hub.delete(line["id"], OWNER)
             assert hub.journal
@@ -123,7 +123,7 @@ def test_what_a_deleted_session_had_is_not_lost_for_the_next_hub(tmp_path: Path)
             fed = await feed(hub, 1, 2, 3)
             fed.reject(4, "invalid", 100)
             fed.arrived += 100
-            (line,) = hub.sessions(OWNER)
+            (line,) = hub.sessions.list(OWNER)
             await hub.delete(line["id"], OWNER)
         for _ in range(2):
             async with journalled_hub(tmp_path) as hub:
@@ -138,8 +138,8 @@ def test_a_session_whose_hub_died_while_it_was_deleted_is_not_elsewhere(tmp_path
     async def run() -> None:
         async with journalled_hub(tmp_path) as hub:
             await feed(hub, 1, 2)
-            (line,) = hub.sessions(OWNER)
-            hub._gone.add(line["id"], hub.session(line["id"], OWNER).runs)
+            (line,) = hub.sessions.list(OWNER)
+            hub._gone.add(line["id"], hub.sessions.find(line["id"], OWNER).runs)
             hub._gone.save()
         async with journalled_hub(tmp_path) as hub:
             greeting = msgspec.structs.replace(hello(), first_sequence=3, counters={"delivered": 200})
@@ -178,8 +178,8 @@ def test_an_agent_is_not_let_into_another_session_before_the_first_is_safe(
             fed = await feed(hub, 1)
             assert await hub.settle(elsewhere, None, OWNER.name)
             may_sync.clear()
-            (line,) = [x for x in hub.sessions(OWNER) if x["name"] == "live"]
-            ingest, socket = hub.upload_target("", line["id"], OWNER), Deaf(fed)
+            (line,) = [x for x in hub.sessions.list(OWNER) if x["name"] == "live"]
+            ingest, socket = hub.sessions.upload_target("", line["id"], OWNER), Deaf(fed)
             refused = dataclasses.replace(frames(7), iface=np.full(7, 9, np.uint16))
             ingest.put(socket, fed, Batch.unpack(Batch.pack(2, frames(100, first=100), "none", {})))
             ingest.put(socket, fed, Batch.unpack(Batch.pack(3, refused, "none", {})))
@@ -197,7 +197,7 @@ def test_an_agent_is_not_let_into_another_session_before_the_first_is_safe(
             assert link.session.name == "other"
             assert link.run.received == 2  # the refused one comes here now, and so does the one behind it
             assert (fed.arrived, fed.rejected) == (200, {"invalid": 0})
-            assert identities(ledger(hub.session(line["id"], OWNER))) == []
+            assert identities(ledger(hub.sessions.find(line["id"], OWNER))) == []
 
     asyncio.run(run())
 

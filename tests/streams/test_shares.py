@@ -20,7 +20,7 @@ BOB = Person(name="bob", capabilities=frozenset(("view",)))
 
 @pytest.fixture(autouse=True)
 def small_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aishark_panel.streams.hub.MAX_SESSIONS_EACH", 2)
+    monkeypatch.setattr("aishark_panel.streams.sessions.MAX_SESSIONS_EACH", 2)
     monkeypatch.setattr("aishark_panel.streams.uploads.MAX_UPLOADS_EACH", 2)
     monkeypatch.setattr("aishark_panel.streams.recorder.MAX_RUNNING_EACH", 2)
 
@@ -42,16 +42,16 @@ def on_a_hub(folder: Path, story: Callable[[Hub], Awaitable[None]]) -> None:
 
 def test_sessions(tmp_path: Path) -> None:
     async def story(hub: Hub) -> None:
-        first = hub.create_session("1", "ann")
-        hub.create_session("2", "ann")
+        first = hub.sessions.create("1", "ann")
+        hub.sessions.create("2", "ann")
         with pytest.raises(ConfigError, match="the most of one person"):
-            hub.open_session("", "3", "ann")
-        assert hub.open_session("", "2", "ann").name == "2"
+            hub.sessions.open("", "3", "ann")
+        assert hub.sessions.open("", "2", "ann").name == "2"
         for name in "123":
-            hub.create_session(name, "")
-        hub.create_session("1", "bob")
+            hub.sessions.create(name, "")
+        hub.sessions.create("1", "bob")
         await hub.delete(first.id, ANN)
-        hub.create_session("3", "ann")
+        hub.sessions.create("3", "ann")
 
     on_a_hub(tmp_path, story)
 
@@ -80,7 +80,7 @@ def test_uploads(tmp_path: Path) -> None:
 
 def test_recordings(tmp_path: Path) -> None:
     async def story(hub: Hub) -> None:
-        session = hub.create_session("1", "ann")
+        session = hub.sessions.create("1", "ann")
         first = await hub.recorder.start(session, RecordingOptions())
         folders = [hub.recorder.recordings(session, person)[0]["folder"] for person in (ANN, OWNER, BOB)]
         assert folders == [str(hub.recorder.folder)] * 2 + [""]  # BOB may only look
@@ -88,7 +88,7 @@ def test_recordings(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="the most of one person"):
             await hub.recorder.start(session, RecordingOptions())
         for owner in ("bob", "", "", ""):
-            await hub.recorder.start(hub.create_session("1", owner), RecordingOptions())
+            await hub.recorder.start(hub.sessions.create("1", owner), RecordingOptions())
         await hub.recorder.stop(session, first["id"])
         await hub.recorder.start(session, RecordingOptions())
 

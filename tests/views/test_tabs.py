@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aishark_panel.streams.hub import DEFAULT_SESSION as DEFAULT_SESSION_OF_THE_HUB
+from aishark_panel.streams.sessions import DEFAULT_SESSION as DEFAULT_SESSION_OF_THE_HUB
 from aishark_panel.views.conversations import Conversations
 from aishark_panel.views.endpoints import Endpoints
 from aishark_panel.views.feed import Feed
