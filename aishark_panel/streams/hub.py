@@ -122,11 +122,9 @@ class Hub:
         self.ingest_pool = ThreadPoolExecutor(1, thread_name_prefix="ingest")
         self.query_pool = ThreadPoolExecutor(2, thread_name_prefix="query")
         self.disk_pool = ThreadPoolExecutor(2, thread_name_prefix="disk")
+        journal_id = journal.id if journal else ""
         self.recorder = Recorder(
-            recordings or default_folder(),
-            self.disk_pool,
-            limit_bytes=recordings_bytes,
-            journal=journal.id if journal else "",
+            recordings or default_folder(), self.disk_pool, limit_bytes=recordings_bytes, journal=journal_id
         )
         uploads = self.recorder.folder.with_name("uploads")
         self.uploads = Uploads(uploads, self.disk_pool, max_bytes=max_upload_bytes)
@@ -148,13 +146,7 @@ class Hub:
         self._gone = GoneRuns(journal.folder if journal else None)
         self._notes = Notes()
         self._restart = Restart(
-            self.sessions,
-            journal=journal,
-            store=self.store,
-            recorder=self.recorder,
-            gone=self._gone,
-            notes=self._notes,
-            now_ns=self.started_ns,
+            self.sessions, self.recorder, self._gone, self._notes, journal, store=self.store, now_ns=self.started_ns
         )
         self._tasks: list[asyncio.Task[None]] = []
 

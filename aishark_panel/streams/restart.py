@@ -29,12 +29,12 @@ class Restart:
     def __init__(
         self,
         sessions: Sessions,
-        *,
-        journal: Journal | None,
-        store: Store,
         recorder: Recorder,
         gone: GoneRuns,
         notes: Notes,
+        journal: Journal | None,
+        *,
+        store: Store,
         now_ns: int,
     ) -> None:
         self._sessions = sessions
