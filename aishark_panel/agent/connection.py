@@ -183,7 +183,7 @@ class Connection:
                 refusal = error
             except (OSError, StreamClosedError, WebSocketClosedError, TimeoutError, HTTPClientError) as error:
                 refusal = self._refusal(error)
-                self.reason = str(refusal or error) or "the connection was lost"
+                self.reason = self.reason if refusal else str(error) or "the connection was lost"
             welcomed = self.connected
             self._socket = self._end = None
             # A certificate may be renewed at any time; who refuses the key, or makes no sense, goes on doing so.

@@ -132,8 +132,11 @@ class Reporter:
     def failed(self, reason: str) -> None:
         """The agent ended for a reason that somebody should know; that is what its status says from now on."""
         self._manager.stopping()
+        self._manager.status(f"ended: {reason}")
         link = msgspec.structs.replace(self.status.agent.hub, connected=False)
-        self._tell(msgspec.structs.replace(self.status.agent, state="ended", reason=reason, hub=link), self._clock())
+        report = msgspec.structs.replace(self.status.agent, state="ended", reason=reason, hub=link)
+        self.status = msgspec.structs.replace(self.status, agent=report)
+        self._write()
 
     def _tell(self, report: Report, now_s: float) -> None:
         before = self.status.agent
