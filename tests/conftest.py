@@ -58,9 +58,8 @@ LONGEST = (
     "tests/integration/test_remote.py",
     "tests/integration/test_proxy.py",
 )
-"""Files that take longest. They begin first, so that in the end no worker is busy while others have none left; and those
-that wait, those that compute and those with a browser take turns: three browsers at once are slower than their tests'
-patience."""
+"""Files that take longest. They begin first, so that in the end no worker is busy while others have none left; those
+that wait, that compute and that have a browser take turns: three browsers at once outlast the patience of tests."""
 
 REAL = ("tests/integration/", "tests/browser/", "tests/notebook/", "tests/agent/", "tests/docs/test_run.py")
 """Folders whose tests wait for real processes, browsers and networks. On a machine that others use too that can take

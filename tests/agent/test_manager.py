@@ -104,8 +104,9 @@ def test_only_a_moving_capture_thread_feeds_the_watchdog(channel: socket.socket)
         reporter.beat(agent)
     said = heard(channel)
     assert "WATCHDOG=1" not in said
-    assert said[-1] == f"STATUS=hung: The capture thread has not moved for {1.5 * HUNG_S:.0f} s.; connected"
+    why = f"The capture thread has not moved for {1.5 * HUNG_S:.0f} s."
+    assert said[-1] == f"STATUS=hung: {why}; connected to http://hub"
     assert (reporter.status.agent.state, reporter.status.agent.hub.connected) == ("hung", True)
     agent.turns += 1
     reporter.beat(agent)
-    assert heard(channel) == ["WATCHDOG=1", "STATUS=capturing; connected"]
+    assert heard(channel) == ["WATCHDOG=1", "STATUS=capturing; connected to http://hub"]

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def channel(tmp_path: Path) -> Iterator[socket.socket]:
 def until(channel: socket.socket, wanted: str) -> list[str]:
     """What is said up to a message that begins so."""
     said: list[str] = []
+    deadline_s = time.monotonic() + 30
     while not said or not said[-1].startswith(wanted):
+        assert time.monotonic() < deadline_s, f"no {wanted!r} among {said}"
         said.append(channel.recv(4096).decode())
     return said
 
@@ -98,7 +101,7 @@ def test_systemd_is_told_of_readiness_life_and_the_end(
     told = {"NOTIFY_SOCKET": channel.getsockname(), "WATCHDOG_USEC": "2000000"}
     with agent(hub.url, hub.token, tmp_path, **told) as process:
         until(channel, "READY=1")
-        until(channel, "STATUS=capturing; connected")
+        until(channel, f"STATUS=capturing on synthetic; connected to {hub.url}")
         until(channel, "WATCHDOG=1")
         process.send_signal(signal.SIGTERM)
         until(channel, "STOPPING=1")
@@ -139,7 +142,7 @@ def test_a_hung_capture_thread_is_not_taken_for_life(
     async def run() -> None:
         agent = Agent(AgentConfig(hub=hub.url, token=hub.token, name="hanging"), lambda scope: source)
         tasks = [asyncio.create_task(agent.run()), asyncio.create_task(reporter.follow(agent))]
-        await until(lambda said: said == "STATUS=capturing; connected")
+        await until(lambda said: said == f"STATUS=capturing on synthetic; connected to {hub.url}")
         await until(lambda said: said == "WATCHDOG=1")
         source.hang.set()
         said = await until(lambda said: said.startswith("STATUS=hung: The capture thread has not moved"))
