@@ -33,6 +33,8 @@ from aishark_panel.client import HubClient
 from aishark_panel.embedded import EmbeddedHub, start_hub
 
 BLOCK_S = 10.0
+STREAM_S = 120
+"""what the agent sends; fifty pages take most of a minute to open"""
 
 
 class Page:
@@ -155,7 +157,7 @@ def main() -> None:
     os.environ["AISHARK_TOKEN"] = hub.token
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         trace = Path(folder) / "trace.pcap"
-        write_trace(trace, 60 * options.rate, snaplen=128, even_pps=options.rate)
+        write_trace(trace, STREAM_S * options.rate, snaplen=128, even_pps=options.rate)
         server, url = dashboard(hub.url)
         agent = subprocess.Popen(
             [sys.executable, "-m", "aishark_panel", "agent", "-r", str(trace), "--hub", hub.url],
