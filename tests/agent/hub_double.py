@@ -19,6 +19,7 @@ from aishark_panel.agent.connection import LinkOptions
 from aishark_panel.agent.encode import BatchLimits
 from aishark_panel.agent.runner import Agent, AgentConfig
 from aishark_panel.agent.source import SourceInterface, SourceKind
+from aishark_panel.errors import CaptureError
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import Batch, BatchRefused, Heartbeat, HeartbeatReply, Hello, State, encode_control
 from aishark_panel.wire.protocol import HubEnd
@@ -181,6 +182,15 @@ class NumberedSource:
 
     def close(self) -> None:
         pass
+
+
+class FailingSource(NumberedSource):
+    """One that fails once it has given all."""
+
+    def read(self, timeout_s: float) -> Frames | None:
+        if self.made == self.stop_at:
+            raise CaptureError("the device is gone")
+        return super().read(timeout_s)
 
 
 def agent_config(hub: str, spool: Path | None = None, **more: object) -> AgentConfig:

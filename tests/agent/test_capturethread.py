@@ -14,9 +14,8 @@ from aishark_panel.agent.outbox import Outbox
 from aishark_panel.agent.run import Run
 from aishark_panel.agent.scope import CaptureScope
 from aishark_panel.errors import CaptureError
-from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.messages import StartCapture, State, StopCapture
-from tests.agent.hub_double import NumberedSource, until
+from tests.agent.hub_double import FailingSource, NumberedSource, until
 
 
 class Desk:
@@ -119,14 +118,8 @@ def test_it_ends_with_the_source() -> None:
 
 
 def test_a_source_that_fails_ends_it_with_its_error() -> None:
-    class Failing(NumberedSource):
-        def read(self, timeout_s: float) -> Frames | None:
-            if self.made == self.stop_at:
-                raise CaptureError("the device is gone")
-            return super().read(timeout_s)
-
     async def run() -> None:
-        async with capturing(Failing(stop_at=120)) as (desk, ended):
+        async with capturing(FailingSource(stop_at=120)) as (desk, ended):
             desk.capture.order(StartCapture())
             with pytest.raises(CaptureError, match="the device is gone"):
                 await asyncio.wait_for(ended, 20)

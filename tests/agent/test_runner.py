@@ -14,8 +14,7 @@ from aishark_panel.agent.runner import Agent
 from aishark_panel.agent.spool import Spool
 from aishark_panel.agent.tally import PARTS
 from aishark_panel.errors import CaptureError
-from aishark_panel.wire.frames import Frames
-from tests.agent.hub_double import HubDouble, Link, NumberedSource, agent_config, running, until
+from tests.agent.hub_double import FailingSource, HubDouble, Link, NumberedSource, agent_config, running, until
 
 
 def assert_adds_up(*tellings: dict[str, int]) -> None:
@@ -226,16 +225,10 @@ def test_an_agent_whose_source_does_not_open_leaves_the_folder_free(tmp_path: Pa
 
 
 def test_what_a_source_gave_before_it_failed_is_delivered() -> None:
-    class Failing(NumberedSource):
-        def read(self, timeout_s: float) -> Frames | None:
-            if self.made == self.stop_at:
-                raise CaptureError("the device is gone")
-            return super().read(timeout_s)
-
     async def run() -> None:
         hub = HubDouble()
         limits = BatchLimits(max_rows=50, max_age_s=10.0)
-        agent = Agent(agent_config(hub.url, limits=limits), lambda _: Failing(stop_at=120))
+        agent = Agent(agent_config(hub.url, limits=limits), lambda _: FailingSource(stop_at=120))
         with pytest.raises(CaptureError, match="the device is gone"):
             await agent.run()
         assert hub.numbers == list(range(120))

@@ -10,21 +10,10 @@ from aishark_panel.errors import ConfigError
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.partfile import PartFile
 from aishark_panel.streams.recording import Recording, RecordingOptions
-from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.pcapheaders import InterfaceCounters
 from tests.streams.journals import files_at_most
 from tests.traffic import START_NS, frames, hello
-
-
-@pytest.fixture
-def session() -> Session:
-    return Session("abc", "test", ring_bytes=MIN_LIMIT_BYTES)
-
-
-@pytest.fixture
-def run(session: Session) -> AgentRun:
-    return session.runs.attach(hello())
 
 
 def make(session: Session, folder: Path, **options: object) -> Recording:

@@ -5,20 +5,9 @@ import pytest
 
 from aishark_panel.errors import ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
-from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
 from aishark_panel.wire.messages import Hello, InterfaceInfo
 from tests.traffic import frames, hello
-
-
-@pytest.fixture
-def session() -> Session:
-    return Session("abc", "test", ring_bytes=MIN_LIMIT_BYTES)
-
-
-@pytest.fixture
-def run(session: Session) -> AgentRun:
-    return session.runs.attach(hello())
 
 
 def test_a_run_survives_its_reconnection(session: Session, run: AgentRun) -> None:

@@ -6,7 +6,6 @@ import pytest
 from aishark_panel.errors import ConfigError, ExpressionError, NotFoundError, ProtocolError
 from aishark_panel.streams.agentrun import AgentRun
 from aishark_panel.streams.queries import METHODS
-from aishark_panel.streams.ring import MIN_LIMIT_BYTES
 from aishark_panel.streams.session import Session
 from aishark_panel.streams.stats import stats
 from aishark_panel.wire.frames import Frames
@@ -15,16 +14,6 @@ from tests.segments import ACK, SYN, Segment, frames_of
 from tests.traffic import frames, hello, tcp_frame, udp_frame
 
 DNS = b"\0\1\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1"
-
-
-@pytest.fixture
-def session() -> Session:
-    return Session("abc", "test", ring_bytes=MIN_LIMIT_BYTES)
-
-
-@pytest.fixture
-def run(session: Session) -> AgentRun:
-    return session.runs.attach(hello())
 
 
 def test_ingest_counts_packets_bytes_and_conversations(session: Session, run: AgentRun) -> None:
