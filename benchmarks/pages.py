@@ -33,6 +33,8 @@ from aishark_panel.client import HubClient
 from aishark_panel.embedded import EmbeddedHub, start_hub
 
 BLOCK_S = 10.0
+SETTLE_S = 5.0
+"""after the first packets: what the agent read while it had no hub yet comes as one burst"""
 STREAM_S = 120
 """what the agent sends; fifty pages take most of a minute to open"""
 
@@ -121,6 +123,7 @@ async def measure(hub: EmbeddedHub, pages: int, server: "subprocess.Popen[str]",
             if (await client.stats(session))["packets"]:
                 break
             await asyncio.sleep(0.1)
+        await asyncio.sleep(SETTLE_S)
         heads = ["packets/s", "waiting at the agent", "lost", "slowest answer of the hub, ms"]
         ingest = Table("The hub", "", heads)
         progress("no page")

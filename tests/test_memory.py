@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import numpy as np
+import pytest
+
+from aishark_panel.memory import sparse_zeros
 from tests.codebase.sources import ROOT
 
 PROGRAM = """
@@ -32,3 +36,41 @@ def test_code_that_was_let_go_of_is_not_resident_and_runs_again() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 15_000
+
+
+SESSIONS = """
+import re
+from aishark_panel.alerts.load import BUILTIN, read_rules
+from aishark_panel.memory import reuse_freed_memory
+from aishark_panel.streams.session import Session
+
+def resident_kb():
+    return int(re.search(r"^Rss: +([0-9]+)", open("/proc/self/smaps_rollup").read(), re.M)[1])
+
+def sessions():
+    return [Session(str(k), "idle", ring_bytes=64 << 20, rules=rules) for k in range(4)]
+
+reuse_freed_memory()
+rules = tuple(read_rules(BUILTIN))
+used = [bytearray(b"used") * (2 << 20) for _ in range(8)]  # the heap has much to reuse then, none of it zeros
+del used
+before = resident_kb()
+kept = sessions()
+print((resident_kb() - before) // len(kept))
+"""
+
+
+def test_a_session_without_packets_takes_little_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", SESSIONS], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 10_000
+
+
+@pytest.mark.parametrize("shape", [0, 3, (4, 0), 1 << 20, (32, 10_000, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float64])
+def test_sparse_zeros_are_those_of_numpy(shape: int | tuple[int, ...], dtype: type[np.generic]) -> None:
+    ours, theirs = sparse_zeros(shape, dtype), np.zeros(shape, dtype)
+    assert (ours.shape, ours.dtype, ours.strides) == (theirs.shape, theirs.dtype, theirs.strides)
+    assert not ours.any()
+    ours += np.ones(1, dtype)
+    assert ours.all()

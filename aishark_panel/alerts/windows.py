@@ -16,6 +16,7 @@ from aishark_panel.alerts.clock import MAX_TS, Times
 from aishark_panel.alerts.distributions import Distributions
 from aishark_panel.alerts.keys import Chosen, Words
 from aishark_panel.jit import kernel, kernel_part, lean_kernel
+from aishark_panel.memory import sparse_zeros
 
 __all__ = ["BUCKETS", "MAX_KEYS", "MAX_VALUES", "Selected", "Totals", "Windows"]
 
@@ -80,12 +81,12 @@ class Windows:
         max_keys: int = MAX_KEYS,
     ) -> None:
         self._step_ns = step_ns
-        # Pages of a fresh array that nobody touches take no memory, so few keys are cheap without any growing.
-        self._keys = np.zeros((max_keys, key_words), np.uint64)
+        # Few keys are cheap without any growing: only what is used takes memory.
+        self._keys = sparse_zeros((max_keys, key_words), np.uint64)
         self._table = np.zeros(1 << (2 * max_keys - 1).bit_length(), np.int32)
         # What is counted at a time is of one bucket mostly: its numbers lie together, so they stay in the cache.
-        self._sums = np.zeros((BUCKETS, max_keys, 2 + sums))
-        self._maxima = np.zeros((BUCKETS, max_keys, maxima))
+        self._sums = sparse_zeros((BUCKETS, max_keys, 2 + sums), np.float64)
+        self._maxima = sparse_zeros((BUCKETS, max_keys, maxima), np.float64)
         self._sets = [_Sets() for _ in range(sets)]
         self._distributions = [Distributions(BUCKETS) for _ in range(distributions)]
         self._count = 0

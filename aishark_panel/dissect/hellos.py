@@ -16,6 +16,7 @@ from aishark_panel.dissect.row import ROW_TYPE
 from aishark_panel.dissect.texts import SEED, has_room
 from aishark_panel.dissect.tls import tls
 from aishark_panel.jit import kernel_part, lean_kernel
+from aishark_panel.memory import sparse_zeros
 from aishark_panel.wire.frames import Frames
 from aishark_panel.wire.layers import Layer
 from aishark_panel.wire.packets import Columns, Packets, Texts
@@ -60,7 +61,7 @@ class Hellos:
     def clear(self) -> None:
         """Forget them."""
         self._waiting = np.zeros(_PLACES, _WAITING_TYPE)
-        self._bytes = np.zeros(_PLACES * MAX_HELLO_BYTES, np.uint8)  # pages that nothing was written to cost nothing
+        self._bytes = sparse_zeros(_PLACES * MAX_HELLO_BYTES, np.uint8)
         self._counts = np.zeros(2, np.int64)
         """hellos that wait, hellos so far"""
         self._row = np.zeros(1, ROW_TYPE).view(np.recarray)

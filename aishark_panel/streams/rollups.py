@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aishark_panel.jit import kernel
+from aishark_panel.memory import sparse_zeros
 from aishark_panel.wire.layers import TcpProblem
 from aishark_panel.wire.protocols import PROTOCOLS
 
@@ -53,14 +54,14 @@ class TimeBins:
     def __init__(self, resolution_ms: int, groups: int) -> None:
         self._resolution_ns = resolution_ms * 1_000_000
         self._bins = np.full(_BINS[resolution_ms], -1, np.int64)
-        self._counts = np.zeros((len(self._bins), groups, 2), np.int64)
+        self._counts = sparse_zeros((len(self._bins), groups, 2), np.int64)
         self.late = np.zeros(1, np.int64)
         """packets too old for the ring"""
 
     @property
     def groups(self) -> int:
         """How many groups there is room for."""
-        return self._counts.shape[1]
+        return int(self._counts.shape[1])
 
     @property
     def nbytes(self) -> int:
@@ -69,7 +70,7 @@ class TimeBins:
 
     def widen(self, groups: int) -> None:
         """Make room for more groups."""
-        counts = np.zeros((len(self._bins), groups, 2), np.int64)
+        counts = sparse_zeros((len(self._bins), groups, 2), np.int64)
         counts[:, : self.groups] = self._counts
         self._counts = counts
 
