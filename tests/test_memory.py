@@ -72,5 +72,5 @@ def test_sparse_zeros_are_those_of_numpy(shape: int | tuple[int, ...], dtype: ty
     ours, theirs = sparse_zeros(shape, dtype), np.zeros(shape, dtype)
     assert (ours.shape, ours.dtype, ours.strides) == (theirs.shape, theirs.dtype, theirs.strides)
     assert not ours.any()
-    ours += np.ones(1, dtype)
+    ours[...] = np.ones((), dtype)
     assert ours.all()
