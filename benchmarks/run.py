@@ -54,7 +54,7 @@ SECTIONS = {
         "capture",
         "--seconds 1 --rates 3000 10000 100000 1000000",
         "--sizes 64 --seconds 0.3 --rounds 1 --rates 1000 100000 --only ours tcpdump",
-        400,
+        520,
     ),
     "wire": Section("wire", "", "--packets 20000 --rounds 1", 40),
     "pipeline": Section(
