@@ -38,6 +38,8 @@ PAGE = ROOT / "docs" / "walk.md"
 MARK = "<!-- walk -->\n"
 PATIENCE_S = 900
 WEB_PORT = 8080
+NOT_A_STRANGERS = ("AISHARK_", "XDG_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "ARGS")
+"""what variables begin with that a stranger's shell lacks; a make that runs this would hand its arguments on"""
 INTERFACE = f'-i lo -f "tcp port {WEB_PORT}"'
 
 
@@ -49,10 +51,7 @@ class Walk:
         self.clone = folder / "aishark_panel"
         home = folder / "home"
         home.mkdir()
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("AISHARK_", "XDG_", "PYTHON"))
-        }
-        kept.pop("VIRTUAL_ENV", None)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_A_STRANGERS)}
         path = os.pathsep.join(
             [
                 str(folder / "bin"),
