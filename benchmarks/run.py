@@ -49,7 +49,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = {
-    "dissect": Section("dissect", "--rounds 3", "--packets 20000 --rounds 1 --sample 2000", 160),
+    "dissect": Section("dissect", "--rounds 3", "--packets 20000 --rounds 1 --sample 2000", 140),
     "capture": Section(
         "capture",
         "--seconds 1 --rates 3000 10000 100000 1000000",
@@ -58,7 +58,7 @@ SECTIONS = {
     ),
     "wire": Section("wire", "", "--packets 20000 --rounds 1", 40),
     "pipeline": Section(
-        "pipeline", "--record pcapng --rounds 3", "--packets 50000 --rounds 1 --rules 0 --record --no-journal", 320
+        "pipeline", "--record pcapng --rounds 3", "--packets 50000 --rounds 1 --rules 0 --record --no-journal", 290
     ),
     "hub": Section("hub", "--seconds 60", "--seconds 4 --agents 6 --sessions 2 --subscribers 4", 80),
     "full_speed": Section("hub", "--full-speed --seconds 45", "--full-speed --seconds 3", 55),
@@ -67,7 +67,7 @@ SECTIONS = {
     "export": Section("export", "--packets 2000000", "--packets 50000 --rounds 1", 180),
     "archive": Section("archive", "--packets 5000000 --hours 2", "--packets 100000 --rounds 1 --workers 1", 110),
     "notebook": Section("notebook", "--seconds 20", "--seconds 3", 35),
-    "pages": Section("pages", "--pages 50", "--pages 2 --rate 5000", 140),
+    "pages": Section("pages", "--pages 50", "--pages 2 --rate 5000", 120),
 }
 
 
