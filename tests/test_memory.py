@@ -9,13 +9,15 @@ import pytest
 from aishark_panel.memory import sparse_zeros
 from tests.codebase.sources import ROOT
 
-PROGRAM = """
+RESIDENT = """
 import re
-import llvmlite.binding as llvm
-from aishark_panel.memory import let_go_of_code
 
 def resident_kb():
     return int(re.search(r"^Rss: +([0-9]+)", open("/proc/self/smaps_rollup").read(), re.M)[1])
+"""
+PROGRAM = """
+import llvmlite.binding as llvm
+from aishark_panel.memory import let_go_of_code
 
 def machine_code():
     llvm.initialize_native_target()
@@ -32,20 +34,22 @@ print(before - after)
 """
 
 
-def test_code_that_was_let_go_of_is_not_resident_and_runs_again() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60)
+def run(program: str) -> int:
+    """The number that a program prints, which may ask for `resident_kb()`."""
+    command = [sys.executable, "-c", RESIDENT + program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 15_000
+    return int(done.stdout)
+
+
+def test_code_that_was_let_go_of_is_not_resident_and_runs_again() -> None:
+    assert run(PROGRAM) > 15_000
 
 
 SESSIONS = """
-import re
 from aishark_panel.alerts.load import BUILTIN, read_rules
 from aishark_panel.memory import reuse_freed_memory
 from aishark_panel.streams.session import Session
-
-def resident_kb():
-    return int(re.search(r"^Rss: +([0-9]+)", open("/proc/self/smaps_rollup").read(), re.M)[1])
 
 def sessions():
     return [Session(str(k), "idle", ring_bytes=64 << 20, rules=rules) for k in range(4)]
@@ -61,9 +65,7 @@ print((resident_kb() - before) // len(kept))
 
 
 def test_a_session_without_packets_takes_little_memory() -> None:
-    done = subprocess.run([sys.executable, "-c", SESSIONS], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 10_000
+    assert run(SESSIONS) < 10_000
 
 
 @pytest.mark.parametrize("shape", [0, 3, (4, 0), 1 << 20, (32, 10_000, 3)])

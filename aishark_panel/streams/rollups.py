@@ -70,7 +70,7 @@ class TimeBins:
 
     def widen(self, groups: int) -> None:
         """Make room for more groups."""
-        counts = sparse_zeros((len(self._bins), groups, 2), np.int64)
+        counts = np.zeros((len(self._bins), groups, 2), np.int64)
         counts[:, : self.groups] = self._counts
         self._counts = counts
 

@@ -199,8 +199,9 @@ def test_the_status_of_an_agent_whose_hub_is_away(tmp_path: Path) -> None:
         address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         with agent(address, "t", tmp_path, "--name", "edge", "--max-retries", "-1"):
             status_when(tmp_path, "edge: waiting: The hub has not asked for packets yet.\n")
-            code, _ = status_when(tmp_path, f"hub       {address} not connected: ")
+            code, text = status_when(tmp_path, f"hub       {address} not connected: ")
             assert code == 1
+            assert text.startswith("edge: waiting: The hub has not asked for packets yet.\n")
 
 
 def test_the_status_of_an_agent_that_was_killed(hub: EmbeddedHub, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def rows(kernel: Kernel) -> int:
 def assert_goes_on(kernel: Kernel) -> None:
     """The session takes packets in."""
     before = rows(kernel)
+    assert before > 0
     assert wait_for(lambda: rows(kernel) > before, "a packet")
 
 
